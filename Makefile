@@ -1,0 +1,29 @@
+# Two commands to start with: `make demo` and `make test`. Both install into .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+STAMP = $(VENV)/installed
+
+.PHONY: demo test slow lint install
+
+install: $(STAMP)
+
+$(STAMP): requirements.txt
+	@start=$$(date +%s); \
+	$(PYTHON) -c 'import sys; sys.exit("genjax needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)' && \
+	$(PYTHON) -m venv $(VENV) && \
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt && \
+	touch $(STAMP) && echo "installed into $(VENV) in $$(( $$(date +%s) - start )) s"
+
+# The digits table in its tiny size: one seed a row; leaves table.md and samples.png.
+demo: $(STAMP)
+	$(RUN) -m experiments.table run --table=configs/tables/divergences_digits.py --size=tiny --jobs=2
+
+test: $(STAMP)
+	$(RUN) -m pytest -n 2 -m "not slow"
+
+slow: $(STAMP)
+	$(RUN) -m pytest -n 2 -m slow
+
+lint: $(STAMP)
+	$(RUN) -m ruff check .

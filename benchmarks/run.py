@@ -1,0 +1,199 @@
+"""Measures genjax beside its peers and prints the tables.
+
+python -m benchmarks.run --suite=train [--rounds=9] [--only=vae,dit] [--out=FILE.md]
+
+Suites: train, sample (ratios to PyTorch and zuko), loop (our loop over its own jitted step),
+startup (process start to first step), torch_free (K steps a dispatch over one).
+`--suite=train,loop` runs several into one file. Peers: pip install -r benchmarks/requirements.txt.
+"""
+
+import contextlib
+import importlib.util
+import sys
+import tempfile
+import time
+
+from absl import flags
+
+import experiments
+from benchmarks import report, rounds, startup, worker, workloads
+from genjax.train import writer
+from genjax.types import BadInput
+
+MODES = ('auto', 'wall', 'cpu')
+SUITE = flags.DEFINE_list('suite', None, 'train, sample, loop, startup, torch_free.', required=True)
+ROUNDS = flags.DEFINE_integer('rounds', 9, 'Clean rounds per comparison.', lower_bound=1)
+ONLY = flags.DEFINE_list('only', None, 'Workloads of the suites; none: all.')
+OUT = flags.DEFINE_string('out', None, 'Markdown file for the tables; none: only printed.')
+MODE = flags.DEFINE_enum('mode', 'auto', MODES, 'wall: two threads, by the clock; cpu: one thread, '
+                         'CPU seconds; auto: wall, and cpu where too few rounds are clean.')
+BLOCK = flags.DEFINE_float('block', 0.2, 'Seconds of a block.', lower_bound=0.001)
+CORES = {'wall': 2, 'cpu': 1}
+
+
+def main(argv):
+  if argv[1:]:
+    raise BadInput(f'{argv[1]!r}: allowed: flags, --suite={",".join(SUITES)}')
+  for name in SUITE.value:
+    if name not in SUITES:
+      raise BadInput(f'unknown suite {name!r}; allowed: {", ".join(SUITES)}')
+  known = [w for name in SUITE.value for w in SUITES[name][0]]
+  for name in ONLY.value or ():
+    if name not in known:
+      raise BadInput(f'unknown workload {name!r}; allowed here: {", ".join(known)}')
+  parts, modes = [], set()
+  for name in SUITE.value:
+    table, measure, columns, title = SUITES[name]
+    started, rows, notes = time.perf_counter(), [], []
+    for workload in table:
+      if not ONLY.value or workload in ONLY.value:
+        made, note, mode = measure(workload)
+        rows, notes = rows + made, notes + note
+        modes.add(mode)
+        print(report.table(columns, made), file=sys.stderr, flush=True)
+    seconds = time.perf_counter() - started
+    parts += [f'## {title}', '', report.table(columns, rows), '', *notes,
+              f'Measured in {seconds / 60:.1f} minutes.', '']
+    text = '\n'.join([
+        report.head(SUITE.value, BLOCK.value, rounds.MAX_FOREIGN, modes), *parts])
+    if OUT.value:
+      writer.write_bytes(OUT.value, text.encode())
+  print(text)
+
+
+def compare(workload: str, sides) -> tuple[rounds.Rounds, dict, str]:
+  """Rounds of these sides of a workload, their facts, and the mode that it came to."""
+  for mode in ('wall', 'cpu') if MODE.value == 'auto' else (MODE.value,):
+    with contextlib.ExitStack() as stack:
+      started = {}
+      for side in sides:
+        started[side] = worker.start(workload, side, CORES[mode], BLOCK.value)
+        stack.callback(started[side].close)
+      facts = {side: w.facts for side, w in started.items()}
+      found = rounds.collect({side: w.block for side, w in started.items()}, ROUNDS.value,
+                             gate=mode == 'wall')
+    if len(found.kept) == ROUNDS.value:
+      return found, facts, mode
+  raise BadInput(f'{workload}: {len(found.kept)} of {ROUNDS.value} rounds were clean, '
+                 f'{found.discarded} discarded; allowed: a quieter machine, or --mode=cpu')
+
+
+def common(found: rounds.Rounds, mode: str) -> dict:
+  """The columns that every row has."""
+  return {'mode': {'wall': 'wall', 'cpu': '1 thread'}[mode], 'rounds': len(found.kept),
+          'discarded': found.discarded, 'foreign cores': f'{found.foreign:.2f}'}
+
+
+def verdict(goal: float | None, met: bool) -> str:
+  """The goal and whether it is reached; nothing where there is none."""
+  return '' if goal is None else f'{goal} {"reached" if met else "NOT reached"}'
+
+
+def against_peers(name: str):
+  """Rows of one workload: a peer each."""
+  workload = workloads.named(name)
+  for peer in workload.sides:
+    if importlib.util.find_spec(peer) is None:
+      raise BadInput(f'{name} is compared with {peer}, which is not installed; allowed: after '
+                     'pip install -r benchmarks/requirements.txt')
+  found, facts, mode = compare(name, ('ours', *workload.sides))
+  field, rows, notes = mode, [], []
+  for peer in workload.sides:
+    goal = workload.goals.get(peer)
+    by_mode = rounds.ratio(found.kept, peer, 'ours', field)
+    counts = [f'{facts[side]["parameters"]:,}' for side in ('ours', peer)]
+    rows.append({
+        'workload': f'{name}: {workload.what}', 'peer': peer,
+        'parameters': ' / '.join(dict.fromkeys(counts)),
+        'batch': workload.batch_size, 'K': workload.k,
+        'ours, ms': report.show(rounds.seconds(found.kept, 'ours', field), 2, 1e3),
+        'peer, ms': report.show(rounds.seconds(found.kept, peer, field), 2, 1e3),
+        'ratio': report.show(by_mode),
+        'CPU ratio': report.show(rounds.ratio(found.kept, peer, 'ours', 'cpu')),
+        'goal': verdict(goal, by_mode.median >= (goal or 0.0)), **common(found, mode)})
+    if goal and by_mode.median < goal:
+      notes.append(f'* {name} against {peer}: goal {goal} not reached. Tried: '
+                   f'{workload.tried or "nothing yet"}')
+  return rows, notes, mode
+
+
+def loop_over_step(name: str):
+  """The row of one config: the loop's time over the bare step's."""
+  found, facts, mode = compare(name, ('loop', 'bare'))
+  over = rounds.ratio(found.kept, 'loop', 'bare', mode)
+  met = over.median <= workloads.MAX_OVERHEAD
+  row = {'config': workloads.LOOP[name], 'parameters': f'{facts["loop"]["parameters"]:,}',
+         'batch': facts['loop']['batch_size'], 'K': facts['loop']['k'],
+         'loop, ms a step': report.show(rounds.seconds(found.kept, 'loop', mode), 3, 1e3),
+         'bare, ms a step': report.show(rounds.seconds(found.kept, 'bare', mode), 3, 1e3),
+         'loop / bare': report.show(over),
+         'CPU ratio': report.show(rounds.ratio(found.kept, 'loop', 'bare', 'cpu')),
+         'goal': verdict(workloads.MAX_OVERHEAD, met),
+         **common(found, mode)}
+  return [row], [], mode
+
+
+def start(name: str):
+  """The row of one config: seconds to the first step, minus importing the libraries."""
+  mode = 'cpu' if MODE.value == 'cpu' else 'wall'
+  with tempfile.TemporaryDirectory(prefix='genjax-cache-') as cache:
+    sides = startup.sides(workloads.STARTUP[name], CORES[mode], cache)
+    found = rounds.collect(sides, ROUNDS.value, gate=mode == 'wall')
+    if len(found.kept) < ROUNDS.value:
+      if MODE.value == 'wall':
+        raise BadInput(f'{name}: {found.discarded} rounds were discarded; allowed: a quieter '
+                       'machine, or --mode=cpu')
+      mode = 'cpu'
+      found = rounds.collect(startup.sides(workloads.STARTUP[name], CORES[mode], cache),
+                             ROUNDS.value, gate=False)
+  extra = rounds.difference(found.kept, 'train', 'import', mode)
+  met = extra.median <= workloads.MAX_START
+  row = {'config': workloads.STARTUP[name],
+         'first step, s': report.show(rounds.seconds(found.kept, 'train', mode)),
+         'import jax, flax, optax, s': report.show(rounds.seconds(found.kept, 'import', mode)),
+         'difference, s': report.show(extra),
+         'difference, CPU s': report.show(
+             rounds.difference(found.kept, 'train', 'import', 'cpu')),
+         'goal': verdict(workloads.MAX_START, met),
+         **common(found, mode)}
+  return [row], [], mode
+
+
+def dispatch_gain(name: str):
+  """The row of one workload without peers: K steps in a dispatch over one."""
+  workload = workloads.named(name)
+  found, facts, mode = compare(name, ('ours', 'ours_1'))
+  row = {'workload': f'{name}: {workload.what}', 'K': workload.k, 'batch': workload.batch_size,
+         'parameters': f'{facts["ours"]["parameters"]:,}',
+         'K a dispatch, ms': report.show(rounds.seconds(found.kept, 'ours', mode), 3, 1e3),
+         'one a dispatch, ms': report.show(rounds.seconds(found.kept, 'ours_1', mode), 3, 1e3),
+         'ratio': report.show(rounds.ratio(found.kept, 'ours_1', 'ours', mode)),
+         **common(found, mode)}
+  return [row], [], mode
+
+
+ROUND = ['mode', 'rounds', 'discarded', 'foreign cores']
+PEERS = ['workload', 'peer', 'parameters', 'batch', 'K', 'ours, ms', 'peer, ms', 'ratio',
+         'CPU ratio', 'goal', *ROUND]
+# suite -> its workloads, what measures one, columns, title
+SUITES = {
+    'train': ({**workloads.PRODUCT, **workloads.TRAIN}, against_peers, PEERS,
+              'One training step, against peers'),
+    'sample': (workloads.SAMPLE, against_peers, PEERS, 'One batch of samples, against peers'),
+    'loop': (workloads.LOOP, loop_over_step,
+             ['config', 'parameters', 'batch', 'K', 'loop, ms a step', 'bare, ms a step',
+              'loop / bare', 'CPU ratio', 'goal', *ROUND],
+             'The loop with loader, log and checkpoints over the bare jitted step'),
+    'startup': (workloads.STARTUP, start,
+                ['config', 'first step, s', 'import jax, flax, optax, s', 'difference, s',
+                 'difference, CPU s', 'goal', *ROUND],
+                'Process start to first step, compilation cache warm'),
+    'torch_free': (workloads.TRAIN, dispatch_gain,
+                   ['workload', 'parameters', 'batch', 'K', 'K a dispatch, ms',
+                    'one a dispatch, ms', 'ratio', *ROUND],
+                   'K steps in one dispatch over one step'),
+}
+
+
+if __name__ == '__main__':
+  experiments.run(main)

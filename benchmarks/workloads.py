@@ -1,0 +1,122 @@
+"""What is measured: one architecture, batch and optimizer per workload, by our config and by peers.
+
+Sizes stand here once; our side takes them as overrides of a config, the peers as arguments.
+"""
+
+import importlib
+from typing import NamedTuple
+
+from benchmarks import worker
+from genjax.types import BadInput
+
+
+class Workload(NamedTuple):
+  """One architecture on several sides; `kw` are the sizes, by section of the config."""
+
+  what: str  # for the table
+  config: str
+  data: str  # 'images': random 28x28 of 256 levels; 'digits', 'plane', 'vectors'
+  batch_size: int
+  k: int  # steps in one of our dispatches, as the config has it
+  kw: dict  # section -> keyword arguments
+  sides: dict  # peer -> 'module:function' (kw, batch_size, lr) -> worker.Side
+  goals: dict  # peer -> least ratio of times
+  tried: str = ''  # shown where a goal is not reached
+
+
+DIGITS, TOY = 'configs/digits.py', 'configs/toy2d.py'
+SCORE = 'family=diffusion,objective=score_matching,model.prediction=v'
+DIT = f'{DIGITS}:{SCORE}'
+FLOW = {'num_couplings': 8, 'hidden': (96, 96)}
+VS_TORCH = {'torch': 2.0, 'zuko': 4.0}
+
+TRAIN = {
+    'vae': Workload(
+        'MLP VAE, 784-512-256-32, discretised logistic', f'{DIGITS}:family=vae', 'images', 128, 10,
+        {'model': {'hidden': (512, 256), 'latent_dim': 32}},
+        {'torch': 'torch_train:vae'}, {'torch': 1.5}),
+    'score': Workload(
+        'score network in the plane, residual MLP 128 x 3',
+        f'{TOY}:{SCORE}', 'plane', 512, 100,
+        {'model': {'width': 128, 'num_blocks': 3}}, {'torch': 'torch_train:score'},
+        {'torch': 1.4}),
+    'flow_affine': Workload(
+        'affine coupling flow, 64 dimensions', f'{TOY}:family=flow', 'vectors', 512, 100,
+        {'model': {'transform': 'affine', **FLOW}, 'data': {'dim': 64}},
+        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH),
+    'flow_spline': Workload(
+        'spline coupling flow in the plane, 8 bins', f'{TOY}:family=flow', 'plane', 512, 100,
+        {'model': {'transform': 'rational_quadratic', 'num_bins': 8, **FLOW}},
+        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH),
+    'flow_spline_16': Workload(
+        'spline coupling flow, 16 dimensions, 8 bins', f'{TOY}:family=flow', 'vectors', 512, 100,
+        {'model': {'transform': 'rational_quadratic', 'num_bins': 8, **FLOW}, 'data': {'dim': 16}},
+        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH),
+    'wgan_gp': Workload(
+        'WGAN-GP, MLPs, 5 critic updates and 1 of the generator',
+        f'{DIGITS}:family=implicit,objective=wasserstein', 'images', 128, 10,
+        {'model': {'hidden': (256, 512), 'latent_dim': 64}, 'critic': {'features': (512, 256)}},
+        {'torch': 'torch_train:wgan_gp'}, {'torch': 1.8}),
+    'dit': Workload(
+        'DiT, patch 4, width 128, 4 blocks, 4 heads, 28x28',
+        DIT, 'images', 128, 10,
+        {'model': {'patch': 4, 'width': 128, 'num_blocks': 4, 'num_heads': 4}},
+        {'torch': 'torch_train:dit'}, {'torch': 1.0}),
+}
+SAMPLE = {
+    'autoregressive': Workload(
+        'autoregressive, 64 pixels with a cache, width 128, 4 blocks, 16 samples',
+        f'{DIGITS}:family=autoregressive', 'digits', 16, 1,
+        {'model': {'width': 128, 'num_blocks': 4, 'num_heads': 4}},
+        {'torch': 'torch_sample:autoregressive'}, {'torch': 1.2}),
+    'ddim': Workload(
+        'DiT of the training suite, DDIM of 50 steps, 64 samples',
+        DIT, 'images', 64, 1,
+        {'model': {'patch': 4, 'width': 128, 'num_blocks': 4, 'num_heads': 4},
+         'sampler': {'num_steps': 50}},
+        {'torch': 'torch_sample:ddim'}, {'torch': 1.0}),
+}
+# what the ratios of networks rest on: it differs between makes of processor
+PRODUCT = {'product': Workload(
+    'float32 matrix product, 1024^3', '', '', 1024, 1, {}, {'torch': 'torch_train:product'}, {})}
+WORKLOADS = {**PRODUCT, **TRAIN, **SAMPLE}
+LOOP = {name: f'{DIGITS}:{argument}' for name, argument in {
+    'loop_vae': 'family=vae', 'loop_flow': 'family=flow',
+    'loop_js': 'family=implicit,objective=adversarial,divergence=js',
+    'loop_diffusion': 'family=diffusion,objective=score_matching'}.items()}
+STARTUP = {name: f'{DIGITS}:{argument}' for name, argument in {
+    'start_vae': 'family=vae', 'start_autoregressive': 'family=autoregressive',
+    'start_diffusion': 'family=diffusion,objective=score_matching'}.items()}
+MAX_OVERHEAD = 1.10  # of the loop over the bare jitted step
+MAX_START = 1.2  # seconds from process start to the first step, beyond importing the libraries
+LR = 1e-3
+
+
+def named(name: str) -> Workload:
+  """The workload; raises BadInput naming those that there are."""
+  if name not in WORKLOADS:
+    raise BadInput(f'unknown workload {name!r}; allowed: {", ".join(WORKLOADS)}')
+  return WORKLOADS[name]
+
+
+def side(name: str, which: str, cores: int) -> worker.Side:
+  """One side of a workload in this process: 'ours', 'ours_1' (one step a dispatch), or a peer.
+
+  Of a loop: 'loop' or 'bare'.
+  """
+  if name in LOOP:
+    from benchmarks import loop
+    return loop.side(LOOP[name], which)
+  workload = named(name)
+  if which.startswith('ours'):
+    from benchmarks import ours
+    if name in PRODUCT:
+      return ours.product(workload.batch_size)
+    if name in SAMPLE:
+      return ours.sample(workload)
+    return ours.train(workload, 1 if which == 'ours_1' else workload.k)
+  module, _, function = workload.sides[which].partition(':')
+  import torch
+  torch.set_num_threads(cores)
+  make = getattr(importlib.import_module(f'benchmarks.{module}'), function)
+  return make(workload.kw, workload.batch_size, LR)

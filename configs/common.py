@@ -1,0 +1,158 @@
+"""What the configs share: the grammar of a config's argument, and the columns of a table.
+
+The argument of a config is what stands behind the colon of --config=configs/FILE.py:ARGUMENT:
+
+  ARGUMENT := [ NAME=VALUE { , NAME=VALUE } ]
+  NAME     := family | objective | estimator | divergence | data     structure, by name
+            | SECTION.KEY, SECTION one of data model objective critic sampler
+  VALUE    := a Python literal (64, 1e-3, True, (128,128), 'text'), or a bare word taken as text
+
+`SECTION.KEY=VALUE` sets `config.SECTION.kw.KEY`; `estimator=` and `divergence=` are short for
+`objective.estimator=` and `objective.divergence=`. A config may know fewer of the names, and
+names of its own; its docstring says so. Commas inside brackets or quotes belong to the value, and
+a shell needs quotes around brackets. A name may stand once.
+
+  configs/digits.py:family=diffusion,objective=score_matching
+  configs/digits.py:family=mixture,objective=kl,model.num_components=20,model.discretised=False
+  configs/toy2d.py:data=ring8,family=flow,objective=adversarial,divergence=js
+
+Structure is chosen here, numbers by flags behind it (--config.optim.lr=3e-4).
+"""
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+from configs import defaults
+
+FAMILIES = ('gaussian', 'mixture', 'vae', 'implicit', 'flow', 'autoregressive', 'ebm', 'diffusion')
+OBJECTIVES = ('kl', 'reverse_kl', 'adversarial', 'wasserstein', 'score_matching')
+SECTIONS = ('data', 'model', 'objective', 'critic', 'sampler')
+
+
+def parse(argument: str, names: Mapping[str, tuple], default: Mapping[str, object]) -> dict:
+  """The values of an argument: {'family': 'vae', ..., 'kw': {'model': {'num_layers': 2}, ...}}.
+
+  names: the structural names, each with its allowed values (() for any text); default: values of
+  the names that the argument leaves out. Raises ValueError for a name or value that is unknown,
+  given twice or malformed, naming it and the allowed ones.
+  """
+  parsed = {**dict.fromkeys(names, ''), **default}
+  kw = {section: {} for section in SECTIONS}
+  seen = set()
+  for item in _split(argument):
+    name, equals, text = (part.strip() for part in item.partition('='))
+    section, dot, key = name.partition('.')
+    if not equals or not text:
+      raise ValueError(f'{item!r} is not NAME=VALUE; names: {_all_names(names)}')
+    if name in seen:
+      raise ValueError(f'{name!r} is given twice in {argument!r}')
+    seen.add(name)
+    if dot:
+      if section not in SECTIONS or not re.fullmatch(r'[a-z]\w*', key):
+        raise ValueError(_unknown('name', name, [*names, *(f'{s}.KEY' for s in SECTIONS)]))
+      kw[section][key] = _literal(name, text)
+    elif name not in names:
+      raise ValueError(_unknown('name', name, names, f', {_all_names(())}'))
+    else:
+      parsed[name] = one_of(name, text, names[name]) if names[name] else text
+  return {**parsed, 'kw': kw}
+
+
+def one_of(name: str, value: str, allowed: Iterable[str]) -> str:
+  """The value itself. Raises ValueError if it is not among the allowed ones."""
+  if value not in allowed:
+    raise ValueError(_unknown(name, value, allowed))
+  return value
+
+
+def build(args: Mapping, settings: Mapping[str, object]):
+  """The config of a run: defaults.get(), the structure and the settings by dotted name, then kw.
+
+  args: a parsed argument, with 'data' if the config chooses it; what it says of a `kw` wins over
+  the settings. Raises KeyError for a setting that defaults.get() does not have, outside a `kw`.
+  """
+  config = defaults.get()
+  for name, section, field in (('data', 'data', 'name'), ('family', 'model', 'family'),
+                               ('objective', 'objective', 'name')):
+    config[section][field] = args[name]
+  for name, value in settings.items():
+    *path, key = name.split('.')
+    section = config
+    for part in path:
+      section = section[part]
+    if key not in section and 'kw' not in path:
+      raise KeyError(name)
+    section[key] = value
+  for name in ('estimator', 'divergence'):
+    if args.get(name):
+      if name in args['kw']['objective']:
+        raise ValueError(f'{name} and objective.{name} are one thing given twice')
+      config.objective.kw[name] = args[name]
+  for section, kw in args['kw'].items():
+    config[section].kw.update(kw)
+  return config
+
+
+def is_fitted(args: Mapping) -> bool:
+  """Whether a run is one closed-form step: kl of a family with `fit`, unless fit=False is asked."""
+  return (args['family'] in ('gaussian', 'mixture') and args['objective'] == 'kl'
+          and args['estimator'] in ('', 'fit') and args['kw']['objective'].get('fit') is not False)
+
+
+def column(metric: str | tuple[str, ...], label: str, better: str = '', *, split: str = 'test',
+           axes: tuple[str, ...] = (), floor: str = '', digits: int = 3,
+           source: str = 'metric', reduction: str = 'mean') -> dict:
+  """A column of a table: one metric under one protocol.
+
+  metric: its name in eval.json, or several of which a row has one (then they share a unit and a
+  kind); better: 'lower', 'higher' or ''; axes: fields of the protocol that may differ between rows
+  and are printed; floor: the metric that says what data themselves score; digits: after
+  the point; source: 'metric', or 'provenance' for a cost; reduction over seeds: 'mean' with a t
+  interval, or 'each' to list them.
+  """
+  metric = (metric,) if isinstance(metric, str) else tuple(metric)
+  return {'metric': metric, 'label': label, 'better': better, 'split': split, 'axes': tuple(axes),
+          'floor': floor, 'digits': digits, 'source': source, 'reduction': reduction}
+
+
+def _split(argument: str) -> list[str]:
+  """Splits at the commas outside brackets and quotes."""
+  items, depth, quote, start_of_item = [], 0, '', 0
+  for i, c in enumerate(argument):
+    if quote:
+      quote = '' if c == quote else quote
+    elif c in '\'"':
+      quote = c
+    elif c in '([{':
+      depth += 1
+    elif c in ')]}':
+      depth -= 1
+    elif c == ',' and not depth:
+      items.append(argument[start_of_item:i])
+      start_of_item = i + 1
+    if depth < 0:
+      break
+  if depth or quote:
+    raise ValueError(f'brackets or quotes do not match in {argument!r}')
+  return [*items, argument[start_of_item:]] if argument.strip() else []
+
+
+def _literal(name: str, text: str):
+  try:
+    return ast.literal_eval({'true': 'True', 'false': 'False'}.get(text, text))
+  except (ValueError, SyntaxError):
+    if re.fullmatch(r'[\w./~+-]+', text):
+      return text
+    raise ValueError(f'{name}={text}: not a Python literal and not a bare word') from None
+
+
+def _all_names(names: Iterable[str]) -> str:
+  return ', '.join([*names, *(f'{section}.KEY' for section in SECTIONS)])
+
+
+def _unknown(what: str, value: str, allowed: Iterable[str], more: str = '') -> str:
+  near = difflib.get_close_matches(value, list(allowed), 1)
+  hint = f' Did you mean {near[0]!r}?' if near else ''
+  return f'unknown {what} {value!r}.{hint} Allowed: {", ".join(allowed)}{more}'

@@ -1,0 +1,38 @@
+"""Every key that a run knows, with its type. The only level of inheritance between configs."""
+
+from ml_collections import config_dict
+from ml_collections.config_dict import placeholder
+
+
+def get() -> config_dict.ConfigDict:
+  """All keys with their defaults; 0, 0.0 and '' mean off. Sections named `kw` take any key."""
+  return config_dict.create(
+      seed=0,
+      steps=1000,
+      batch_size=128,  # per update: a step reads batch_size x the sum of its players' updates
+      steps_per_dispatch=1,  # must divide steps and every interval
+      data={'name': 'digits', 'kw': {}},
+      model={'family': 'vae', 'kw': {}},
+      objective={'name': 'kl', 'kw': {}},
+      critic={'network': 'mlp', 'kw': {'features': (128, 128)}},  # for objectives that train one
+      sampler={'name': 'ddim', 'kw': {}},  # for the models that denoise
+      optim={
+          'name': 'adam', 'lr': 1e-3, 'b1': 0.9, 'b2': 0.999, 'weight_decay': 0.0,
+          'clip': 0.0,  # largest global norm of a gradient
+          'warmup': 0,  # steps from 0 to lr
+          'decay': 'constant',  # constant, cosine or linear, to zero at the last step
+      },
+      optim_by_player={'model': _overrides(), 'critic': _overrides()},
+      ema=0.0,  # decay of the average of the model's parameters
+      log={'every': 100},
+      checkpoint={'every': 500, 'keep_last': 2, 'keep_every': 0},
+      select={'metric': '', 'every': 0},  # keep the checkpoint with the best validation metric
+      evals={'names': (), 'num_samples': 1000, 'kw': {}},
+      encoder='')  # the network whose features the evaluators of samples compare
+
+
+def _overrides() -> dict:
+  """Every key of `optim`; None: what `optim` says."""
+  kinds = {'name': str, 'lr': float, 'b1': float, 'b2': float, 'weight_decay': float,
+           'clip': float, 'warmup': int, 'decay': str}
+  return {key: placeholder(kind) for key, kind in kinds.items()}

@@ -1,0 +1,27 @@
+"""A user's own images: a folder of image files, or one .npz file.
+
+  --config=configs/folder.py:path=DIR,family=diffusion,objective=score_matching
+  --config=configs/folder.py:path=images.npz,family=vae,objective=kl,data.KEY=VALUE
+
+Names: path (must be given), family, objective, estimator, divergence, SECTION.KEY (grammar:
+configs/common.py). Left out: family=vae, objective=kl. The numbers are starting points.
+"""
+
+from configs import common
+
+NAMES = {'path': (), 'family': common.FAMILIES, 'objective': common.OBJECTIVES, 'estimator': (),
+         'divergence': ()}
+DEFAULT = {'path': '', 'family': 'vae', 'objective': 'kl'}
+
+
+def get_config(arg: str = ''):
+  """The config of one run on a user's images. Raises ValueError for an unknown argument."""
+  args = common.parse(arg, NAMES, DEFAULT)
+  if not args['path']:
+    raise ValueError('path=DIR or path=FILE.npz must be given, as in configs/folder.py:path=photos')
+  data = 'npz' if args['path'].endswith('.npz') else 'folder'
+  return common.build({**args, 'data': data}, {
+      'data.kw.path': args['path'], 'steps': 10000, 'batch_size': 64, 'log.every': 100,
+      'checkpoint.every': 1000, 'optim.lr': 3e-4, 'optim.clip': 1.0, 'optim.warmup': 200,
+      'ema': 0.999, 'evals.names': ('likelihood', 'novelty', 'cost'),
+      'evals.num_samples': 1000})

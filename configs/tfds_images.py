@@ -1,0 +1,35 @@
+"""Image data sets of TensorFlow Datasets by name, read without TensorFlow.
+
+  --config=configs/tfds_images.py:data=fashion_mnist,family=diffusion,objective=score_matching
+  --config=configs/tfds_images.py:data=cifar10,family=vae,objective=kl
+
+Names: data (any TFDS name), family, objective, estimator, divergence, SECTION.KEY (grammar:
+configs/common.py). Left out: data=fashion_mnist, family=vae, objective=kl. The data set must have
+been prepared: python -m experiments.prepare --data=NAME. The numbers of steps are starting points
+for a small accelerator, not tuned settings.
+"""
+
+from configs import common
+
+NAMES = {'data': (), 'family': common.FAMILIES, 'objective': common.OBJECTIVES, 'estimator': (),
+         'divergence': ()}
+DEFAULT = {'data': 'fashion_mnist', 'family': 'vae', 'objective': 'kl'}
+
+BY_OBJECTIVE = {
+    'kl': {'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.999},
+    'reverse_kl': {'optim.lr': 5e-4},
+    'adversarial': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'ema': 0.999,
+                    'critic.kw.features': (512, 512)},
+    'wasserstein': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'optim.b2': 0.9, 'ema': 0.999,
+                    'critic.kw.features': (512, 512)},
+    'score_matching': {'optim.lr': 5e-4, 'optim.warmup': 500, 'ema': 0.999},
+}
+
+
+def get_config(arg: str = ''):
+  """The config of one run on TFDS images. Raises ValueError for an argument it does not know."""
+  args = common.parse(arg, NAMES, DEFAULT)
+  return common.build(args, {
+      'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100,
+      'checkpoint.every': 1000, 'optim.clip': 1.0, **BY_OBJECTIVE[args['objective']],
+      'evals.names': ('likelihood', 'novelty', 'cost'), 'evals.num_samples': 10000})

@@ -1,0 +1,38 @@
+"""Points in the plane whose density is known: every divergence can be checked against the truth.
+
+  --config=configs/toy2d.py:data=three_modes,family=flow,objective=kl
+  --config=configs/toy2d.py:data=four_modes,family=gaussian,objective=reverse_kl
+  --config=configs/toy2d.py:data=ring8,family=implicit,objective=adversarial,divergence=js
+
+Names: data, family, objective, estimator, divergence, SECTION.KEY (grammar: configs/common.py).
+Left out: data=three_modes, family=flow, objective=kl.
+"""
+
+from configs import common
+
+DATA = ('three_modes', 'four_modes', 'ring8', 'grid25', 'checkerboard', 'moons', 'gaussian')
+NAMES = {'data': DATA, 'family': common.FAMILIES, 'objective': common.OBJECTIVES, 'estimator': (),
+         'divergence': ()}
+DEFAULT = {'data': 'three_modes', 'family': 'flow', 'objective': 'kl'}
+
+# one budget for all objectives: what differs is what the objective cannot train without
+BUDGET = {'steps': 4000, 'batch_size': 256, 'steps_per_dispatch': 100, 'log.every': 500,
+          'checkpoint.every': 2000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'optim.clip': 5.0,
+          'ema': 0.99}
+BY_OBJECTIVE = {
+    'kl': {},
+    'reverse_kl': {},
+    'adversarial': {'optim.b1': 0.5, 'optim_by_player.critic.lr': 2e-3},
+    'wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9},
+    'score_matching': {},
+}
+# in closed form or by EM: one step does it
+FITTED = {'steps': 1, 'steps_per_dispatch': 1, 'optim.decay': 'constant', 'ema': 0.0}
+
+
+def get_config(arg: str = ''):
+  """The config of one run in the plane. Raises ValueError for an argument it does not know."""
+  args = common.parse(arg, NAMES, DEFAULT)
+  return common.build(args, {
+      **BUDGET, **BY_OBJECTIVE[args['objective']], **(FITTED if common.is_fitted(args) else {}),
+      'evals.names': ('likelihood', 'true_divergence', 'cost'), 'evals.num_samples': 10000})

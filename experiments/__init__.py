@@ -1,0 +1,130 @@
+"""One program a verb. `run(main)` is what they share: flags, and mistakes that end in one line."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+from absl import flags
+from absl import logging as absl_logging
+
+from genjax.types import BadInput
+
+LIBRARIES = tuple(f'{os.sep}{name}{os.sep}' for name in ('orbax', 'grain', 'jax', 'tensorstore',
+                                                         'tensorflow_datasets', 'etils'))
+HELP = ('--help', '-help', '--helpfull', '-h')
+CACHE = '~/.cache/genjax/xla'
+
+
+def run(main: Callable) -> None:
+  """Parses the flags of the command line, calls main(argv without flags) and exits.
+
+  Exit code: what main returns (None is 0); 1 after one message `error: ...` on stderr for a
+  mistake of the user (a flag, a config, BadInput, a file that cannot be read or written); 130 when
+  interrupted. Any other exception is a defect of the program and keeps its traceback.
+  """
+  sys.exit(_run(main))
+
+
+def _run(main: Callable) -> int:
+  quiet()
+  keep_compiled()
+  try:
+    if set(sys.argv[1:]) & set(HELP):
+      print(sys.modules['__main__'].__doc__ or '')
+      print(flags.FLAGS.main_module_help())
+      return 0
+    return main(parse(sys.argv)) or 0
+  except BadInput as e:
+    return _fail(str(e))
+  except BrokenPipeError:  # `| head` has read enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+  except OSError as e:
+    name = f': {e.filename}' if e.filename is not None else ''
+    return _fail(f'{e.strerror}{name}' if e.strerror else str(e))
+  except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    return 130
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Parses absl flags and config flags; returns what is no flag. Raises BadInput."""
+  from experiments import config as configs  # ml_collections: only programs pay for it
+
+  new = []
+  if 'config' in flags.FLAGS:
+    argv, new = configs.split_new(argv)
+  original, sys.argv = sys.argv, argv  # config flags look for their overrides there
+  try:
+    rest = flags.FLAGS(argv)
+  except flags.UnrecognizedFlagError as e:
+    said = str(e).replace('Did you mean: ', 'Did you mean ').replace(' ?', '?').rstrip('.')
+    raise BadInput(f'{said} Flags of this program: {_own_flags()}') from None
+  except flags.IllegalFlagValueError as e:
+    raise BadInput(_illegal(str(e))) from None
+  except (flags.Error, TypeError, ValueError) as e:
+    raise BadInput(str(e)) from None
+  finally:
+    sys.argv = original
+  if 'config' in flags.FLAGS and flags.FLAGS['config'].value is None:
+    raise BadInput('--config=FILE.py:ARGUMENT must be given; '
+                   f'there are: {", ".join(configs.having("get_config"))}')
+  for key, text in new:
+    configs.set_new(flags.FLAGS['config'].value, key, text)
+  return rest
+
+
+def quiet() -> None:
+  """Our own log lines, bare, on stderr; of the libraries only what is an error."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  absl_logging.set_verbosity(absl_logging.INFO)
+  absl_logging.use_absl_handler()
+  handler = absl_logging.get_absl_handler()
+  handler.setFormatter(logging.Formatter('%(message)s'))
+  handler.addFilter(lambda record: record.levelno >= logging.ERROR or not any(
+      name in record.pathname for name in LIBRARIES))
+
+
+def keep_compiled() -> None:
+  """What XLA compiles outlives the process, in $GENJAX_CACHE, else ~/.cache/genjax/xla.
+
+  JAX's own setting wins (JAX_COMPILATION_CACHE_DIR; JAX_ENABLE_COMPILATION_CACHE=false for none).
+  Where the directory cannot be written every process compiles for itself, without a word.
+  """
+  jax = sys.modules.get('jax')  # who compiles has imported it, and who has not need not
+  if jax is None or jax.config.jax_compilation_cache_dir:
+    return
+  path = os.path.expanduser(os.environ.get('GENJAX_CACHE') or CACHE)
+  try:
+    os.makedirs(path, exist_ok=True)
+  except OSError:
+    return
+  if not os.access(path, os.W_OK):
+    return
+  jax.config.update('jax_compilation_cache_dir', path)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)  # small ones add up
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  # a full disk, or an entry torn by a kill, costs a compilation: nothing that a user could act on
+  warnings.filterwarnings('ignore', 'Error (reading|writing) persistent compilation cache')
+
+
+def _fail(message: str) -> int:
+  sys.stdout.flush()
+  print(f'error: {message}', file=sys.stderr)
+  return 1
+
+
+def _own_flags() -> str:
+  own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])  # what absl calls the main module
+  return ', '.join(sorted(f'--{flag.name}' for flag in own)) or 'none'
+
+
+def _illegal(message: str) -> str:
+  """flag --config.seed=abc: invalid literal ... -> the same, with the type that is allowed."""
+  name = message.partition('--')[2].partition('=')[0]
+  if name not in flags.FLAGS:
+    return message
+  kind = 'dict' if 'ConfigDict' in message else flags.FLAGS[name].flag_type()
+  return f'{message[0].lower()}{message[1:]} (allowed: {kind})'

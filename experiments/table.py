@@ -1,0 +1,168 @@
+"""Lists, runs and collects tables: a table is a config, its cells are run directories.
+
+python -m experiments.table list
+python -m experiments.table run --table=configs/tables/divergences_digits.py --size=tiny [--jobs=1]
+python -m experiments.table collect --table=configs/tables/divergences_digits.py --size=tiny
+
+`run` runs the cells that are not finished, by the commands that `list --table=...` shows, and
+collects. Left in --out (default runs/tables/NAME/SIZE): table.md, table.csv, table.json,
+samples.png, logs/.
+"""
+
+import pathlib
+import time
+from typing import NamedTuple
+
+from absl import flags
+from tqdm import tqdm
+
+import experiments
+from experiments import config as configs
+from genjax.tables import collect, identity, picture, render, run
+from genjax.tables.identity import Cell, Row
+from genjax.types import BadInput
+
+VERBS = ('list', 'run', 'collect')
+TABLE = flags.DEFINE_string('table', None, 'A file of configs/tables.')
+SIZE = flags.DEFINE_string('size', None, 'One of the sizes of the table; none: its first.')
+OUT = flags.DEFINE_string('out', None, 'Where it is left; none: runs/tables/NAME/SIZE.')
+JOBS = flags.DEFINE_integer('jobs', 1, 'How many cells run at a time.', lower_bound=1)
+COLUMNS = flags.DEFINE_list('columns', None, 'Columns by metric in place of the table\'s; '
+                            '"a+b" is one column of whichever a row has.')
+LIKELIHOODS = {f'nll_{unit}': tuple(f'nll_{kind}_{unit}' for kind in ('exact', 'bound', 'estimate'))
+               for unit in ('bpd', 'nats')}
+
+
+class Table(NamedTuple):
+  """A table config of one size, with its cells resolved."""
+
+  name: str
+  path: str
+  size: str
+  rows: tuple[Row, ...]
+  cells: tuple[Cell, ...]
+  columns: tuple[dict, ...]
+  note: str
+  out: str
+
+
+def main(argv):
+  verbs = argv[1:]
+  if len(verbs) != 1 or verbs[0] not in VERBS:
+    raise BadInput(f'python -m experiments.table {" ".join(verbs)}: allowed: one of '
+                   f'{", ".join(VERBS)}')
+  if verbs[0] == 'list':
+    return list_tables()
+  if TABLE.value is None:
+    raise BadInput(f'--table=FILE must be given; there are: {", ".join(configs.having("sweep"))}')
+  table = read(TABLE.value, SIZE.value, OUT.value, COLUMNS.value)
+  failures = run_missing(table, JOBS.value) if verbs[0] == 'run' else ()
+  collect_to_files(table)
+  for cell, code, tail in failures:
+    print(f'\nfailed ({code}): {cell.command}\n{tail}')
+  if failures:
+    raise BadInput(f'{len(failures)} of {len(table.cells)} cells did not finish; logs in '
+                   f'{table.out}/logs')
+  return 0
+
+
+def list_tables() -> None:
+  """Prints every table with its sizes; with --table its cells, their status and their commands."""
+  for path in [TABLE.value] if TABLE.value else configs.having('sweep'):
+    sizes = [SIZE.value] if SIZE.value else list(configs.module(path, 'sweep').sizes)
+    for size in sizes:
+      table = read(path, size, OUT.value)
+      states = [run.status(cell) for cell in table.cells]
+      print(f'{path} --size={size}: {len(table.rows)} rows, {len(table.cells)} cells, '
+            f'{states.count("finished")} finished')
+      for cell, state in zip(table.cells, states, strict=True) if TABLE.value else ():
+        print(f'  {state:9s}{cell.label}, seed {cell.seed}\n           {cell.command}')
+
+
+def read(path: str, size: str | None, out: str | None = None, metrics=None) -> Table:
+  """A table config as rows, cells and columns. Raises BadInput for what it does not offer."""
+  module = configs.module(path, 'sweep')
+  size = size or next(iter(module.sizes))
+  if size not in module.sizes:
+    raise BadInput(f'{path} has no size {size!r}; allowed: {", ".join(module.sizes)}')
+  rows = []
+
+  def add(label, config, overrides=None, published=None, note=''):
+    if label in {row.label for row in rows}:
+      raise BadInput(f'{path}: two rows are named {label!r}')
+    rows.append(Row(label, config, dict(overrides or {}), dict(published or {}), note))
+
+  module.sweep(add, size)
+  name = pathlib.Path(path).stem
+  out = out or f'runs/tables/{name}/{size}'
+  cells = tuple(_cell(row, seed, f'{out}/cells')
+                for row in rows for seed in range(module.sizes[size]['seeds']))
+  columns = tuple(_columns(module.metrics(), metrics) if metrics else module.metrics())
+  collect.check_columns(columns)
+  return Table(name, path, size, tuple(rows), cells, columns, module.note(), out)
+
+
+def _cell(row: Row, seed: int, root: str) -> Cell:
+  config = configs.load(row.config)
+  configs.override(config, {**row.overrides, 'seed': seed})
+  return identity.cell(row, seed, config.to_dict(), root)
+
+
+def _columns(known: list, asked: list[str]) -> list[dict]:
+  """The table's columns of the metrics asked for, or plain ones for other metrics."""
+  columns = []
+  for text in asked:
+    metric = LIKELIHOODS.get(text) or tuple(text.split('+'))
+    like = {'label': text, 'better': '', 'split': 'test', 'axes': (), 'floor': '', 'digits': 4,
+            'source': 'metric', 'reduction': 'mean'}
+    found = [column for column in known if column['metric'] == metric]
+    columns.append({**like, 'metric': metric, **(found[0] if found else {})})
+  return columns
+
+
+def run_missing(table: Table, jobs: int) -> list:
+  """Runs the cells that are not finished; the failures."""
+  todo = [cell for cell in table.cells if run.status(cell) != 'finished']
+  print(f'{table.name} {table.size}: {len(table.cells) - len(todo)} of {len(table.cells)} cells '
+        f'finished, {len(todo)} to run', flush=True)
+  start = time.perf_counter()
+  with tqdm(total=len(todo), disable=None, unit='cell') as progress:
+    def on_done(cell, code):
+      progress.set_postfix_str(cell.label)
+      progress.update()
+      if progress.disable:
+        print(f'  {"done" if code == 0 else f"failed ({code})"}: {cell.label}, seed {cell.seed}, '
+              f'{time.perf_counter() - start:.0f} s', flush=True)
+
+    return run.run(todo, f'{table.out}/logs', jobs, on_done)
+
+
+def collect_to_files(table: Table) -> None:
+  """Writes table.md, table.csv, table.json and samples.png, each whole or not at all."""
+  from genjax.train import rundir  # imports jax: a list or a mistake need not wait for it
+
+  found = collect.collect(table.rows, table.cells, table.columns,
+                          rundir.commit() or 'unknown')
+  out = pathlib.Path(table.out)
+  out.mkdir(parents=True, exist_ok=True)
+  drawn = picture.draw(table.rows, table.cells)
+  if drawn is not None:
+    drawn.save(out / 'samples.part.png')
+    (out / 'samples.part.png').replace(out / 'samples.png')
+  text = render.markdown(found, f'{table.name}, size {table.size}', table.note,
+                         'samples.png' if drawn is not None else '')
+  for name, content in (('table.md', text), ('table.csv', render.to_csv(found)),
+                        ('table.json', render.to_json(found))):
+    part = out / f'{name}.part'
+    part.write_text(content, encoding='utf-8')
+    part.replace(out / name)
+  missing = len(found['missing'])
+  print(f'{out}/table.md: {len(table.cells) - missing} of {len(table.cells)} cells')
+  if missing:
+    print('missing cells, and what fills them:')
+    for cell in found['missing']:
+      print(f'  {cell["command"]}')
+
+
+if __name__ == '__main__':
+  experiments.run(main)

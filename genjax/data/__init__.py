@@ -1,0 +1,74 @@
+"""Data sets by name, their identity, and batches that are a pure function of (seed, i)."""
+
+import difflib
+import importlib.util
+import inspect
+import pathlib
+
+from genjax.data import digits, files, store, toys
+from genjax.data.dataset import Dataset, from_bytes, prepare, properties, to_bytes
+from genjax.data.source import BatchSource, batches, loader, stack
+from genjax.types import BadInput
+
+__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'batches', 'from_bytes', 'load', 'loader', 'names',
+           'prepare', 'properties', 'stack', 'to_bytes']
+
+# Nothing to prepare: what the package bundles, draws, or reads from a user's path. Every other
+# name is looked up in the cache that experiments.prepare fills.
+BUNDLED = {
+    'digits': digits.make,
+    **{name: toys.maker(name) for name in toys.TOYS},
+    'folder': files.folder,
+    'npz': files.npz,
+}
+
+
+def names(data_dir=None) -> tuple[str, ...]:
+  """All names that `load` knows on this machine: bundled ones, then prepared ones."""
+  return (*BUNDLED, *store.prepared(data_dir))
+
+
+def load(name: str, **kw) -> Dataset:
+  """The data set `name`; kw are its own keyword arguments, `data_dir` for a prepared one.
+
+  Raises BadInput, naming what is allowed, for an unknown name or argument, a set that was never
+  prepared, and a file that is missing or damaged. Touches no network.
+  """
+  make = BUNDLED.get(name)
+  if make is not None:
+    allowed = tuple(inspect.signature(make).parameters)
+  else:
+    make, allowed = (lambda **rest: _prepared(name, **rest)), ('data_dir',)
+  for key in kw:
+    if key not in allowed:
+      close = difflib.get_close_matches(key, allowed, 1)
+      hint = f' Did you mean {close[0]!r}?' if close else ''
+      raise BadInput(f'data set {name!r} takes no argument {key!r}; it takes: '
+                     f'{", ".join(allowed) or "none"}.{hint}')
+  return make(**kw)
+
+
+def _prepared(name: str, data_dir=None) -> Dataset:
+  """A set from the cache; BadInput that teaches the command or the names if it is not there."""
+  if store.exists(name, data_dir):
+    return store.load(name, data_dir)
+  known = _tfds_names()
+  if store.stem(name) in known:
+    raise BadInput(f'data set {name!r} is not prepared (looked in '
+                   f'{store.directory(name, data_dir)}). Run {store.command(name)} (downloads), or '
+                   f'{store.command(name, "DIR")} with its files in DIR.')
+  here = store.prepared(data_dir)
+  close = difflib.get_close_matches(name, [*BUNDLED, *here, *known], 3)
+  hint = f' Did you mean {" or ".join(map(repr, close))}?' if close else ''
+  raise BadInput(f'unknown data set {name!r}.{hint} Bundled: {", ".join(BUNDLED)}; prepared here: '
+                 f'{", ".join(here) or "none"}; or any TFDS image set, as mnist, fashion_mnist, '
+                 'cifar10, by its name.')
+
+
+def _tfds_names() -> set[str]:
+  """Names of TFDS's sets by the files of the package: importing it takes a second."""
+  found = importlib.util.find_spec('tensorflow_datasets')
+  if found is None:
+    return set()
+  root = pathlib.Path(found.submodule_search_locations[0])
+  return {p.stem for p in (*root.glob('url_checksums/[a-z]*.txt'), *root.glob('datasets/[a-z]*'))}

@@ -1,0 +1,122 @@
+"""What a data set is: arrays of integers or float32, how to read them, and their identity."""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import prob
+from genjax.types import BadInput, DataSpec
+
+SPLITS = ('train', 'validation', 'test')
+
+
+class Dataset(NamedTuple):
+  """Arrays, what they mean, and what is known of the density they come from."""
+
+  name: str
+  spec: DataSpec
+  splits: dict  # 'train' | 'validation' | 'test' -> {'x': [N, *shape], 'cond'?: int32 [N]}
+  identity: dict  # {'name', 'kw', 'recipe', 'sha256': {split: hex}}
+  log_density: Callable | None = None  # x float32 [B, *shape] -> [B] nats; exact and normalised
+  sample: Callable | None = None  # (jax key, n) -> x [n, *shape], exact draws
+  modes: np.ndarray | None = None  # [K, *shape]
+  mode_std: float | None = None
+  box: tuple[float, float] | None = None  # (lo, hi): the square (lo, hi)^D holds all mass
+
+
+def properties(dataset: Dataset) -> frozenset[str]:
+  """What NEEDS may ask of the data, of 'discrete' | 'continuous', 'image', 'labels',
+  'log_density', 'modes'."""
+  there = {
+      'discrete': dataset.spec.levels is not None,
+      'continuous': dataset.spec.levels is None,
+      'image': len(dataset.spec.shape) == 3,
+      'labels': dataset.spec.num_classes is not None,
+      'log_density': dataset.log_density is not None,
+      'modes': dataset.modes is not None,
+  }
+  return frozenset(name for name, value in there.items() if value)
+
+
+def prepare(batch: dict, spec: DataSpec) -> dict:
+  """A batch as models see it: x float32 on the grid of `spec.levels`, cond int32, mask as it is.
+
+  Pure; the first line of a jitted step. Raises BadInput when integers are expected and x is
+  already float (prepared twice).
+  """
+  x = jnp.asarray(batch['x'])
+  if spec.levels is None:
+    x = x.astype(jnp.float32)
+  elif jnp.issubdtype(x.dtype, jnp.integer):
+    x = prob.from_levels(x, spec.levels)
+  else:
+    raise BadInput(f'data with {spec.levels} levels are integers 0..{spec.levels - 1}; '
+                   f'this batch is {x.dtype}: was it prepared twice?')
+  out = {**batch, 'x': x}
+  if 'cond' in batch:
+    out['cond'] = jnp.asarray(batch['cond'], jnp.int32)
+  return out
+
+
+def to_bytes(k, levels: int) -> np.ndarray:
+  """Levels 0..levels-1 -> uint8 0..255 as image files and npz hold them: round(255 k / (L-1))."""
+  return np.rint(255.0 * np.asarray(k) / (levels - 1)).astype(np.uint8)
+
+
+def from_bytes(value, levels: int, source: str = 'the input') -> np.ndarray:
+  """The inverse of `to_bytes`: uint8 0..255 -> uint8 0..levels-1.
+
+  Values that `to_bytes` cannot give are rounded, with a warning that counts them.
+  """
+  value = np.asarray(value)
+  if levels == 256:
+    return value
+  nearest = np.rint(np.arange(256) * (levels - 1) / 255.0).astype(np.uint8)
+  k = nearest[value]
+  off = int((to_bytes(k, levels) != value).sum())
+  if off:
+    warnings.warn(f'{source}: {off} of {value.size} values are not among the {levels} grey levels '
+                  'stretched to 0..255; they were rounded to the nearest.', stacklevel=2)
+  return k
+
+
+def digest(arrays: dict) -> str:
+  """sha256 over name, dtype, shape and bytes of every array, in the order of their names."""
+  sha = hashlib.sha256()
+  for key in sorted(arrays):
+    array = arrays[key]
+    sha.update(f'{key} {array.dtype.str} {array.shape}\n'.encode())
+    rows = max(1, (1 << 24) // max(1, array[:1].nbytes))  # 16 MB at a time: a memory map may be big
+    for first in range(0, len(array), rows):
+      sha.update(np.ascontiguousarray(array[first:first + rows]))
+  return sha.hexdigest()
+
+
+def identity(name: str, kw: dict, recipe: str, splits: dict) -> dict:
+  """{'name', 'kw', 'recipe', 'sha256'}: the content hash of each split and how it was made."""
+  return {'name': name, 'kw': kw, 'recipe': recipe,
+          'sha256': {split: digest(arrays) for split, arrays in splits.items()}}
+
+
+def permutation(n: int, seed: int) -> np.ndarray:
+  """A permutation of range(n) for splits, from numpy's frozen legacy stream: never changes."""
+  return np.random.RandomState(seed).permutation(n)
+
+
+def split_rows(n: int, sizes: dict, seed: int) -> dict:
+  """{split: sorted row numbers}: disjoint, the sizes given, 'train' takes the rest."""
+  order, rows, first = permutation(n, seed), {}, 0
+  for split, size in sizes.items():
+    rows[split] = np.sort(order[first:first + size])
+    first += size
+  return {'train': np.sort(order[first:]), **rows}
+
+
+def rows_of(arrays: dict, rows: np.ndarray) -> dict:
+  """The given rows of every array."""
+  return jax.tree.map(lambda array: np.ascontiguousarray(array[rows]), arrays)

@@ -1,0 +1,194 @@
+"""Any TFDS image data set, prepared once into .npy files, without TensorFlow."""
+
+import contextlib
+import difflib
+import functools
+import io
+import os
+import pathlib
+import socket
+import sys
+import tarfile
+import threading
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import checksums, download_manager, downloader, extractor
+
+from genjax.data import dataset, files, store
+from genjax.data.without_tensorflow import TENSORFLOW, replaced, without_tensorflow
+from genjax.types import BadInput, DataSpec
+
+CHUNK = 1000  # records read at a time: three times as fast as one by one
+CONNECT_WITHIN = 4.0  # seconds until a host counts as out of reach
+FAILURES = (ImportError, OSError, ValueError, KeyError, IndexError, EOFError, RuntimeError,
+            AssertionError, zlib.error, tarfile.TarError, zipfile.BadZipFile,
+            extractor.ExtractError, download_manager.NonMatchingChecksumError,
+            tfds.download.DownloadError)
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+  """All TFDS builders that are installed with the package."""
+  return tuple(tfds.list_builders(with_community_datasets=False))
+
+
+def prepare(name: str, from_dir: str | None = None, data_dir=None) -> dataset.Dataset:
+  """Materialises each split of TFDS's `name` as uint8 .npy files in the cache, and loads it.
+
+  from_dir: a folder with the files that TFDS would download (their checksums are not compared:
+  the identity of the data is the hash of its content); None downloads. A set without a
+  validation split gives min(5000, N / 10) of train to it by a fixed permutation; one without a
+  test split uses its validation split as test. Images of 0 and 1 alone have 2 levels, all others
+  256. Raises BadInput, leaving nothing behind.
+  """
+  with store.workplace(data_dir) as work, without_tensorflow():
+    try:
+      builder = _builder(name, work)
+      keys = _keys(name, builder)
+      _download(name, builder, from_dir, work, data_dir)
+      splits, shape, recipe = _materialise(builder, keys, work)
+    except BadInput:
+      raise
+    except FAILURES as error:
+      reason = ' '.join(str(error).split())[-500:] or type(error).__name__
+      if "'tensorflow'" in reason:
+        reason = 'its TFDS builder needs TensorFlow; export it as npz or as a folder of images'
+      raise BadInput(f'data set {name!r} could not be prepared: {reason}') from error
+    label = builder.info.features[keys[1]] if keys[1] else None
+    binary = max(int(split['x'].max()) for split in splits.values()) == 1
+    spec = DataSpec(shape, 2 if binary else 256, label and label.num_classes)
+    return store.publish(work, name, spec, splits, recipe, data_dir)
+
+
+def _builder(name: str, work: pathlib.Path):
+  if store.stem(name) not in names():
+    close = difflib.get_close_matches(name, names(), 3)
+    hint = f' Did you mean {" or ".join(map(repr, close))}?' if close else ''
+    raise BadInput(f'TFDS has no data set {name!r}.{hint}')
+  builder = tfds.builder(name, data_dir=work / 'tfds', file_format='array_record')
+  # the builder's own module opens files with TensorFlow too
+  module = sys.modules[type(builder).__module__]
+  if 'tf' in vars(module):
+    module.tf = TENSORFLOW
+  return builder
+
+
+def _keys(name: str, builder) -> tuple[str, str | None]:
+  """The names of the image feature and of the label, if there is one."""
+  features = builder.info.features
+  images = [key for key, feature in features.items() if type(feature) is tfds.features.Image]
+  if not images:
+    raise BadInput(f'data set {name!r} has no image feature; it has: {", ".join(features)}')
+  labels = [key for key, f in features.items() if type(f) is tfds.features.ClassLabel]
+  return images[0], 'label' if 'label' in labels else None
+
+
+def _download(name, builder, from_dir, work, data_dir):
+  """Runs the builder on the user's files, or on the network."""
+  urls = builder.url_infos or {}
+  if from_dir:
+    if not pathlib.Path(from_dir).is_dir():
+      raise BadInput(f'--from={from_dir}: no such folder')
+    for url, info in urls.items():  # memoised by TFDS: changed in place
+      if info.filename and (path := pathlib.Path(from_dir, info.filename)).is_file():
+        urls[url] = checksums.compute_url_info(path)
+    downloads, reach = work / 'downloads', _refuse_download(name, from_dir)
+  else:
+    _check_reachable(name, list(urls))
+    downloads, reach = store.cache_dir(data_dir) / '.downloads', contextlib.nullcontext()
+  config = tfds.download.DownloadConfig(
+      manual_dir=from_dir, extract_dir=work / 'extracted', try_download_gcs=False)
+  # TFDS prints what it believes of sizes; the program says what came of it
+  with reach, contextlib.redirect_stdout(io.StringIO()):
+    builder.download_and_prepare(download_dir=downloads, download_config=config)
+
+
+@contextlib.contextmanager
+def _refuse_download(name: str, from_dir: str):
+  """With --from a file that is not there is an error, never a download."""
+  def refuse(self, url, *unused_args, **unused_kw):
+    file = os.path.basename(urllib.parse.urlparse(url).path)
+    raise BadInput(f'data set {name!r}: {from_dir} lacks {file}; get it from {url}')
+
+  with replaced([(downloader._Downloader, 'download', refuse)]):
+    yield
+
+
+def _check_reachable(name: str, urls: list[str]):
+  """Raises BadInput if the first host (or the proxy) takes no connection in CONNECT_WITHIN s."""
+  first = urls[0] if urls else 'https://storage.googleapis.com'
+  host = urllib.parse.urlparse(first)
+  proxy = urllib.request.getproxies().get(host.scheme)
+  host = urllib.parse.urlparse(proxy) if proxy else host
+  reached = threading.Event()
+
+  def connect():
+    with contextlib.suppress(OSError):
+      port = host.port or (443 if host.scheme == 'https' else 80)
+      socket.create_connection((host.hostname, port), CONNECT_WITHIN).close()
+      reached.set()
+
+  # in a thread of its own: looking up a name has no time limit
+  thread = threading.Thread(target=connect, daemon=True)
+  thread.start()
+  thread.join(CONNECT_WITHIN)
+  if not reached.is_set():
+    wanted = ', '.join(sorted({os.path.basename(urllib.parse.urlparse(u).path) for u in urls})[:8])
+    raise BadInput(f'data set {name!r}: no connection to {host.hostname}. Get its files '
+                   f'({wanted or "see the TFDS catalogue"}) elsewhere, and run '
+                   f'{store.command(name, "DIR")}')
+
+
+def _materialise(builder, keys, work):
+  """Reads every record once -> {split: arrays}, shape of an image, recipe."""
+  sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
+  if 'train' not in sizes:
+    raise BadInput(f'TFDS set {builder.info.full_name} has no split train; it has: '
+                   f'{", ".join(sizes)}')
+  first = builder.as_data_source('train')[0][keys[0]]
+  recipe = f'TFDS {builder.info.full_name}, feature {keys[0]}, decoded by Pillow'
+  sources = {'train': 'train', 'test': 'test' if 'test' in sizes else 'validation'}
+  held = {}  # rows of train that go elsewhere
+  if 'validation' in sizes and 'test' in sizes:
+    sources['validation'] = 'validation'
+  else:
+    held['validation'] = files.carved(sizes['train'])
+  if sources['test'] not in sizes:
+    held['test'] = files.carved(sizes['train'])
+    del sources['test']
+  rows = dataset.split_rows(sizes['train'], held, seed=0)
+  for split, count in held.items():
+    recipe += f'; {split} = {count} of train by RandomState(0).permutation'
+  if sources.get('test') == 'validation':
+    recipe += '; test = its validation'
+  splits = {}
+  for split, origin in sources.items():
+    parts = rows if split == 'train' else {split: np.arange(sizes[origin])}
+    for part, part_rows in parts.items():
+      splits[part] = store.create(work, part, len(part_rows), first.shape, first.dtype,
+                                  labelled=keys[1] is not None)
+    _read(builder.as_data_source(origin), keys, parts, splits)
+  return {split: splits[split] for split in dataset.SPLITS}, first.shape, recipe
+
+
+def _read(records, keys, parts: dict, splits: dict):
+  """Fills splits[part] with the records parts[part] (sorted), in one pass over all."""
+  done = dict.fromkeys(parts, 0)
+  for low in range(0, len(records), CHUNK):
+    chunk = records.__getitems__(range(low, min(low + CHUNK, len(records))))
+    for part, rows in parts.items():
+      first, last = np.searchsorted(rows, (low, low + CHUNK))
+      for row in rows[first:last]:
+        example, at = chunk[row - low], done[part]
+        if example[keys[0]].shape != splits[part]['x'].shape[1:]:
+          raise BadInput(f'images of different sizes: {splits[part]["x"].shape[1:]} and '
+                         f'{example[keys[0]].shape}; choose a set of one size')
+        splits[part]['x'][at] = example[keys[0]]
+        if keys[1]:
+          splits[part]['cond'][at] = example[keys[1]]
+        done[part] += 1

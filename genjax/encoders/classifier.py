@@ -1,0 +1,150 @@
+"""A small classifier whose penultimate layer is the feature space; matrix products alone.
+
+Patches of 3x3 or 2x2 pixels become rows of a matrix, so that no convolution is compiled.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from genjax import prob
+from genjax.nn.dense import Dense
+from genjax.types import BadInput, DataSpec
+
+BATCH = 256
+
+
+class Encoder(NamedTuple):
+  """A feature network with its weights. Integer levels in, float32 out, batched inside."""
+
+  name: str
+  features: Callable  # levels int [N, *shape] -> float32 [N, d]
+  probs: Callable | None  # levels int [N, *shape] -> float32 [N, num_classes]
+  card: dict  # name, sha256, dim, source (data, accuracy, seed)
+
+
+class Classifier(nn.Module):
+  """x [B, H, W, C] on the grid -> features [B, num_features], logits [B, num_classes].
+
+  The logits are affine in gelu(features).
+  """
+
+  widths: tuple[int, ...]  # of the stem and of each halving of the side
+  num_features: int
+  num_classes: int
+  merge: int = 1  # pixels a side of the stem's patches
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    h = depth_from_space(x, self.merge)
+    h = nn.gelu(Dense(self.widths[0], name='stem')(neighbourhoods(h)))
+    for i, width in enumerate(self.widths[1:]):
+      h = depth_from_space(h, 2)
+      h = nn.gelu(Dense(width, name=f'halve_{i}')(h))
+      if i == 0:
+        h = h + nn.gelu(Dense(width, name='mix')(neighbourhoods(h)))
+    features = Dense(self.num_features, name='features')(h.reshape(h.shape[0], -1))
+    return features, Dense(self.num_classes, name='logits')(nn.gelu(features))
+
+
+def neighbourhoods(x):
+  """[B, H, W, C] -> [B, H, W, 9 C]: each position with its eight neighbours, zeros outside."""
+  h, w = x.shape[1:3]
+  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  return jnp.concatenate([padded[:, i:i + h, j:j + w] for i in range(3) for j in range(3)], -1)
+
+
+def depth_from_space(x, size: int):
+  """[B, H, W, C] -> [B, H / size, W / size, size^2 C], zeros added to what does not divide."""
+  x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % size), (0, -x.shape[2] % size), (0, 0)))
+  b, h, w, c = x.shape
+  x = x.reshape(b, h // size, size, w // size, size, c)
+  return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // size, w // size, size * size * c)
+
+
+def encoder(name: str, network: Classifier, params, spec: DataSpec, card: dict,
+            scale: float = 1.0) -> Encoder:
+  """The classifier as an Encoder on data like spec, its features times `scale`.
+
+  Its functions raise BadInput for arrays of another shape.
+  """
+
+  def both(levels):
+    levels = np.asarray(levels)
+    if levels.shape[1:] != tuple(spec.shape):
+      raise BadInput(f'encoder {name!r} got examples of shape {levels.shape[1:]}; '
+                     f'allowed: {tuple(spec.shape)}')
+    n = len(levels)
+    parts = []
+    for start in range(0, n, BATCH):  # of one shape: compiled once
+      rows = levels[np.minimum(np.arange(start, start + BATCH), n - 1)].astype(np.int32)
+      parts.append([np.asarray(a) for a in _apply(network, spec.levels, params, rows)])
+    return [np.concatenate(p)[:n] for p in zip(*parts, strict=True)]
+
+  return Encoder(name, lambda k: scale * both(k)[0], lambda k: both(k)[1], card)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply(network, levels, params, k):
+  features, logits = network.apply({'params': params}, prob.from_levels(k, levels))
+  return features, jax.nn.softmax(logits)
+
+
+def save(path, params, network: Classifier, spec: DataSpec, scale: float, source: dict) -> bytes:
+  """Writes weights as float16 with their card into an npz; returns its bytes."""
+  flat = jax.tree_util.tree_flatten_with_path(params)[0]
+  arrays = {'/'.join(str(k.key) for k in path): np.asarray(v, np.float16) for path, v in flat}
+  card = {'format': 1, 'spec': {'shape': list(spec.shape), 'levels': spec.levels,
+                                'num_classes': spec.num_classes},
+          'network': {'widths': list(network.widths), 'num_features': network.num_features,
+                      'merge': network.merge}, 'scale': scale, 'source': source}
+  buffer = io.BytesIO()
+  np.savez_compressed(buffer, card=np.array(json.dumps(card, sort_keys=True)), **arrays)
+  with open(path, 'wb') as file:
+    file.write(buffer.getvalue())
+  return buffer.getvalue()
+
+
+def load(name: str, path, sha256: str | None = None) -> Encoder:
+  """Reads what `save` wrote; the hash of the file stands in the card.
+
+  Raises BadInput for a file that is missing, is no encoder, is damaged, or has another hash than
+  `sha256`.
+  """
+  try:
+    with open(path, 'rb') as file:
+      data = file.read()
+  except OSError as error:
+    raise BadInput(f'encoder {name!r}: cannot read {path} ({error.strerror})') from None
+  found = hashlib.sha256(data).hexdigest()
+  if sha256 is not None and found != sha256:
+    raise BadInput(f'encoder {name!r}: {path} is damaged or another file: its sha256 is {found}; '
+                   f'allowed: {sha256}')
+  try:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+      card = json.loads(str(arrays['card']))
+      flat = {key: arrays[key].astype(np.float32) for key in arrays.files if key != 'card'}
+    spec = DataSpec(tuple(card['spec']['shape']), card['spec']['levels'],
+                    card['spec']['num_classes'])
+    network = Classifier(tuple(card['network']['widths']), card['network']['num_features'],
+                         spec.num_classes, card['network']['merge'])
+    scale, source = float(card['scale']), card['source']
+    params = {}
+    for key, value in flat.items():
+      layer, leaf = key.split('/')
+      params.setdefault(layer, {})[leaf] = value
+  except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError) as error:
+    raise BadInput(f'encoder {name!r}: {path} is no encoder that experiments.encoder wrote, or is '
+                   f'damaged ({error})') from None
+  full = {'name': name, 'sha256': found, 'dim': network.num_features, 'source': source}
+  return encoder(name, network, params, spec, full, scale)

@@ -1,0 +1,33 @@
+"""What sampling costs: samples per second, network evaluations per sample."""
+
+from genjax.evals import card as cards
+
+METRICS = ('samples_per_second', 'nfe')
+NEEDS = {'sample': ('sample',)}
+
+
+def make(model, *, estimator, split, num_samples=1024):
+  """run(params, draw) -> samples_per_second (as `draw` timed them), nfe (network evaluations)."""
+  del model
+
+  def run(params, draw):
+    del params
+    x, info = draw(num_samples)
+
+    def card(metric, unit):
+      return cards.make_card(metric, estimator=estimator, unit=unit, split=split,
+                             n_generated=len(x), sampler=info.get('sampler'))
+
+    out = {}
+    rate = card('samples_per_second', 'samples per second')
+    seconds = info.get('seconds')
+    out['samples_per_second'] = (
+        cards.plain(len(x) / seconds, rate, 'one timing') if seconds else
+        cards.absent(rate, 'the samples were not timed'))
+    evaluations = card('nfe', 'network evaluations per sample')
+    nfe = info.get('nfe')
+    out['nfe'] = (cards.absent(evaluations, 'the sampler does not count') if nfe is None else
+                  cards.plain(float(nfe), evaluations, 'a count'))
+    return out
+
+  return run

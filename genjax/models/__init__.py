@@ -1,0 +1,23 @@
+"""FAMILIES: what p_theta can be. One family a file, each with make(spec, ...) -> Model."""
+
+from genjax.models import (
+  autoregressive,
+  diffusion,
+  ebm,
+  flow,
+  gaussian,
+  implicit,
+  mixture,
+  vae,
+)
+
+FAMILIES = {
+    'gaussian': gaussian,
+    'mixture': mixture,
+    'vae': vae,
+    'implicit': implicit,
+    'flow': flow,
+    'autoregressive': autoregressive,
+    'ebm': ebm,
+    'diffusion': diffusion,
+}

@@ -1,0 +1,53 @@
+"""An energy-based model: a network's energy, an intractable Z, samples from long Langevin chains.
+
+p(x) = exp(-E(x)) / Z, E(x) = f(x) + ||x||^2 / (2 s^2): the confinement makes Z finite for every f
+that grows more slowly than a square, as an MLP with these activations does. Data with levels: x
+is continuous here, and whoever trains the energy adds the noise of a cell to the data first.
+"""
+
+import jax
+
+from genjax.nn.mlp import MLP
+from genjax.numerics import mcmc
+from genjax.types import BadInput, DataSpec, Model
+
+
+def make(spec: DataSpec, *, hidden: tuple[int, ...] = (256, 256), activation: str = 'silu',
+         residual: bool = False, confinement: float | None = None, sampler_steps: int = 1000,
+         step_size: float = 0.01, noise_scale: float = 1.0, clip: float | None = None,
+         init_scale: float = 1.0) -> Model:
+  """Returns the energy of an MLP over the flattened x: `energy` and `sample`; `cond` is ignored.
+
+  energy: [B] nats, up to log Z. sample: sampler_steps unadjusted Langevin steps (step_size,
+  noise_scale, clip: see `mcmc.langevin`) from noise, uniform on +-init_scale for data with levels
+  and normal of that scale otherwise; one evaluation of the network and its gradient a step. A
+  model trained with chains is to be sampled with their step_size and noise_scale. Samples may
+  leave [-1, 1]. confinement: s above; None: 1 for data with levels, 4 otherwise.
+  Errors: BadInput for a number that is not positive.
+  """
+  confinement = confinement or (4.0 if spec.levels is None else 1.0)
+  for name, value in (('confinement', confinement), ('sampler_steps', sampler_steps),
+                      ('step_size', step_size), ('init_scale', init_scale)):
+    if value <= 0:
+      raise BadInput(f'{name} = {value} is not allowed; it is above 0')
+  net = MLP(tuple(hidden), 1, activation=activation, residual=residual)
+
+  def init(rng, batch):
+    return net.init(rng, batch['x'].reshape(batch['x'].shape[0], -1))['params']
+
+  def energy(params, x, cond):
+    del cond
+    rows = x.reshape(x.shape[0], -1)
+    return net.apply({'params': params}, rows)[:, 0] + (rows**2).sum(-1) / (2 * confinement**2)
+
+  def sample(params, rng, n, cond):
+    rng_start, rng_chain = jax.random.split(rng)
+    shape = (n, *spec.shape)
+    start = (init_scale * jax.random.normal(rng_start, shape) if spec.levels is None else
+             jax.random.uniform(rng_start, shape, minval=-init_scale, maxval=init_scale))
+    x = mcmc.langevin(lambda x: energy(params, x, cond), rng_chain, start,
+                      num_steps=sampler_steps, step_size=step_size, noise_scale=noise_scale,
+                      clip=clip)
+    return x, sampler_steps
+
+  return Model(init=init, sample=sample, energy=energy)

@@ -1,0 +1,154 @@
+"""A causal transformer over tokens: one set of parameters, a parallel pass and a one-token step.
+
+Sizes: B batch, T tokens, W width, h heads, d = W / h.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.nn.dense import Dense
+from genjax.nn.embed import LabelEmbed
+from genjax.sharding import constrain_batch
+
+SMALL = nn.initializers.normal(0.02)
+
+
+def split_heads(x: jax.Array, num_heads: int) -> jax.Array:
+  """[B, T, h d] -> [B h, T, d]: three axes, so that attention is two batched matrix products."""
+  b, t, w = x.shape
+  x = x.reshape(b, t, num_heads, w // num_heads).transpose(0, 2, 1, 3)
+  return x.reshape(b * num_heads, t, w // num_heads)
+
+
+def merge_heads(x: jax.Array, num_heads: int) -> jax.Array:
+  """[B h, T, d] -> [B, T, h d]."""
+  bh, t, d = x.shape
+  x = x.reshape(bh // num_heads, num_heads, t, d).transpose(0, 2, 1, 3)
+  return x.reshape(bh // num_heads, t, num_heads * d)
+
+
+def attend(q, k, v, mask=None) -> jax.Array:
+  """softmax(q k' / sqrt(d)) v: q [N, T, d], k, v [N, S, d], mask [T, S] or None -> [N, T, d].
+
+  The softmax is float32. 1706.03762, Eq. 1.
+  """
+  scores = jnp.einsum('ntd,nsd->nts', q * q.shape[-1] ** -0.5, k).astype(jnp.float32)
+  if mask is not None:
+    scores = jnp.where(mask, scores, -1e30)
+  return jnp.einsum('nts,nsd->ntd', jax.nn.softmax(scores, -1).astype(v.dtype), v)
+
+
+class CausalBlock(nn.Module):
+  """Pre-norm attention and MLP, each added to its input: [B, T, W] -> [B, T, W]."""
+
+  width: int
+  num_heads: int
+  mlp_ratio: int = 4
+  dropout: float = 0.0
+  dtype: jnp.dtype | None = None
+
+  def setup(self):
+    self.norm_attention = nn.LayerNorm()
+    self.norm_mlp = nn.LayerNorm()
+    self.qkv = Dense(3 * self.width, dtype=self.dtype)
+    self.project = Dense(self.width, kernel_init=SMALL, dtype=self.dtype)
+    self.up = Dense(self.mlp_ratio * self.width, dtype=self.dtype)
+    self.down = Dense(self.width, kernel_init=SMALL, dtype=self.dtype)
+    self.drop = nn.Dropout(self.dropout)
+
+  def mlp(self, x):
+    return self.down(jax.nn.gelu(self.up(self.norm_mlp(x))))
+
+  def __call__(self, x, deterministic: bool = True):
+    x = constrain_batch(x)
+    q, k, v = (split_heads(y, self.num_heads)
+               for y in jnp.split(self.qkv(self.norm_attention(x)), 3, -1))
+    mask = np.tril(np.ones((x.shape[1], x.shape[1]), bool))
+    x = x + self.drop(self.project(merge_heads(attend(q, k, v, mask), self.num_heads)),
+                      deterministic)
+    return x + self.drop(self.mlp(x), deterministic)
+
+  def step(self, x, cache, i):
+    """x [B, W] of token i and the keys and values of the tokens before -> the same, updated."""
+    keys, values = cache
+    qkv = self.qkv(self.norm_attention(x)).reshape(x.shape[0], 3, self.num_heads, -1)
+    keys = jax.lax.dynamic_update_index_in_dim(keys, qkv[:, 1], i, 2)
+    values = jax.lax.dynamic_update_index_in_dim(values, qkv[:, 2], i, 2)
+    q = qkv[:, 0] * keys.shape[-1] ** -0.5
+    scores = jnp.einsum('bhd,bhsd->bhs', q, keys).astype(jnp.float32)
+    scores = jnp.where(jnp.arange(keys.shape[2]) <= i, scores, -1e30)
+    mixed = jnp.einsum('bhs,bhsd->bhd', jax.nn.softmax(scores, -1).astype(q.dtype), values)
+    x = x + self.project(mixed.reshape(x.shape))
+    return x + self.mlp(x), (keys, values)
+
+
+class TokenTransformer(nn.Module):
+  """Logits of each token given the tokens before it in raster order, and a label.
+
+  A token is embedded by a table and by its value (levels are ordered), its place by one table an
+  axis of `shape`. In place of a token before the first stands the label.
+  """
+
+  shape: tuple[int, ...]
+  levels: int
+  num_classes: int = 0
+  width: int = 128
+  num_blocks: int = 4
+  num_heads: int = 4
+  mlp_ratio: int = 4
+  dropout: float = 0.0
+  dtype: jnp.dtype | None = None
+
+  def setup(self):
+    self.token = self.param('token', SMALL, (self.levels, self.width))
+    self.value = self.param('value', SMALL, (self.width,))
+    self.places = [self.param(f'place_{axis}', SMALL, (size, self.width))
+                   for axis, size in enumerate(self.shape)]
+    self.label = LabelEmbed(self.width, self.num_classes)
+    self.blocks = [CausalBlock(self.width, self.num_heads, self.mlp_ratio, self.dropout,
+                               self.dtype) for _ in range(self.num_blocks)]
+    self.norm = nn.LayerNorm()
+    self.head = Dense(self.levels, kernel_init=nn.initializers.zeros)
+    self.drop = nn.Dropout(self.dropout)
+
+  def place(self):
+    """[D, W]: the sum over axes of the place's embedding, in raster order."""
+    total = 0.0
+    for axis, table in enumerate(self.places):
+      rest = [1] * len(self.shape)
+      rest[axis] = self.shape[axis]
+      total = total + table.reshape(*rest, self.width)
+    return total.reshape(-1, self.width)
+
+  def embed(self, tokens):
+    """int32 [...] -> [..., W]."""
+    value = 2.0 * tokens.astype(jnp.float32) / (self.levels - 1) - 1.0
+    return self.token[tokens] + value[..., None] * self.value
+
+  def logits(self, x):
+    return self.head(self.norm(x)).astype(jnp.float32)
+
+  def __call__(self, tokens, cond=None, deterministic: bool = True) -> jax.Array:
+    """tokens int32 [B, D], cond int32 [B] or None -> float32 [B, D, levels]."""
+    start = self.label(cond, tokens.shape[0])[:, None]
+    x = jnp.concatenate([start, self.embed(tokens[:, :-1])], 1) + self.place()
+    x = self.drop(x, deterministic)
+    for block in self.blocks:
+      x = block(x, deterministic)
+    return self.logits(x)
+
+  def start(self, cond, batch_size: int):
+    """[B, W], [D, W] and an empty cache: what `step` needs before the first token."""
+    size = (batch_size, self.num_heads, int(np.prod(self.shape)), self.width // self.num_heads)
+    empty = jnp.zeros(size, self.dtype or jnp.float32)
+    return self.label(cond, batch_size), self.place(), [(empty, empty)] * self.num_blocks
+
+  def step(self, x, cache, i):
+    """x [B, W] in place of token i - 1, with its place added -> logits [B, levels] of token i."""
+    x, new = constrain_batch(x), []
+    for block, part in zip(self.blocks, cache, strict=True):
+      x, part = block.step(x, part, i)
+      new.append(part)
+    return self.logits(x), new

@@ -1,0 +1,11 @@
+"""One divergence a file: NEEDS = {estimator: requirements} and make(model, ...) -> Objective."""
+
+from genjax.objectives import adversarial, kl, reverse_kl, score_matching, wasserstein
+
+OBJECTIVES = {
+    'kl': kl,
+    'reverse_kl': reverse_kl,
+    'adversarial': adversarial,
+    'wasserstein': wasserstein,
+    'score_matching': score_matching,
+}

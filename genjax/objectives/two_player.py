@@ -1,0 +1,40 @@
+"""What every objective with a critic does: start both players, show the critic both kinds of x."""
+
+import jax
+
+from genjax import prob
+from genjax.types import Critic, DataSpec, Model
+
+
+def init_both(model: Model, critic: Critic, rng, batch) -> dict:
+  """The parameters of both players: {'model': ..., 'critic': ...}."""
+  rng_model, rng_critic = jax.random.split(rng)
+  return {'model': model.init(rng_model, batch),
+          'critic': critic.init(rng_critic, batch['x'], batch.get('cond'))}
+
+
+def real_and_fake(model: Model, spec: DataSpec, params, batch, rng):
+  """x of the data (dequantised) and as many of the model, both [B, ...], under the same labels."""
+  rng_cell, rng_model = jax.random.split(rng)
+  real = prob.cell_noise(rng_cell, batch['x'], spec.levels)
+  return real, model.rsample(params, rng_model, real.shape[0], batch.get('cond'))
+
+
+def under_critic(writes: dict) -> dict:
+  """The critic's new running statistics, by their path in all the parameters."""
+  return {f'critic/{path}': value for path, value in writes.items()}
+
+
+def trained_through_samples(model: Model) -> Model:
+  """What of a model means something once its samples alone were trained.
+
+  Where the density is exact, samples and density are one object and everything stays. Where it is
+  a bound (a VAE's encoder was not trained) or absent, the samples that the critic saw alone stay.
+  """
+  if model.log_prob is not None or model.sample_and_log_prob is not None:
+    return model
+
+  def sample(params, rng, n, cond):
+    return model.rsample(params, rng, n, cond), 1
+
+  return Model(init=model.init, sample=sample, rsample=model.rsample)

@@ -1,0 +1,103 @@
+"""Run directories as models: load one, evaluate one."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+from absl import logging
+from ml_collections import config_dict
+
+from genjax import build, data
+from genjax.tables import identity
+from genjax.train import checkpoint, rundir, writer
+from genjax.types import BadInput, Model, Objective
+
+PICTURE = 64  # samples in the picture of a run
+
+
+class Loaded(NamedTuple):
+  """A run directory as a model: what `experiments` and `genjax.load` start from."""
+
+  config: config_dict.ConfigDict
+  dataset: data.Dataset
+  objective: Objective
+  model: Model
+  params: dict  # of the model, averaged if the run keeps an average
+  step: int
+  selected: bool  # the step is the one with the best validation figure
+
+
+def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None):
+  """Reads a run directory; step None: the best by validation where the run selects, else the last.
+
+  ema: the averaged parameters where the run keeps them. sampler: {'name', 'kw'} in place of the
+  config's; without 'name' the config's with other arguments. Raises BadInput for a directory that
+  is no run, has no such step, or is damaged, and for a sampler of a model that needs none.
+  """
+  recorded = rundir.read(workdir)
+  config = config_dict.ConfigDict(recorded['config'])
+  if sampler:
+    config.sampler = {'name': config.sampler.name, **sampler}
+  made = build.run(config)
+  if sampler and made.model.denoise is None:
+    raise BadInput(f'sampler {config.sampler.name!r}: a {config.model.family} trained by '
+                   f'{config.objective.name} does not denoise; allowed: no sampler')
+  directory = rundir.checkpoints(workdir)
+  like = build.abstract_state(config, made)
+  selected = False
+  if step is None:
+    newest = checkpoint.restore(directory, like)
+    if newest is None:
+      raise BadInput(f'{workdir} holds no checkpoint yet; allowed: a directory that '
+                     '`python -m experiments.train` has saved to')
+    state, meta, step, warnings = newest
+    for warning in warnings:
+      logging.warning('warning: %s', warning)
+    best = meta.get('best')
+    if best and best['step'] != step:
+      state, _, step, _ = checkpoint.restore(directory, like, best['step'])
+    selected = bool(best)
+  else:
+    state, _, step, _ = checkpoint.restore(directory, like, step)
+  params = state.ema if ema and config.ema else state.params['model']
+  return Loaded(config, made.dataset, made.objective, made.model, params, step, selected)
+
+
+def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,
+             progress=iter) -> dict:
+  """Runs the evaluators, writes eval.json, samples/final.npz and final.png; {metric: Value}.
+
+  Evaluators of the config that the model cannot answer are left out; those asked for by `names`
+  are refused in the teaching lines (BadInput).
+  """
+  run = load(workdir, step)
+  config, spec = run.config, run.dataset.spec
+  wanted = tuple(names or config.evals.names)
+  evals = build.evaluators(config, run.dataset, run.model, split, wanted,
+                           optional=() if names else wanted)
+  draw = build.drawer(config, spec, run.model, config.seed)(run.params)
+  metrics = {}
+  for name in progress(evals):
+    metrics.update(evals[name](run.params, draw))
+  workdir = pathlib.Path(workdir)
+  if run.model.sample is not None:
+    x, _ = draw(max(config.evals.num_samples, PICTURE))
+    writer.write_samples(workdir / 'samples' / 'final', x, spec, PICTURE)
+    real = run.dataset.splits[split]['x'][:PICTURE]
+    writer.write_sample_file(workdir / 'samples' / 'reference.npz', real, spec)
+  writer.write_json(workdir / 'eval.json', {
+      'step': run.step, 'selected': run.selected, 'split': split,
+      'metrics': {name: value._asdict() for name, value in metrics.items()},
+      'provenance': {**rundir.provenance(workdir), **cost(run),
+                     'config_hash': identity.config_hash(config.to_dict())}})
+  return metrics
+
+
+def cost(run: Loaded) -> dict:
+  """What the whole run took, beyond the seconds: steps, examples seen, parameters of the model."""
+  slices = sum(player.num_updates for player in run.objective.players)
+  seen = (run.config.steps * run.config.batch_size * slices if slices
+          else len(run.dataset.splits['train']['x']))
+  return {'steps': run.config.steps if slices else 1, 'examples': seen,
+          'parameters': sum(leaf.size for leaf in jax.tree.leaves(run.params))}

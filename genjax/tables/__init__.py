@@ -1,0 +1,1 @@
+"""Tables of finished runs: which cells there are, running them, reducing seeds, rendering."""

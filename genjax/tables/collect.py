@@ -1,0 +1,189 @@
+"""From finished cells to a table: one protocol a column, seeds reduced, what is missing named.
+
+A table is plain data, ready for JSON: {'rows': [{'label', 'values': {column: summary}, ...}], ...}.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from genjax.tables import run
+from genjax.tables.identity import Cell, Row
+from genjax.types import BadInput
+
+LEVEL = 0.95
+# entries of a card that are no protocol: the interval's method, and figures beside the value
+BESIDE = ('interval', 'detail', 'reason', 'metric')
+KIND = re.compile(r'nll_(exact|bound|estimate)')
+
+
+def check_columns(columns: Sequence[Mapping]) -> None:
+  """Raises BadInput for a column that asks for several kinds of likelihood at once."""
+  for column in columns:
+    kinds = list(dict.fromkeys(m[0] for name in column['metric'] if (m := KIND.match(name))))
+    if len(kinds) > 1:
+      raise BadInput(_mixed(column['label'], kinds))
+
+
+def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mapping],
+            commit: str) -> dict:
+  """The table of all cells that are finished; raises BadInput where a column is no one protocol."""
+  check_columns(columns)
+  results = {(cell.label, cell.seed): found for cell in cells
+             if (found := run.read(cell)) is not None}
+  table = {'level': LEVEL, 'commit': commit, 'columns': [dict(c) for c in columns], 'rows': []}
+  for row in rows:
+    mine = {c.seed: results.get((row.label, c.seed)) for c in cells if c.label == row.label}
+    done = {seed: found for seed, found in mine.items() if found is not None}
+    commits = {s: found.get('provenance', {}).get('commit') or 'unknown'
+               for s, found in done.items()}
+    table['rows'].append({
+        'label': row.label, 'config': row.config, 'overrides': row.overrides, 'note': row.note,
+        'published': row.published, 'seeds': sorted(done), 'seeds_wanted': len(mine),
+        'other_commits': {s: c for s, c in commits.items() if c != commit},
+        'provenance': {s: found.get('provenance', {}) for s, found in done.items()},
+        'values': {c['label']: _summary(c, done) for c in columns}})
+  for column in columns:
+    _check_protocol(column, table['rows'])
+  table['axes'] = {row['label']: _axes(columns, row) for row in table['rows']}
+  table['floors'] = {c['label']: _floor(c, results.values()) for c in columns if c['floor']}
+  table['missing'] = [{'label': c.label, 'seed': c.seed, 'status': run.status(c),
+                       'command': c.command}
+                      for c in cells if (c.label, c.seed) not in results]
+  return table
+
+
+def _value(column: Mapping, found: Mapping) -> dict | None:
+  """{'value', 'low', 'high', 'card'} of a column in one eval.json; None if it has none."""
+  if column['source'] == 'provenance':
+    provenance = found.get('provenance', {})
+    value = provenance.get(column['metric'][0])
+    card = {'metric': column['metric'][0], **{
+        field: provenance.get(field) for field in column['axes']}}
+    return None if value is None else {'value': value, 'low': None, 'high': None, 'card': card}
+  present = [name for name in column['metric'] if name in found['metrics']]
+  if not present:
+    return None
+  if len(present) > 1:
+    raise BadInput(f'column {column["label"]!r}: a run has both {" and ".join(present)}; '
+                   'allowed: columns of their own')
+  entry = found['metrics'][present[0]]
+  entry = {'low': None, 'high': None, 'card': {}, **entry}
+  split = entry['card'].get('split')
+  if split not in (None, column['split']):
+    entry = {**entry, 'value': None, 'low': None, 'high': None, 'card': {
+        **entry['card'], 'reason': f'measured on {split}, and the column is {column["split"]}'}}
+  return entry
+
+
+def _summary(column: Mapping, done: Mapping[int, Mapping]) -> dict | None:
+  """One cell of the table: the mean over seeds, or why there is none; None: no such metric."""
+  entries = {seed: _value(column, found) for seed, found in done.items()}
+  present = {seed: entry for seed, entry in entries.items() if entry is not None}
+  if not present:
+    return None
+  bad = {seed: entry['card'].get('reason') or f'the value is {entry["value"]}'
+         for seed, entry in present.items() if not _finite(entry['value'])}
+  bad |= {seed: 'not measured' for seed in entries if seed not in present}
+  summary = {'value': None, 'half_width': None, 'n': len(entries), 'low': None, 'high': None,
+             'seeds': {s: None if s in bad else entry['value'] for s, entry in present.items()},
+             'cards': {s: entry['card'] for s, entry in present.items()}, 'reasons': bad}
+  if bad:  # a mean over the seeds that happened to be finite would hide the others
+    return summary
+  values = np.array([entry['value'] for entry in present.values()], np.float64)
+  summary |= {'value': float(values.mean()), 'half_width': t_half_width(values)}
+  if len(values) == 1:  # with several seeds the t interval holds this noise too
+    only = next(iter(present.values()))
+    summary |= {'low': only['low'], 'high': only['high']}
+  return summary
+
+
+def _check_protocol(column: Mapping, rows: Iterable[Mapping]) -> None:
+  """Raises BadInput if the cards of a column differ in a field that is no declared row axis."""
+  cards = [(f'{row["label"]} (seed {seed})', card) for row in rows
+           for seed, card in ((row['values'][column['label']] or {}).get('cards', {})).items()]
+  if any(name.startswith('nll') for name in column['metric']):
+    kinds = {}
+    for where, card in cards:
+      kinds.setdefault(f'nll_{card.get("kind")}', []).append(where)
+    if len(kinds) > 1:
+      raise BadInput(_mixed(column['label'], [f'{k} ({", ".join(w)})' for k, w in kinds.items()]))
+  for field in sorted({f for _, card in cards for f in card} - {*BESIDE, *column['axes']}):
+    found = {}
+    for where, card in cards:
+      found.setdefault(json.dumps(card.get(field), sort_keys=True), where)
+    if len(found) > 1:
+      shown = '; '.join(f'{value} in {where}' for value, where in found.items())
+      raise BadInput(f'column {column["label"]!r} is no one protocol: {field} is {shown}. '
+                     'Allowed: one value, or a declared row axis')
+  _check_seeds(column, rows)
+
+
+def _check_seeds(column: Mapping, rows: Iterable[Mapping]) -> None:
+  for row in rows:
+    cards = (row['values'][column['label']] or {}).get('cards', {})
+    for field in column['axes']:
+      if len({json.dumps(card.get(field), sort_keys=True) for card in cards.values()}) > 1:
+        raise BadInput(f'column {column["label"]!r}, row {row["label"]!r}: {field} differs between '
+                       'seeds; allowed: one protocol a row')
+
+
+def _axes(columns: Sequence[Mapping], row: Mapping) -> dict:
+  """{axis: {column: value}} that a row prints: the declared fields of its cards."""
+  axes = {}
+  for column in columns:
+    cards = (row['values'][column['label']] or {}).get('cards', {})
+    for field in column['axes']:
+      value = next((card.get(field) for card in cards.values()), None)
+      if value is not None:
+        axes.setdefault(field, {})[column['label']] = value
+  return axes
+
+
+def _floor(column: Mapping, results: Iterable[Mapping]) -> dict | None:
+  """What the data themselves score: one value, or the range that the runs saw."""
+  values = [v for found in results
+            if _finite(v := found['metrics'].get(column['floor'], {}).get('value'))]
+  return {'metric': column['floor'], 'low': min(values), 'high': max(values)} if values else None
+
+
+def t_half_width(values: np.ndarray) -> float | None:
+  """Half width of the LEVEL t interval for the mean of independent values [n]; None for n = 1."""
+  n = len(values)
+  if n < 2:
+    return None
+  return float(t_quantile(n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+
+
+def t_quantile(degrees: int, level: float = LEVEL) -> float:
+  """t with P(|T| <= t) = level for Student's T, by bisection of Abramowitz & Stegun 26.7.3-4."""
+  low, high = 0.0, 1.0
+  while _t_central(high, degrees) < level:
+    high *= 2
+  for _ in range(100):
+    middle = (low + high) / 2
+    low, high = (middle, high) if _t_central(middle, degrees) < level else (low, middle)
+  return (low + high) / 2
+
+
+def _t_central(t: float, degrees: int) -> float:
+  """P(|T| <= t): a finite sum over powers of cos(theta), theta = atan(t / sqrt(degrees))."""
+  theta = math.atan(t / math.sqrt(degrees))
+  odd = degrees % 2
+  term, total = (math.cos(theta) if odd else 1.0), 0.0
+  for k in range(1 + odd, degrees, 2):
+    total += term
+    term *= math.cos(theta) ** 2 * k / (k + 1)
+  return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
+
+
+def _finite(value) -> bool:
+  return value is not None and math.isfinite(value)
+
+
+def _mixed(label: str, kinds: Iterable[str]) -> str:
+  return (f'column {label!r} mixes the kinds {" and ".join(kinds)}: a bound is not ranked against '
+          'an exact value. Allowed: one column for each kind')

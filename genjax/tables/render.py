@@ -1,0 +1,200 @@
+"""A collected table as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+
+from genjax.tables.collect import BESIDE
+
+ARROWS = {'lower': ' ↓', 'higher': ' ↑', '': ''}
+ABSENT = '–'  # the row has no such metric
+FLOOR_LABEL = '*the data themselves*'
+
+
+def markdown(table: Mapping, title: str, note: str = '', picture: str = '') -> str:
+  """The table, what is missing with the commands that fill it, its notes and its protocol."""
+  notes = []  # footnotes in the order in which the rows need them
+  axes = list(dict.fromkeys(axis for row in table['rows'] for axis in table['axes'][row['label']]))
+  published = list(dict.fromkeys(m for row in table['rows'] for m in row['published']))
+  head = ['', *(c['label'] + ARROWS[c['better']] for c in table['columns']),
+          *(f'published {name}' for name in published), *axes, 'seeds']
+  lines = ['| ' + ' | '.join(map(_cell, head)) + ' |', '|---' * len(head) + '|']
+  if any(table['floors'].values()):
+    floors = [_floor(table['floors'].get(c['label']), c['digits']) for c in table['columns']]
+    lines.append('| ' + ' | '.join(
+        [FLOOR_LABEL, *floors, *[''] * (len(published) + len(axes) + 1)]) + ' |')
+  for row in table['rows']:
+    lines.append(_row(table, row, axes, published, notes))
+  parts = [f'# {title}', '\n'.join(lines), _legend(table)]
+  if notes:
+    parts.append('\n'.join(f'[{i}] {text}  ' for i, text in enumerate(notes, 1)))
+  if picture:
+    parts.append(f'![one row of samples per row of the table]({picture})')
+  parts += [note.strip()] if note.strip() else []
+  parts += [_missing(table)] if table['missing'] else []
+  parts += [_protocols(table)] if any(row['seeds'] for row in table['rows']) else []
+  return '\n\n'.join(parts) + '\n'
+
+
+def number(value: float, digits: int) -> str:
+  """A number with `digits` digits after the point; in powers of ten where they would show none."""
+  if value and abs(value) < 0.5 * 10.0 ** -digits:
+    return f'{value:.1e}'
+  return f'{value:,.{digits}f}'
+
+
+def summary(entry: Mapping | None, column: Mapping) -> str:
+  """`mean ± half-width (n seeds)`, `value [low, high]` of one seed, or why there is no value."""
+  if entry is None:
+    return ABSENT
+  digits = column['digits']
+  if entry['value'] is None:
+    return f'none in {len(entry["reasons"])} of {entry["n"]}'
+  if column['reduction'] == 'each':
+    return ', '.join(number(v, digits) for v in entry['seeds'].values())
+  text = number(entry['value'], digits)
+  if entry['half_width'] is not None:
+    text += f' ± {number(entry["half_width"], digits)} ({seeds(entry["n"])})'
+  elif entry['low'] is not None:
+    text += f' [{number(entry["low"], digits)}, {number(entry["high"], digits)}]'
+  return text
+
+
+def seeds(n: int) -> str:
+  """'n = 1' or '3 seeds'."""
+  return 'n = 1' if n == 1 else f'{n} seeds'
+
+
+def to_json(table: Mapping) -> str:
+  """The whole table with every card and every provenance; nan is written as null."""
+  return json.dumps(_plain(table), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
+
+
+def to_csv(table: Mapping) -> str:
+  """One line per row and column, with value, intervals, seeds, unit, axes and commits."""
+  out = io.StringIO()
+  writer = csv.writer(out, lineterminator='\n')
+  writer.writerow(['row', 'column', 'metric', 'value', 'half_width', 'n', 'low', 'high', 'unit',
+                   'better', 'floor_low', 'floor_high', 'reason', 'axes', 'published', 'commit',
+                   'config', 'overrides'])
+  for row in table['rows']:
+    for column in table['columns']:
+      writer.writerow(_record(table, row, column))
+  return out.getvalue()
+
+
+def _row(table, row, axes, published, notes) -> str:
+  label = row['label']
+  if row['other_commits']:
+    made = '; '.join(f'seed {s}: {c}' for s, c in row['other_commits'].items())
+    label += _mark(notes, f'made by another commit than {table["commit"]}: {made}', '†')
+  if row['note']:
+    label += _mark(notes, row['note'])
+  cells = []
+  for column in table['columns']:
+    entry = row['values'][column['label']]
+    text = summary(entry, column) if row['seeds'] else ''
+    if entry and entry['reasons']:
+      text += _mark(notes, '; '.join(f'seed {s}: {r}' for s, r in entry['reasons'].items()))
+    cells.append(text)
+  for name in published:
+    entry = row['published'].get(name)
+    cells.append(ABSENT if entry is None else f'{entry["value"]}' + _mark(
+        notes, f'{entry["source"]}; protocol: {entry.get("protocol", "not stated")}'))
+  for axis in axes:
+    cells.append(_axis(table['axes'][row['label']].get(axis, {})))
+  n = len(row['seeds'])
+  done = seeds(n) if n else 'missing'
+  cells.append(done if n in (0, row['seeds_wanted']) else f'{done} of {row["seeds_wanted"]}')
+  return '| ' + ' | '.join(map(_cell, [label, *cells])) + ' |'
+
+
+def _mark(notes: list, text: str, sign: str = '') -> str:
+  if text not in notes:
+    notes.append(text)
+  return f'{sign} [{notes.index(text) + 1}]'
+
+
+def _axis(values: Mapping) -> str:
+  shown = {column: _short(value) for column, value in values.items()}
+  if len(set(shown.values())) == 1:
+    return next(iter(shown.values()))
+  return '; '.join(f'{column}: {text}' for column, text in shown.items()) or ABSENT
+
+
+def _short(value) -> str:
+  if isinstance(value, Mapping):
+    return ' '.join(f'{k}={_short(v)}' for k, v in value.items())
+  return str(value)
+
+
+def _floor(floor: Mapping | None, digits: int) -> str:
+  if not floor:
+    return ''
+  low, high = number(floor['low'], digits), number(floor['high'], digits)
+  return low if low == high else f'{low} to {high}'
+
+
+def _legend(table: Mapping) -> str:
+  other = ' †: made by another commit.' if any(r['other_commits'] for r in table['rows']) else ''
+  return (f'Commit {table["commit"]}.{other} `a ± b`: mean over seeds and half-width of its '
+          f'{table["level"]:.0%} t interval. `n = 1`: one seed, so no interval over seeds; '
+          f'`[a, b]` is the evaluation noise of that one run. {ABSENT}: no such metric.')
+
+
+def _missing(table: Mapping) -> str:
+  lines = [f'## Missing: {len(table["missing"])} cells', '']
+  for cell in table['missing']:
+    lines += [f'- {cell["label"]}, seed {cell["seed"]} ({cell["status"]}):',
+              f'  `{cell["command"]}`']
+  return '\n'.join(lines)
+
+
+def protocol(table: Mapping, column: Mapping) -> dict:
+  """The fields that all cards of a column share."""
+  for row in table['rows']:
+    for card in ((row['values'][column['label']] or {}).get('cards', {})).values():
+      return {k: v for k, v in card.items()
+              if k not in (*BESIDE, *column['axes']) and v is not None}
+  return {}
+
+
+def _protocols(table: Mapping) -> str:
+  lines = ['## Protocol', '']
+  for column in table['columns']:
+    fields = [f'{k}: {_short(v)}' for k, v in protocol(table, column).items()]
+    floor = table['floors'].get(column['label'])
+    fields += [f'the data themselves: {floor["metric"]}'] if floor else []
+    lines.append(f'- {column["label"]} (`{"`, `".join(column["metric"])}`)'
+                 + (f': {"; ".join(fields)}' if fields else ''))
+  return '\n'.join(lines)
+
+
+def _record(table: Mapping, row: Mapping, column: Mapping) -> list:
+  entry = row['values'][column['label']] or {}
+  card = next(iter(entry.get('cards', {}).values()), {})
+  floor = table['floors'].get(column['label']) or {}
+  axes = {axis: values[column['label']] for axis, values in table['axes'][row['label']].items()
+          if column['label'] in values}
+  commits = {p.get('commit') or 'unknown' for p in row['provenance'].values()}
+  published = [v['value'] for k, v in row['published'].items() if k in column['metric']]
+  return [row['label'], column['label'], card.get('metric', column['metric'][0]),
+          entry.get('value'), entry.get('half_width'), entry.get('n', 0), entry.get('low'),
+          entry.get('high'), card.get('unit'), column['better'], floor.get('low'),
+          floor.get('high'), '; '.join(entry.get('reasons', {}).values()),
+          json.dumps(axes) if axes else '', *(published or ['']), ' '.join(sorted(commits)),
+          row['config'], json.dumps(row['overrides'])]
+
+
+def _cell(text: str) -> str:
+  return str(text).replace('|', '\\|').replace('\n', ' ')
+
+
+def _plain(value):
+  if isinstance(value, Mapping):
+    return {str(k): _plain(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_plain(v) for v in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,145 @@
+"""The training loop, the only one: restore, evaluate, save, next batch, step, log."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from genjax.train import checkpoint
+from genjax.types import BadInput
+
+
+class Plan(NamedTuple):
+  """When things happen, in steps. `steps_per_dispatch` divides every other number."""
+
+  steps: int
+  steps_per_dispatch: int
+  log_every: int
+  save_every: int
+  keep_last: int
+  keep_every: int
+  select_every: int  # 0: the last step is the result
+
+
+class Diverged(BadInput):
+  """A loss, or the state that it led to, is not finite."""
+
+
+def train(state, meta: dict, dispatch: Callable, batches: Iterator, plan: Plan, directory: str, *,
+          validate: Callable | None, write: Callable, progress: Any) -> Any:
+  """Runs from `state` to plan.steps and returns the last state; a save resumes bit for bit.
+
+  dispatch(state, rows) -> state, {metric: [k]}; batches: the raw rows of each dispatch, from the
+  state's step on. validate(state) -> a number, smaller is better; the step
+  with the smallest is kept as 'best' in the checkpoint's meta. write(step, {metric: float}).
+  progress: a tqdm bar. Raises Diverged with the step, its loss terms and the last good checkpoint.
+  Checkpoints are written by a thread while training goes on; all are whole when this returns.
+  """
+  try:
+    with futures.ThreadPoolExecutor(1) as writer:
+      return _train(state, meta, dispatch, batches, plan, directory, writer, validate, write,
+                    progress)
+  except Diverged as error:  # by now every save has ended
+    saved = checkpoint.steps(directory)
+    raise Diverged(f'{error}; last good checkpoint: '
+                   f'{f"step {saved[-1]}" if saved else "none"} in {directory}') from None
+
+
+def _train(state, meta, dispatch, batches, plan, directory, writer, validate, write, progress):
+  step = started = int(state.step)
+  best, pending, metrics, clock = meta.get('best'), [], {}, time.perf_counter()
+  saving = None
+  while True:
+    if step != started:
+      improved = value = None
+      if validate and (step % plan.select_every == 0 or step == plan.steps):
+        pending, clock = _flush(pending, clock, write, progress)
+        value = validate(state)
+        write(step, {'validation': value})
+        improved = np.isfinite(value) and (best is None or value < best['value'])
+        best = {'step': step, 'value': value} if improved else best
+      if improved or step % plan.save_every == 0 or step == plan.steps:
+        pending, clock = _flush(pending, clock, write, progress)
+        kept = _to_keep(directory, step, state, {'best': best}, metrics)
+        if saving:
+          saving.result()  # one at a time, and its failure ends the run
+        saving = writer.submit(_save, directory, step, kept, best, plan)
+    if step >= plan.steps:
+      if saving:
+        saving.result()
+      return state
+    state, metrics = dispatch(state, next(batches))
+    pending.append((step, metrics))
+    step += plan.steps_per_dispatch
+    if step % plan.log_every == 0 or step == plan.steps:
+      pending, clock = _flush(pending, clock, write, progress)
+
+
+def _flush(pending: list, clock: float, write: Callable, progress) -> tuple:
+  """Fetches the metrics that waited on the device, checks them, and logs their means."""
+  if not pending:
+    return [], clock
+  first = pending[0][0]
+  fetched = jax.device_get([metrics for _, metrics in pending])
+  metrics = {k: np.concatenate([np.atleast_1d(m[k]) for m in fetched]) for k in fetched[0]}
+  count = len(next(iter(metrics.values())))
+  _check_finite(metrics, first)
+  now = time.perf_counter()
+  means = {k: float(v.mean()) for k, v in metrics.items()}
+  write(first + count, {**means, 'steps_per_second': count / max(now - clock, 1e-9)})
+  losses = {k.split('/')[0]: v for k, v in means.items() if k.endswith('/loss')}
+  progress.update(count)
+  progress.set_postfix({k: f'{v:.4g}' for k, v in losses.items()}, refresh=False)
+  return [], now
+
+
+def _check_finite(metrics: dict, first: int) -> None:
+  bad = np.zeros(len(next(iter(metrics.values()))), bool)
+  for name, values in metrics.items():
+    if name.endswith(('/loss', '/grad_norm')):
+      bad |= ~np.isfinite(values)
+  if not bad.any():
+    return
+  i = int(np.argmax(bad))
+  raise Diverged(f'training diverged at step {first + i + 1}: {_terms(metrics, i)}')
+
+
+def _to_keep(directory: str, step: int, state, meta: dict, metrics: dict):
+  """A copy of the state on the host, which later steps cannot touch; raises Diverged.
+
+  Of a state that is not finite although its losses are, it says as much as of a loss.
+  """
+  kept = jax.tree.map(np.array, state)
+  if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept)):
+    return kept
+  try:
+    checkpoint.save(directory, step, kept, meta)  # refuses it, naming the leaves
+  except checkpoint.NotFinite as error:
+    last = {k: np.atleast_1d(v) for k, v in jax.device_get(metrics).items()}
+    raise Diverged(f'training diverged: {error}; {_terms(last, -1)}') from None
+
+
+def _save(directory: str, step: int, kept, best: dict | None, plan: Plan) -> None:
+  """Saves and deletes what is no longer to be kept; runs in a thread."""
+  checkpoint.save(directory, step, kept, {'best': best})
+  protect = (best['step'],) if best else ()
+  checkpoint.prune(directory, plan.keep_last, plan.keep_every, protect)
+
+
+def _terms(metrics: dict, i: int) -> str:
+  return ', '.join(f'{k}={float(v[i]):.6g}' for k, v in metrics.items())
+
+
+def fit(init: Callable, fitted: Callable, directory: str, write: Callable):
+  """The one step of a closed form or EM: fits, saves as step 1, and returns the state."""
+  clock = time.perf_counter()
+  state = init()
+  params = jax.block_until_ready(fitted())
+  state = state._replace(step=np.int32(1), params={**state.params, 'model': params},
+                         ema=params if jax.tree.leaves(state.ema) else ())
+  checkpoint.save(directory, 1, state, {'best': None})
+  write(1, {'fit_seconds': time.perf_counter() - clock})
+  return state

@@ -1,0 +1,40 @@
+"""Optimizers by name: clipping, the update rule, and its learning rate over the run."""
+
+import optax
+
+from genjax.types import BadInput
+
+OPTIMIZERS = {
+    'adam': lambda lr, b1, b2, weight_decay: optax.adamw(lr, b1, b2, weight_decay=weight_decay),
+    'sgd': lambda lr, b1, b2, weight_decay: optax.chain(
+        optax.add_decayed_weights(weight_decay), optax.sgd(lr, momentum=b1 or None)),
+    'rmsprop': lambda lr, b1, b2, weight_decay: optax.chain(
+        optax.add_decayed_weights(weight_decay), optax.rmsprop(lr, decay=b2)),
+    'lion': lambda lr, b1, b2, weight_decay: optax.lion(lr, b1, b2, weight_decay=weight_decay),
+}
+DECAYS = ('constant', 'cosine', 'linear')
+
+
+def make(*, name: str, lr: float, b1: float, b2: float, weight_decay: float, clip: float,
+         warmup: int, decay: str, num_updates: int) -> optax.GradientTransformation:
+  """Returns the optimizer of one player.
+
+  adam is AdamW (1711.05101): with weight_decay 0 it is Adam (1412.6980). clip: largest global norm
+  of the gradient, 0 for none. warmup: updates from 0 to lr. decay: over the `num_updates` of the
+  whole run, to zero. Raises BadInput for a name that is not in OPTIMIZERS or DECAYS.
+  """
+  for value, allowed, key in ((name, OPTIMIZERS, 'optim.name'), (decay, DECAYS, 'optim.decay')):
+    if value not in allowed:
+      raise BadInput(f'{key}={value!r}; allowed: {", ".join(allowed)}')
+  numbers = {'lr': lr, 'clip': clip, 'warmup': warmup, 'weight_decay': weight_decay}
+  for key, value in numbers.items():
+    if not value >= 0:
+      raise BadInput(f'optim.{key}={value!r}; allowed: numbers >= 0')
+  rest = max(num_updates - warmup, 1)
+  tail = {'constant': lambda: optax.constant_schedule(lr),
+          'cosine': lambda: optax.cosine_decay_schedule(lr, rest),
+          'linear': lambda: optax.linear_schedule(lr, 0.0, rest)}[decay]()
+  schedule = tail if not warmup else optax.join_schedules(
+      [optax.linear_schedule(0.0, lr, warmup), tail], [warmup])
+  rule = OPTIMIZERS[name](schedule, b1, b2, weight_decay)
+  return optax.chain(optax.clip_by_global_norm(clip), rule) if clip else rule

@@ -1,0 +1,222 @@
+"""The directory of a run: what it was started with, and which changes keep it the same run.
+
+WORKDIR holds config.json, metrics.jsonl, events.*, checkpoints/, samples/ and eval.json.
+"""
+
+import copy
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from genjax.train import writer
+from genjax.types import BadInput
+
+_PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax',
+             'orbax': 'orbax-checkpoint', 'numpy': 'numpy', 'genjax': 'genjax-research'}
+# What may change between two launches: it is watched or measured, never trained on.
+_FREE = ('log', 'checkpoint', 'evals', 'select', 'sampler', 'encoder', 'progress', 'mesh')
+_SOURCE = pathlib.Path(__file__).resolve().parents[2]
+
+
+def open_run(workdir: str | os.PathLike, config: Mapping, identity: Mapping) -> pathlib.Path:
+  """The run directory as a path, its config.json new or agreeing with `config`.
+
+  config: nested dict; identity: that of the data set. Allowed changes are recorded under
+  'history'. Raises as `agree`; nothing is written when it raises.
+  """
+  workdir, new = agree(workdir, config, identity)
+  record(workdir, new)
+  return workdir
+
+
+def record(workdir: pathlib.Path, new: Mapping | None) -> None:
+  """Writes what `agree` returned to config.json, atomically; nothing for None."""
+  if new is not None:
+    writer.write_json(workdir / 'config.json', {**new, 'sha256': _sha256(new)})
+
+
+def agree(workdir: str | os.PathLike, config: Mapping,
+          identity: Mapping) -> tuple[pathlib.Path, dict | None]:
+  """The run directory as a path, and its new record: None if the one that it has stands.
+
+  Writes nothing. Raises BadInput for a config or data that would change the trajectory so far (each
+  key with its old and new value) and for a directory that is no run; OSError for one that is
+  read-only.
+  """
+  if not workdir:
+    raise BadInput('no --workdir was given; allowed: a new directory or one of an earlier run')
+  workdir = pathlib.Path(workdir).absolute()
+  config, identity = _json_like(config), _json_like(identity)
+  now = {'commit': commit(), 'versions': versions(), 'device': device()}
+  if not (workdir / 'config.json').exists():
+    if (workdir / 'checkpoints').exists():
+      raise BadInput(f'{workdir} has checkpoints but no config.json; allowed: another --workdir')
+    return workdir, {'config': config, **now, 'data': identity, 'created': _time(), 'history': []}
+  old = read(workdir)
+  new = _resumed(workdir, old, config, identity, now)
+  _check_writable(workdir)
+  return workdir, None if new == old else new
+
+
+def _resumed(workdir: pathlib.Path, old: dict, config: dict, identity: dict, now: dict) -> dict:
+  """The record of a run that goes on; refuses one that would be another run."""
+  was, would = trajectory(old['config']), trajectory(config)
+  if ('steps' in was) != ('steps' in would):  # then `decay` differs, and is what gets named
+    was.pop('steps', None), would.pop('steps', None)
+  refused = {**_changes(was, would),
+             **_changes({'data set': old['data']}, {'data set': identity})}
+  if refused:
+    lines = [f'  {key}: {json.dumps(there)} there, {json.dumps(here)} now'
+             for key, (there, here) in refused.items()]
+    raise BadInput('\n'.join([
+        f'{workdir} holds another run; these would change its trajectory:', *lines,
+        f'allowed: the old values, another --workdir, or changes of steps (where the learning rate '
+        f'does not depend on it), {", ".join(_FREE)}']))
+  changed = {**_changes(old['config'], config),
+             **_changes({k: old[k] for k in now}, now)}
+  if not changed:
+    return old
+  entry = {'time': _time(), 'changes': {k: list(v) for k, v in changed.items()}}
+  return {**old, 'config': config, **now, 'history': [*old['history'], entry]}
+
+
+def read(workdir: str | os.PathLike) -> dict:
+  """config.json: config, commit, versions, device, data, created, history; BadInput if bad."""
+  path = pathlib.Path(workdir) / 'config.json'
+  try:
+    record = json.loads(path.read_bytes())
+    stored = record.pop('sha256')
+  except (FileNotFoundError, NotADirectoryError):
+    raise BadInput(f'{workdir} is no run directory: it has no config.json; allowed: the --workdir '
+                   'of a training run') from None
+  except (ValueError, LookupError, TypeError, AttributeError):  # not JSON, or not ours
+    raise BadInput(f'{path} was not written by a training run, or is damaged; allowed: the '
+                   '--workdir of a training run') from None
+  if stored != _sha256(record):
+    raise BadInput(f'{path} is damaged or was edited: its sha256 is not the recorded one; allowed: '
+                   'the --workdir of a training run, as it was written')
+  return record
+
+
+def checkpoints(workdir: str | os.PathLike) -> pathlib.Path:
+  """Where the checkpoints of a run are."""
+  return pathlib.Path(workdir).absolute() / 'checkpoints'
+
+
+def trajectory(config: Mapping) -> dict:
+  """The part of a config (nested dict) that decides every number of the training up to any step.
+
+  `steps` belongs to it only where a learning rate decays: there each step depends on the last.
+  """
+  kept = {key: copy.deepcopy(value) for key, value in config.items() if key not in _FREE}
+  optims = [config.get('optim') or {}, *(config.get('optim_by_player') or {}).values()]
+  if all((optim.get('decay') or 'constant') == 'constant' for optim in optims):
+    kept.pop('steps', None)
+  return kept
+
+
+def config_hash(config: Mapping) -> str:
+  """12 hex digits of the sha256 of what the training does: trajectory and steps, as JSON."""
+  return _sha256({**trajectory(config), 'steps': config.get('steps')})[:12]
+
+
+def provenance(workdir: str | os.PathLike) -> dict:
+  """Who made the numbers of a run: seed, commits, versions, device, time, seconds of training.
+
+  commit is that of the training, evaluated_by that of this process.
+  """
+  record = read(workdir)
+  return {'seed': record['config'].get('seed'), 'trajectory': config_hash(record['config']),
+          'commit': record['commit'], 'evaluated_by': commit(), 'versions': versions(),
+          'trained_with': record['versions'], 'device': record['device'], 'time': _time(),
+          'train_seconds': _train_seconds(workdir)}
+
+
+def _train_seconds(workdir: str | os.PathLike) -> float | None:
+  """Of the logged steps alone: compilation and evaluation included, restarts not."""
+  seconds, last = 0.0, 0
+  for row in writer.read_metrics(workdir):
+    if 'fit_seconds' in row:
+      seconds += row['fit_seconds']
+    elif row.get('steps_per_second'):
+      seconds += (row['step'] - last) / row['steps_per_second']
+      last = row['step']
+  return seconds or None
+
+
+def commit() -> str | None:
+  """The git commit of this source, '-dirty' when tracked files differ; None outside git."""
+  found = _git('rev-parse', '--show-toplevel', 'HEAD')
+  top, _, head = (found or '').strip().partition('\n')
+  if not head or pathlib.Path(top).resolve() != _SOURCE:
+    return None  # no commit yet, or installed inside somebody else's repository
+  changed = _git('status', '--porcelain', '--untracked-files=no')
+  return f'{head}-dirty' if changed else head
+
+
+def _git(*arguments: str) -> str | None:
+  try:
+    done = subprocess.run(['git', '-C', str(_SOURCE), *arguments], capture_output=True, text=True,
+                          timeout=10, check=True)
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return done.stdout
+
+
+def versions() -> dict[str, str | None]:
+  """python, jax, jaxlib, flax, optax, orbax, numpy, genjax; None: not installed as a package."""
+  found = {'python': platform.python_version()}
+  for name, package in _PACKAGES.items():
+    try:
+      found[name] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      found[name] = None
+  return found
+
+
+def device() -> str:
+  """'8 x cpu (cpu)': number of devices, kind, backend."""
+  return f'{jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})'
+
+
+def _changes(old: Mapping, new: Mapping) -> dict[str, tuple[Any, Any]]:
+  """{dotted key: (old, new)}; null where a key is absent."""
+  a, b = _flat(old), _flat(new)
+  return {k: (a.get(k), b.get(k)) for k in [*a, *(k for k in b if k not in a)]
+          if (k in a, a.get(k)) != (k in b, b.get(k))}
+
+
+def _flat(tree: Any, prefix: str = '') -> dict[str, Any]:
+  if not isinstance(tree, Mapping) or not tree:
+    return {prefix: tree}
+  return {k: v for key, sub in tree.items()
+          for k, v in _flat(sub, f'{prefix}.{key}' if prefix else str(key)).items()}
+
+
+def _check_writable(workdir: pathlib.Path) -> None:
+  if not os.access(workdir, os.W_OK):
+    raise PermissionError(errno.EACCES, 'the run directory is read-only', str(workdir))
+
+
+def _json_like(tree: Any) -> Any:
+  """As it will be read back: tuples become lists, keys strings."""
+  return json.loads(json.dumps(tree, default=list))
+
+
+def _sha256(content: Any) -> str:
+  text = json.dumps(_json_like(content), sort_keys=True, separators=(',', ':'))
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _time() -> str:
+  return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())

@@ -1,0 +1,182 @@
+"""What a run leaves to be read: metrics, pictures, samples. Whole files appear at once or not."""
+
+import contextlib
+import io
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from genjax.types import BadInput, DataSpec
+
+SAMPLE_FORMATS = ('.png', '.npz')
+_FLUSH_SECONDS = 10  # of TensorBoard events, by a thread; metrics.jsonl is written at once
+_VISIBLE = 48  # pixels: smaller images are enlarged at least to this
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+  """None; the file holds either what it held or all of `content`, after a crash too."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  hidden = path.with_name(f'.{path.name}.{os.getpid()}')
+  try:
+    with open(hidden, 'wb') as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    hidden.replace(path)
+  except OSError as error:
+    raise OSError(error.errno, f'cannot write ({error.strerror})', str(path)) from error
+  finally:
+    with contextlib.suppress(OSError):
+      hidden.unlink()  # there only if something failed
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+  """None; `content` as indented JSON (NaN as NaN, numpy numbers as numbers), atomically."""
+  text = json.dumps(content, indent=1, default=_plain)
+  write_bytes(path, (text + '\n').encode())
+
+
+def _plain(value: Any) -> Any:
+  return np.asarray(value).tolist()
+
+
+def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mapping], None]:
+  """write(step, {metric: number}): a line of metrics.jsonl and TensorBoard scalars.
+
+  Lines of steps after `start`, the restored step, are dropped first: they are about to be written
+  again. Needs tensorboardX (imported by the first write).
+  """
+  workdir = pathlib.Path(workdir)
+  path = workdir / 'metrics.jsonl'
+  _drop_after(path, start)
+  events = []
+
+  def write(step: int, metrics: Mapping[str, Any]) -> None:
+    values = {name: float(value) for name, value in metrics.items()}
+    line = json.dumps({'step': int(step), 'time': round(time.time(), 3), **values})
+    with open(path, 'a', encoding='utf-8') as file:
+      file.write(line + '\n')
+    if not events:
+      from tensorboardX import SummaryWriter
+      # purge_step: TensorBoard then hides what earlier event files say of the same steps
+      events.append(SummaryWriter(str(workdir), purge_step=start + 1 if start else None,
+                                  flush_secs=_FLUSH_SECONDS))
+    for name, value in values.items():
+      events[0].add_scalar(name, value, int(step))
+
+  return write
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict]:
+  """The whole lines of metrics.jsonl, in order; a line torn by a killed process is left out."""
+  path = pathlib.Path(workdir) / 'metrics.jsonl'
+  lines = path.read_text(encoding='utf-8', errors='replace').splitlines() if path.is_file() else []
+  return [row for row in map(_parse, lines) if row is not None]
+
+
+def _drop_after(path: pathlib.Path, start: int) -> None:
+  if not path.is_file():
+    return
+  text = path.read_text(encoding='utf-8', errors='replace')
+  kept = [line for line in text.splitlines()
+          if (row := _parse(line)) is not None and row['step'] <= start]
+  content = ''.join(f'{line}\n' for line in kept)
+  if content != text:
+    write_bytes(path, content.encode())
+
+
+def _parse(line: str) -> dict | None:
+  try:
+    row = json.loads(line)
+  except json.JSONDecodeError:
+    return None
+  return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
+
+
+def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: int = 64) -> None:
+  """None; PATH.npz with every sample and, of images and points, PATH.png with the first `num`."""
+  path = pathlib.Path(path)
+  write_sample_file(path.with_name(path.name + '.npz'), x, spec)
+  if is_image(spec) or spec.shape == (2,):
+    write_sample_file(path.with_name(path.name + '.png'), x[:num] if is_image(spec) else x, spec)
+
+
+def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec) -> None:
+  """None; x [n, *spec.shape] as FILE.npz (key x) or FILE.png (images and 2-D points).
+
+  x holds integer levels where spec.levels is set, and the npz then 0..255 (uint8) for images.
+  Raises BadInput for another suffix, and for a PNG of what is no picture.
+  """
+  path, x = pathlib.Path(path), np.asarray(x)
+  if path.suffix not in SAMPLE_FORMATS:
+    raise BadInput(f'{path}: allowed: FILE{" or FILE".join(SAMPLE_FORMATS)}')
+  if path.suffix == '.npz':
+    content = io.BytesIO()
+    np.savez_compressed(content, x=stretch(x, spec.levels) if is_image(spec) else x)
+    write_bytes(path, content.getvalue())
+  elif is_image(spec):
+    image_grid(x, spec.levels, path)
+  elif spec.shape == (2,):
+    scatter(x, path)
+  else:
+    raise BadInput(f'{path}: samples of shape {spec.shape} are no picture; allowed: FILE.npz')
+
+
+def is_image(spec: DataSpec) -> bool:
+  """True for integer data of shape (height, width, 1 or 3)."""
+  return spec.levels is not None and len(spec.shape) == 3 and spec.shape[-1] in (1, 3)
+
+
+def stretch(k: np.ndarray, levels: int) -> np.ndarray:
+  """Levels 0..L-1 -> uint8 round(255 k / (L - 1)); raises BadInput for what is no level."""
+  k = np.asarray(k)
+  if k.size and (k.dtype.kind not in 'iu' or k.min() < 0 or k.max() >= levels):
+    raise BadInput(f'{k.dtype} in {k.min()}..{k.max()}; allowed: integers 0..{levels - 1}')
+  return np.rint(k * (255 / (levels - 1))).astype(np.uint8)
+
+
+def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int = 0) -> None:
+  """None; a PNG with the images x [n, height, width, 1 or 3] (levels 0..L-1), row by row.
+
+  columns 0: a square. Small images are enlarged by repeating pixels.
+  """
+  from PIL import Image
+  n, height, width, channels = x.shape
+  if not n:
+    raise BadInput(f'no image to draw: shape {x.shape}')
+  columns = columns or math.ceil(math.sqrt(n))
+  scale = max(1, math.ceil(_VISIBLE / max(height, width)))
+  x = stretch(x, levels).repeat(scale, axis=1).repeat(scale, axis=2)
+  gap, rows = 2, math.ceil(n / columns)
+  cell = np.array(x.shape[1:3]) + gap
+  sheet = np.full((rows * cell[0] + gap, columns * cell[1] + gap, channels), 128, np.uint8)
+  for i, image in enumerate(x):
+    top, left = np.array(divmod(i, columns)) * cell + gap
+    sheet[top:top + image.shape[0], left:left + image.shape[1]] = image
+  content = io.BytesIO()
+  Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(content, 'PNG')
+  write_bytes(path, content.getvalue())
+
+
+def scatter(x: np.ndarray, path: str | os.PathLike, box: tuple[float, float] | None = None) -> None:
+  """None; a PNG with the points x [n, 2], on the square box x box or around the points."""
+  from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+  figure = Figure(figsize=(4, 4), dpi=100)
+  axes = figure.add_axes((0.1, 0.08, 0.87, 0.87))
+  shown = np.asarray(x)[np.isfinite(x).all(-1)]
+  axes.scatter(*shown.T, s=4, alpha=0.5, linewidths=0)
+  axes.set_aspect('equal', 'box' if box else 'datalim')
+  if box:
+    axes.set(xlim=box, ylim=box)
+  axes.set_title(f'{len(shown)} points' + (f', {len(x) - len(shown)} not finite'
+                                            if len(shown) < len(x) else ''), fontsize=9)
+  content = io.BytesIO()
+  figure.savefig(content, format='png')
+  write_bytes(path, content.getvalue())

@@ -1,0 +1,96 @@
+"""The contract: what a family, an objective and a training state are. Tuples of pure functions.
+
+A field that is None is a capability that is absent. `DESIGN` in one line: capability is data.
+Log-probabilities are in nats; x is float32 on the grid of `DataSpec.levels` (see `genjax.prob`).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class BadInput(ValueError):
+  """A user's mistake. The message names the offending value and the allowed ones."""
+
+
+class DataSpec(NamedTuple):
+  """What every make(...) knows of the data; static."""
+
+  shape: tuple[int, ...]  # of one example, e.g. (8, 8, 1)
+  levels: int | None  # L: x lies on the grid 2 k / (L - 1) - 1, k = 0..L-1; None: continuous x
+  num_classes: int | None  # cond: int32 [B] in 0..num_classes-1; num_classes itself is "no label"
+
+
+class Model(NamedTuple):
+  """A family: what can be computed with its parameters. None means that it cannot."""
+
+  # (rng, batch) -> params; traceable: eval_shape(init) allocates nothing
+  init: Callable
+  # (params, rng, n, cond) -> x [n, ...], number of network evaluations; any cost
+  sample: Callable | None = None
+  # (params, rng, n, cond) -> x [n, ...]; one pass, differentiable in params
+  rsample: Callable | None = None
+  # (params, batch, rng) -> [B] nats, exact
+  log_prob: Callable | None = None
+  # (params, batch, rng) -> {term: [B] nats}; their sum is a lower bound on log p(x)
+  elbo: Callable | None = None
+  # (params, batch, rng) -> [B] nats with E exp(.) = p(x): IWAE, AIS
+  log_weight: Callable | None = None
+  # (params, rng, n, cond) -> x, [n] nats; pathwise differentiable
+  sample_and_log_prob: Callable | None = None
+  # (params, x, cond) -> [B] nats, -log p(x) + const
+  energy: Callable | None = None
+  # (params, x_t, t [B], cond, rng) -> E[x_0 | x_t], float32; rng None: dropout off
+  denoise: Callable | None = None
+  # (params, t [B]) -> alpha [B], sigma [B] of q(x_t | x_0); fixed paths ignore params
+  path: Callable | None = None
+  # (params, x_t, t [B], s [B], cond) -> x_s: consistency, MeanFlow, distilled students
+  flow_map: Callable | None = None
+  # (params, coder) -> push(x), pop(); integer frequency tables only
+  codec: Callable | None = None
+  # (rng, x_train) -> params in closed form or by EM
+  fit: Callable | None = None
+
+
+class Critic(NamedTuple):
+  """What `build` hands to an adversarial objective."""
+
+  init: Callable  # (rng, x, cond) -> params
+  apply: Callable  # (params, x, cond, rng) -> [B], {path: new value of a running statistic}
+
+
+class Aux(NamedTuple):
+  """What a loss returns beside its scalar."""
+
+  metrics: dict  # name -> mean of a [B]
+  carry: Any = ()
+  # {path: new value} of parameters that no player trains: running statistics, spectral vectors,
+  # target networks
+  writes: dict = {}
+
+
+class Player(NamedTuple):
+  """One loss, and the subtrees of the parameters that it alone may change."""
+
+  name: str
+  loss: Callable  # (params, carry, batch, rng, step) -> scalar, Aux
+  trains: tuple[str, ...]  # disjoint between players: ('model',), ('critic',), ('model/schedule',)
+  num_updates: int = 1  # per train step, each on its own slice of the batch
+
+
+class Objective(NamedTuple):
+  """A divergence made ready for one model: who plays, for what, and what stays meaningful."""
+
+  init: Callable  # (rng, batch) -> {'model': params, 'critic': ..., ...}, carry
+  players: tuple[Player, ...]
+  model: Model  # the fields that this objective leaves meaningless are None
+  fit: Callable | None = None  # in place of players: (rng, x_train) -> params
+
+
+class TrainState(NamedTuple):
+  """All that training changes. No rng: it is fold_in(seed, step, player, slice)."""
+
+  step: Any  # int32 scalar
+  params: dict  # {'model': ..., 'critic': ..., ...}
+  opt_state: dict  # {player name: optax state over its subtrees}
+  ema: Any  # like params['model'], or () when there is no average
+  carry: Any  # what only the objective needs between steps: () or {'rows': ..., 'rest': ...}

@@ -1,0 +1,139 @@
+"""Every config is valid and locked with every documented argument; bad ones are refused."""
+
+import itertools
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from configs import common, defaults, digits, folder, tfds_images, toy2d
+from experiments import config as configs
+from genjax.types import BadInput
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = {'digits': digits, 'toy2d': toy2d, 'tfds_images': tfds_images, 'folder': folder}
+REQUIRED = {'folder': 'path=photos,'}
+PAIRS = list(itertools.product(common.FAMILIES, common.OBJECTIVES))
+
+
+def keys(config, path=''):
+  """All dotted keys outside the sections named kw."""
+  found = set()
+  for name, value in config.items():
+    is_section = hasattr(value, 'items') and name != 'kw'
+    found |= keys(value, f'{path}{name}.') if is_section else {path + name}
+  return found
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('family, objective', PAIRS)
+def test_every_pair(name, family, objective):
+  argument = f'{REQUIRED.get(name, "")}family={family},objective={objective}'
+  config = configs.load(f'configs/{name}.py:{argument}')
+  assert config.is_locked
+  assert (config.model.family, config.objective.name) == (family, objective)
+  assert keys(config) == keys(defaults.get())
+  k = config.steps_per_dispatch
+  for interval in (config.steps, config.log.every, config.checkpoint.every, config.select.every):
+    assert interval % k == 0
+  assert bool(config.select.metric) == bool(config.select.every)
+  for section in ('optim', 'log', 'checkpoint', 'select', 'evals'):
+    for key, value in config[section].items():
+      assert type(value) is type(defaults.get()[section][key]), (section, key)
+
+
+@pytest.mark.parametrize('path', [str(p.relative_to(ROOT)) for p in ROOT.glob('configs/*.py')])
+def test_every_documented_command_line_loads(path):
+  lines = re.findall(r'--config=(\S+)', (ROOT / path).read_text())
+  lines += re.findall(r'^  (configs/\S+:\S+)$', (ROOT / path).read_text(), re.MULTILINE)
+  for text in lines:
+    if 'KEY' not in text and 'FILE' not in text:
+      configs.load(text)
+
+
+def test_kw_and_shorthands_reach_their_sections():
+  config = digits.get_config('family=implicit,objective=adversarial,divergence=kl,estimator=critic,'
+                             'model.hidden=(64,64),critic.features=(8,),sampler.num_steps=5,'
+                             "data.name_of='a,b',objective.saturating=True,model.gain=1e-3")
+  assert config.objective.kw.to_dict() == {'divergence': 'kl', 'estimator': 'critic',
+                                           'saturating': True, 'gradient_penalty': 0.1}
+  assert config.model.kw.to_dict() == {'hidden': (64, 64), 'gain': 1e-3}
+  assert config.critic.kw.features == (8,)  # the argument wins over the tuned value
+  assert config.sampler.kw.num_steps == 5 and config.data.kw.name_of == 'a,b'
+
+
+def test_a_fit_is_one_step_unless_gradients_are_asked_for():
+  assert digits.get_config('family=mixture').steps == 1
+  assert digits.get_config('family=mixture,objective.fit=False').steps > 1
+  assert toy2d.get_config('family=gaussian,objective=reverse_kl').steps > 1
+
+
+@pytest.mark.parametrize('argument, words', [
+    ('family=va', ("'va'", "'vae'", 'autoregressive')),
+    ('famly=vae', ("'famly'", "'family'")),
+    ('objective=score', ("'score'", 'score_matching')),
+    ('vae', ("'vae'", 'NAME=VALUE', 'family')),
+    ('family=', ("'family='", 'NAME=VALUE')),
+    ('family=vae,family=vae', ("'family'", 'twice')),
+    ('modle.width=3', ("'modle.width'", 'model.KEY')),
+    ('model.width=(1,2', ('brackets', '(1,2')),
+    ('model.width=1 2', ('model.width', '1 2')),
+    ('estimator=a,objective.estimator=b', ('estimator', 'twice')),
+])
+def test_bad_arguments(argument, words):
+  with pytest.raises(ValueError) as refusal:
+    digits.get_config(argument)
+  for word in words:
+    assert word in str(refusal.value)
+
+
+def test_more_bad_arguments():
+  with pytest.raises(ValueError, match="'rings8'.*Did you mean 'ring8'"):
+    toy2d.get_config('data=rings8')
+  with pytest.raises(ValueError, match='path=DIR'):
+    folder.get_config('family=vae')
+  with pytest.raises(ValueError, match="unknown name 'data'"):
+    digits.get_config('data=mnist')
+  with pytest.raises(KeyError, match='lrr'):
+    common.build({**toy2d.DEFAULT, 'kw': {}}, {'optim.lrr': 1.0})
+
+
+def test_overrides_are_typed_as_flags_are():
+  config = configs.load('configs/digits.py')
+  configs.override(config, {'optim.lr': 1, 'optim_by_player.critic.lr': 1, 'steps': 20,
+                            'model.kw.new': (1, 2)})
+  assert type(config.optim.lr) is float and type(config.optim_by_player.critic.lr) is float
+  assert config.model.kw.new == (1, 2)
+  for key, value, words in (('step', 3, "'steps'"), ('steps', 'many', 'steps'),
+                            ('optim.lr.x', 1, 'is a value')):
+    with pytest.raises(BadInput, match=words):
+      configs.override(config, {key: value})
+
+
+@pytest.mark.parametrize('path', sorted(
+    str(p.relative_to(ROOT)) for p in ROOT.glob('configs/tables/[a-z]*.py')))
+def test_every_table_lists(path):
+  table = configs.module(path, 'sweep')
+  for size in table.sizes:
+    rows = []
+    table.sweep(lambda *row, into=rows: into.append(row), size)
+    assert len({row[0] for row in rows}) == len(rows) >= 8
+    for _, argument, overrides, *_ in (row + ({},) for row in rows):
+      config = configs.load(argument)
+      configs.override(config, overrides)
+      assert config.steps % config.steps_per_dispatch == 0
+  labels = [column['label'] for column in table.metrics()]
+  assert len(set(labels)) == len(labels) and table.note().strip()
+
+
+def test_configs_import_neither_jax_nor_the_library():
+  files = ', '.join(f'configs.{name}' for name in CONFIGS)
+  code = (f'import sys, {files}, configs.tables.divergences_digits\n'
+          'configs.digits.get_config(); configs.tables.divergences_digits.metrics()\n'
+          'print([m for m in ("jax", "flax", "genjax", "tensorflow", "numpy.linalg.lapack_lite")'
+          ' if m in sys.modules])')
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
+                        check=True)
+  assert done.stdout.strip() in ('[]', "['numpy.linalg.lapack_lite']")

@@ -1,0 +1,35 @@
+"""Cost figures, and what a card says."""
+
+import numpy as np
+
+from genjax.evals import EVALS, card, cost
+
+
+def test_rates_and_counts():
+  run = cost.make(None, estimator='sample', split='test', num_samples=100)
+  values = run({}, lambda n: (np.zeros((n, 2)), {'seconds': 4.0, 'nfe': 50}))
+  assert values['samples_per_second'].value == 25.0 and values['nfe'].value == 50.0
+  assert all(v.low is None and v.card['interval']['reason'] for v in values.values())
+
+
+def test_what_was_not_measured_is_absent():
+  values = cost.make(None, estimator='sample', split='test')(
+      {}, lambda n: (np.zeros((n, 2)), {}))
+  assert values['nfe'].value is None and values['nfe'].card['reason']
+
+
+def test_intervals():
+  made = card.make_card('m', estimator='e', unit='u', split='test')
+  wilson = card.of_share(98, 100, made, 'share')
+  np.testing.assert_allclose([wilson.low, wilson.high], [0.93, 0.9945], atol=1e-3)
+  assert card.of_share(0, 50, made, 'share').low == 0.0
+  mean = card.of_mean([1.0, 2.0, 3.0], made, 'mean')
+  np.testing.assert_allclose(mean.high - mean.value, 1.959964 / np.sqrt(3), rtol=1e-6)
+  for bad in (card.plain(np.nan, made, ''), card.of_mean([1.0, np.inf], made, '')):
+    assert bad.value is None and bad.card['reason']
+
+
+def test_every_evaluator_declares_its_needs():
+  for name, module in EVALS.items():
+    assert module.NEEDS and module.METRICS, name
+    assert all(isinstance(needs, tuple) for needs in module.NEEDS.values())

@@ -1,0 +1,114 @@
+"""Likelihoods against hand-made models with known answers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import data, prob
+from genjax.evals import likelihood
+from genjax.types import BadInput, DataSpec, Model
+
+SPEC = DataSpec((8, 8, 1), 17, 10)
+
+
+def digits(x):
+  return data.Dataset('tiny', SPEC, {'test': {'x': x}}, {})
+
+
+def run(model, dataset, estimator, **kw):
+  spec = dataset.spec
+  made = likelihood.make(model, estimator=estimator, spec=spec, dataset=dataset, split='test',
+                         prepare=lambda b: data.prepare(b, spec), seed=0, **kw)
+  return made({}, None)
+
+
+def images(n):
+  return np.random.default_rng(0).integers(0, 17, (n, 8, 8, 1)).astype(np.uint8)
+
+
+def test_uniform_is_log2_17_exactly():
+  nats = 64 * np.log(17.0)
+  model = Model(init=None, log_prob=lambda p, b, r: jnp.full(b['x'].shape[0], -nats))
+  values = run(model, digits(images(37)), 'exact', batch_size=16)
+  assert set(values) == {'nll_exact_bpd'}
+  value = values['nll_exact_bpd']
+  assert abs(value.value - np.log2(17)) < 1e-6
+  assert value.card['kind'] == 'exact' and value.card['n_reference'] == 37
+
+
+def test_uniform_density_on_the_cells_is_a_bound_that_is_tight():
+  # density 1 / (2 + 2/16)^D on the union of all cells; dequantisation loses nothing
+  log_density = -64 * np.log(2 + 2 / 16)
+  model = Model(init=None, log_prob=lambda p, b, r: jnp.full(b['x'].shape[0], log_density))
+  model = prob.dequantise(model, SPEC)
+  for estimator in ('bound', 'importance_weighted'):
+    values = run(model, digits(images(20)), estimator)
+    assert abs(values['nll_bound_bpd'].value - np.log2(17)) < 1e-5
+  assert set(run(model, digits(images(20)), 'bound')['nll_bound_bpd'].card['detail']['terms']) == {
+      'log_density', 'log_cell_volume'}
+
+
+def test_padding_and_batch_size_change_nothing_and_it_is_traced_once():
+  traces = []
+
+  def log_prob(params, batch, rng):
+    traces.append(rng)
+    assert 'mask' in batch
+    return -prob.sum_event(batch['x'] ** 2)
+
+  x = images(50)
+  model = Model(init=None, log_prob=log_prob)
+  small = run(model, digits(x), 'exact', batch_size=16)['nll_exact_bpd']
+  assert traces == [None]
+  whole = run(model, digits(x), 'exact', batch_size=64)['nll_exact_bpd']
+  expected = np.sum((x / 8.0 - 1) ** 2, (1, 2, 3)) / (64 * np.log(2))
+  np.testing.assert_allclose([small.value, whole.value], expected.mean(), rtol=1e-6)
+  half = 1.96 * expected.std(ddof=1) / np.sqrt(50)
+  np.testing.assert_allclose([small.low, small.high], expected.mean() + half * np.array([-1, 1]),
+                             rtol=1e-4)
+
+
+def test_continuous_data_are_reported_in_nats():
+  x = np.random.default_rng(1).standard_normal((500, 2)).astype(np.float32)
+  dataset = data.Dataset('normal', DataSpec((2,), None, None), {'test': {'x': x}}, {})
+  model = Model(init=None, log_prob=lambda p, b, r: prob.sum_event(prob.normal_log_prob(b['x'])))
+  value = run(model, dataset, 'exact')['nll_exact_nats']
+  assert abs(value.value - (1 + prob.LOG_2PI - 1 + np.mean(np.sum(x**2, 1)) / 2)) < 1e-5
+  assert value.low < 1 + np.log(2 * np.pi) < value.high
+
+
+def test_one_example_that_is_not_finite_is_not_averaged_away():
+  def log_prob(params, batch, rng):
+    return jnp.where(batch['x'][:, 0, 0, 0] == -1.0, jnp.nan, -1.0)
+
+  x = images(30)
+  x[:, 0] = 5
+  x[7, 0] = 0
+  value = run(Model(init=None, log_prob=log_prob), digits(x), 'exact')['nll_exact_bpd']
+  assert value.value is None and value.low is None
+  assert '1 of 30' in value.card['reason']
+
+
+def test_importance_weights_tighten_the_bound_towards_the_known_value():
+  # log w ~ N(m, s^2): L_1 = m and the limit is m + s^2 / 2
+  m, s = -10.0, 1.0
+  model = Model(
+      init=None,
+      elbo=lambda p, b, r: {'a': m + s * jax.random.normal(r, (b['x'].shape[0],))},
+      log_weight=lambda p, b, r: m + s * jax.random.normal(r, (b['x'].shape[0],)))
+  x = np.zeros((2000, 2), np.float32)
+  dataset = data.Dataset('zeros', DataSpec((2,), None, None), {'test': {'x': x}}, {})
+  l_1 = run(model, dataset, 'bound', num_repeats=4)['nll_bound_nats']
+  l_k = [run(model, dataset, 'importance_weighted', num_weights=k)['nll_bound_nats'].value
+         for k in (1, 4, 400)]
+  assert l_1.low < 10.0 < l_1.high
+  assert l_k[0] > l_k[1] > l_k[2]
+  assert abs(l_k[2] - 9.5) < 0.02
+  # four repeats halve the noise of a bound that has no other
+  assert abs((l_1.high - l_1.low) / (2 * 1.96 * s / np.sqrt(4 * 2000)) - 1) < 0.1
+
+
+def test_counts_below_one_are_refused():
+  with pytest.raises(BadInput, match='num_repeats=0'):
+    run(Model(init=None, elbo=lambda p, b, r: {}), digits(images(2)), 'bound', num_repeats=0)

@@ -1,0 +1,133 @@
+"""The VAE: masses that sum to 1, and a linear one, for which everything is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import prob
+from genjax.models import vae
+from genjax.types import BadInput, DataSpec
+
+PIXELS = DataSpec((2, 1, 1), 3, 4)
+
+
+@pytest.mark.parametrize('likelihood', [vae.categorical(17), vae.logistic(17)])
+def test_masses_of_the_levels_sum_to_one(likelihood):
+  # 5 elements from moderate to extreme parameters, each summed over its 17 levels
+  out = jnp.linspace(0.1, 30.0, 5) * jax.random.normal(
+      jax.random.key(0), (1, likelihood.num_params, 5))
+  for i in range(5):
+    element = jnp.tile(out[:, :, i:i + 1], (17, 1, 1))
+    log_p = likelihood.log_prob(element, prob.grid(17)[:, None])
+    np.testing.assert_allclose(jnp.exp(log_p).sum(), 1.0, atol=1e-4)
+
+
+@pytest.mark.parametrize('likelihood, exact', [
+    (vae.categorical(5), True), (vae.logistic(5), False)])
+def test_draws_follow_their_masses(likelihood, exact):
+  num = 20_000
+  out = 0.7 * jax.random.normal(jax.random.key(0), (1, likelihood.num_params, 1))
+  masses = jnp.exp(likelihood.log_prob(jnp.tile(out, (5, 1, 1)), prob.grid(5)[:, None]))
+  out = jnp.tile(out, (num, 1, 1))
+  x = likelihood.sample(out, jax.random.key(1))
+  k = np.asarray(prob.to_levels(x, 5))
+  np.testing.assert_allclose(x, prob.from_levels(k, 5), atol=1e-6)
+  np.testing.assert_allclose(np.bincount(k[:, 0], minlength=5) / num, masses, atol=0.015)
+  # the differentiable mean; the logistic one does not round: less than half a cell off
+  mean = likelihood.rsample(out, jax.random.key(2))[0, 0]
+  assert abs(float(mean - x.mean())) < (0.02 if exact else 0.1)
+
+
+def linear_vae():
+  """x = W z + b + s eps with one z; the encoder is its exact posterior. -> log N(x), too."""
+  W, b, s = np.asarray([[1.5, -0.5]]), np.asarray([0.3, 1.0]), np.asarray([0.7, 0.4])
+  precision = 1.0 + float((W ** 2 / s ** 2).sum())
+  std = precision ** -0.5
+  gain = (W / s ** 2 / precision)[0]
+  raw_std = np.log(np.expm1(std - 1e-4)) - 0.5
+  params = {
+      'encoder': {'out': {'kernel': np.stack([gain, 0 * gain], 1),
+                          'bias': np.asarray([-(gain @ b), raw_std])}},
+      'decoder': {'out': {'kernel': W, 'bias': b}}, 'log_std': np.log(s)}
+  params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
+  x = np.random.default_rng(0).normal(size=(16, 2)) * 1.5
+  cov = W.T @ W + np.diag(s ** 2)
+  r = x - b
+  log_p = -0.5 * np.einsum('bi,ij,bj->b', r, np.linalg.inv(cov), r) - np.log(
+      2 * np.pi) - 0.5 * np.linalg.slogdet(cov)[1]
+  model = vae.make(DataSpec((2,), None, None), latent_dim=1, hidden=())
+  return model, params, {'x': jnp.asarray(x, jnp.float32)}, log_p
+
+
+def test_exact_posterior_makes_every_weight_the_density():
+  model, params, batch, log_p = linear_vae()
+  assert jax.tree.structure(params) == jax.tree.structure(model.init(jax.random.key(0), batch))
+  np.testing.assert_allclose(model.log_weight(params, batch, jax.random.key(1)), log_p, atol=2e-3)
+  draws = jax.vmap(lambda key: sum(model.elbo(params, batch, key).values()))(
+      jax.random.split(jax.random.key(2), 20_000))
+  np.testing.assert_allclose(draws.mean(0), log_p, atol=0.05)
+
+
+def test_inexact_posterior_is_a_bound_and_weights_stay_unbiased():
+  model, params, batch, log_p = linear_vae()
+  params['encoder']['out']['bias'] = params['encoder']['out']['bias'] + jnp.asarray([0.15, 0.3])
+  keys = jax.random.split(jax.random.key(3), 20_000)
+  weights = jax.vmap(lambda key: model.log_weight(params, batch, key))(keys)
+  elbo = jax.vmap(lambda key: sum(model.elbo(params, batch, key).values()))(keys).mean(0)
+  np.testing.assert_allclose(weights.mean(0), elbo, atol=0.05)  # analytic KL, sampled KL: one mean
+  np.testing.assert_allclose(prob.log_mean_exp(weights), log_p, atol=0.03)
+  assert np.all(elbo < log_p - 0.03)
+  groups = prob.log_mean_exp(weights.reshape(8, 2500, 16)).mean(0)  # IWAE with 8 weights
+  assert np.all(groups > elbo) and np.all(groups < log_p + 0.03)
+
+
+@pytest.mark.parametrize('likelihood', ['categorical', 'logistic'])
+@pytest.mark.parametrize('dropout', [0.0, 0.5])
+def test_mass_of_all_integers_is_one(likelihood, dropout):
+  model = vae.make(PIXELS, latent_dim=2, hidden=(16,), likelihood=likelihood,
+                   encoder_dropout=dropout)
+  k = np.stack(np.meshgrid(np.arange(3), np.arange(3)), -1).reshape(9, 2, 1, 1)
+  batch = {'x': prob.from_levels(k, 3)}
+  params = jax.tree.map(lambda p: 1.3 * p, model.init(jax.random.key(0), batch))
+  # q a little wider than the prior: the weights have a variance, and a mean to be estimated
+  last = params['encoder']['out']
+  params['encoder']['out'] = {'kernel': 0.1 * last['kernel'], 'bias': last['bias'] + 0.3}
+  draws = jax.jit(jax.vmap(lambda key: model.log_weight(params, batch, key)))(
+      jax.random.split(jax.random.key(1), 20_000))
+  mass = np.exp(np.asarray(draws, np.float64))
+  error = np.sqrt(mass.var(0).sum() / len(mass))
+  assert error < 0.02 and abs(mass.mean(0).sum() - 1.0) < 4 * error
+
+
+def test_terms_and_shapes_and_labels():
+  model = vae.make(PIXELS, hidden=(16,), conditional=True)
+  batch = {'x': prob.grid(3)[jnp.asarray([[0, 1], [2, 2]])].reshape(2, 2, 1, 1)}
+  params = model.init(jax.random.key(0), batch)
+  terms = model.elbo(params, batch, jax.random.key(1))
+  assert set(terms) == {'reconstruction', 'kl'} and np.all(terms['kl'] <= 0)
+  x, num_evaluations = model.sample(params, jax.random.key(2), 5, None)
+  assert x.shape == (5, 2, 1, 1) and num_evaluations == 1
+  np.testing.assert_allclose(prob.from_levels(prob.to_levels(x, 3), 3), x, atol=1e-6)
+  draw = lambda cond: model.rsample(params, jax.random.key(2), 5, cond)
+  np.testing.assert_array_equal(draw(None), draw(jnp.full(5, 4)))
+  assert np.abs(draw(jnp.zeros(5, jnp.int32)) - draw(None)).max() > 1e-4
+
+
+def test_gradients_reach_every_parameter_and_extremes_stay_finite():
+  model = vae.make(PIXELS, hidden=(16,))
+  batch = {'x': prob.grid(3)[jnp.asarray([[0, 1], [2, 2]])].reshape(2, 2, 1, 1)}
+  params = model.init(jax.random.key(0), batch)
+  loss = lambda params: -sum(model.elbo(params, batch, jax.random.key(1)).values()).mean()
+  for scale in (1.0, 100.0):
+    for grad in jax.tree.leaves(jax.grad(loss)(jax.tree.map(lambda p: scale * p, params))):
+      assert np.isfinite(grad).all() and (scale > 1.0 or np.any(grad))
+  grads = jax.grad(lambda p: model.rsample(p, jax.random.key(1), 8, None).sum())(params)
+  assert any(np.any(g) for g in jax.tree.leaves(grads['decoder']))
+
+
+def test_bad_input():
+  with pytest.raises(BadInput, match="'gaussian'.*logistic, categorical"):
+    vae.make(PIXELS, likelihood='gaussian')
+  with pytest.raises(BadInput, match='labels'):
+    vae.make(DataSpec((2,), None, None), conditional=True)

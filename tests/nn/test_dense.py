@@ -1,0 +1,68 @@
+"""Dense equals linen's layer; MLP's switches do what they say."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.nn.dense import Dense
+from genjax.nn.mlp import MLP
+from genjax.types import BadInput
+
+
+def test_dense_equals_linen_on_leading_axes():
+  x = jax.random.normal(jax.random.key(0), (3, 4, 5))
+  ours, theirs = Dense(7), nn.Dense(7)
+  params = theirs.init(jax.random.key(1), x)
+  params = jax.tree.map(lambda p: p + 0.1, params)  # a bias that is not zero
+  np.testing.assert_allclose(ours.apply(params, x), theirs.apply(params, x), rtol=1e-5, atol=1e-6)
+  assert jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x)) == jax.tree.map(
+      jnp.shape, params)
+
+
+def test_dense_gradient_has_one_contracting_axis():
+  x = jnp.ones((3, 4, 5))
+  params = Dense(7).init(jax.random.key(0), x)
+  text = str(jax.make_jaxpr(jax.grad(lambda p: Dense(7).apply(p, x).sum()))(params))
+  contracted = [part.split(')')[0] for part in text.split('dimension_numbers=((')[1:]]
+  assert contracted
+  assert all(part.count('[') == 2 and part.count(',') == 1 for part in contracted), contracted
+
+
+def test_mlp_residual_of_zero_layers_is_its_input_through_the_last_layer():
+  x = jax.random.normal(jax.random.key(0), (2, 6, 8))
+  net = MLP((8, 8), 3, activation='tanh', residual=True)
+  params = net.init(jax.random.key(1), x)['params']
+  params = {k: jax.tree.map(jnp.zeros_like, v) if k != 'out' else v for k, v in params.items()}
+  np.testing.assert_allclose(net.apply({'params': params}, x), x @ params['out']['kernel'],
+                             rtol=1e-5, atol=1e-6)
+
+
+def test_mlp_dropout_and_zero_out():
+  x = jnp.ones((4, 8))
+  net = MLP((64,), 3, dropout=0.5)
+  params = net.init(jax.random.key(0), x)
+  off = net.apply(params, x)
+  on = net.apply(params, x, False, rngs={'dropout': jax.random.key(1)})
+  assert not np.allclose(off, on)
+  zero = MLP((64,), 3, zero_out=True)
+  assert not np.any(zero.apply(zero.init(jax.random.key(0), x), x))
+
+
+def test_mlp_takes_gradients_of_gradients():
+  net = MLP((16,), 1, norm=True)
+  x = jax.random.normal(jax.random.key(0), (4, 3))
+  params = net.init(jax.random.key(1), x)
+
+  def penalty(params):
+    slope = jax.grad(lambda x: net.apply(params, x).sum())(x)
+    return jnp.sum(slope ** 2)
+
+  grads = jax.tree.leaves(jax.grad(penalty)(params))
+  assert all(np.isfinite(g).all() for g in grads) and any(np.any(g) for g in grads)
+
+
+def test_unknown_activation_is_refused():
+  with pytest.raises(BadInput, match="'sine'.*silu"):
+    MLP((4,), 1, activation='sine').init(jax.random.key(0), jnp.ones((1, 2)))

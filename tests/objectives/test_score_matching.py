@@ -1,0 +1,176 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import compat
+from genjax.objectives import score_matching
+from genjax.prob import sum_event
+from genjax.types import BadInput, DataSpec, Model
+
+SPEC = DataSpec((3,), None, None)
+RNG = jax.random.key(2)
+MIX = jnp.array([[1.0, 0.0, 0.0], [0.5, 0.8, 0.0], [-0.3, 0.2, 0.6]])
+X = jax.random.normal(jax.random.key(0), (2000, 3)) @ MIX.T
+X = X - X.mean(0)
+S = X.T @ X / len(X)
+
+
+def quadratic(precision):
+  """E(x) = x^T precision x / 2."""
+  energy = lambda params, x, cond: 0.5 * ((x @ params['precision']) * x).sum(-1)
+  return Model(lambda rng, batch: {'precision': precision}, energy=energy, flow_map=len)
+
+
+def evaluate(model, batch, spec=SPEC, rng=RNG, **kw):
+  objective = score_matching.make(model, spec=spec, **kw)
+  params, carry = objective.init(jax.random.key(1), batch)
+  loss = objective.players[0].loss
+  (value, aux), grads = jax.jit(jax.value_and_grad(
+      lambda p: loss(p, carry, batch, rng, 0), has_aux=True))(params)
+  return value, aux.metrics, grads['model']
+
+
+@pytest.mark.parametrize('kw', [
+    {'estimator': 'explicit'}, {'estimator': 'sliced', 'num_projections': 64},
+    {'estimator': 'sliced', 'num_projections': 64, 'variance_reduced': False}])
+def test_minimiser_is_the_inverse_covariance_of_the_sample(kw):
+  inverse = jnp.linalg.inv(S)
+  value, metrics, grads = evaluate(quadratic(inverse), {'x': X}, **kw)
+  exact = kw['estimator'] == 'explicit'
+  np.testing.assert_allclose(value, -0.5 * jnp.trace(inverse), rtol=1e-3 if exact else 0.05)
+  np.testing.assert_allclose(grads['precision'], np.zeros((3, 3)), atol=1e-3 if exact else 0.1)
+  # elsewhere the gradient is (P S - I), symmetrised
+  other = inverse + 0.5 * jnp.eye(3)
+  _, _, grads = evaluate(quadratic(other), {'x': X}, **kw)
+  np.testing.assert_allclose(grads['precision'], 0.5 * (S + S.T) * 0.5, atol=1e-3 if exact else 0.1)
+
+
+def test_score_of_a_log_prob_is_its_gradient_in_x():
+  model = quadratic(jnp.linalg.inv(S))
+  by_log_prob = Model(model.init, log_prob=lambda params, batch, rng: -model.energy(
+      params, batch['x'], None))
+  for estimator in ('explicit', 'denoising_one_level'):
+    np.testing.assert_allclose(
+        evaluate(by_log_prob, {'x': X}, estimator=estimator)[0],
+        evaluate(model, {'x': X}, estimator=estimator)[0], rtol=1e-5)
+
+
+def test_one_level_recovers_the_blurred_covariance():
+  std = 0.3
+  blurred = jnp.linalg.inv(S + std**2 * jnp.eye(3))
+  batch = {'x': jnp.tile(X, (20, 1))}
+  kw = {'estimator': 'denoising_one_level', 'noise_std': std}
+  _, _, grads = evaluate(quadratic(blurred), batch, **kw)
+  np.testing.assert_allclose(grads['precision'] / std**2, np.zeros((3, 3)), atol=0.04)
+  # the gradient over std^2 is P (S + std^2 I) - I
+  inverse = jnp.linalg.inv(S)
+  _, _, grads = evaluate(quadratic(inverse), batch, **kw)
+  np.testing.assert_allclose(grads['precision'] / std**2, std**2 * inverse, atol=0.04)
+
+
+VARIANCE = 0.5  # of the data of the diffusion below, isotropic
+STEEP = 12.0  # logsnr runs from 6 to -6
+
+
+def path(params, t):
+  logsnr = STEEP * (0.5 - t)
+  return jnp.sqrt(jax.nn.sigmoid(logsnr)), jnp.sqrt(jax.nn.sigmoid(-logsnr))
+
+
+def exact_denoise(params, x_t, t, cond, rng):
+  alpha, sigma = path(params, t)
+  gain = alpha * VARIANCE / (alpha**2 * VARIANCE + sigma**2)
+  return params['scale'] * gain[:, None] * x_t
+
+
+DIFFUSION = Model(lambda rng, batch: {'scale': jnp.float32(1.0)}, denoise=exact_denoise, path=path)
+GAUSSIAN = {'x': np.sqrt(VARIANCE) * jax.random.normal(jax.random.key(5), (200000, 3))}
+
+
+def test_exact_denoiser_has_the_least_eps_error_and_the_integral_of_the_mmse():
+  value, metrics, grads = evaluate(DIFFUSION, GAUSSIAN, estimator='denoising')
+  t = np.linspace(1e-3, 1.0, 2001)
+  alpha2 = 1 / (1 + np.exp(-STEEP * (0.5 - t)))
+  eps_mse = (alpha2 * VARIANCE / (alpha2 * VARIANCE + 1 - alpha2)).mean()
+  np.testing.assert_allclose(value, eps_mse, rtol=5e-3)
+  np.testing.assert_allclose(metrics['eps_mse'], value, rtol=1e-6)
+  np.testing.assert_allclose(grads['scale'], 0.0, atol=5e-3)
+  # 1/2 int mmse d snr = 1/2 log det(I + snr S) between the ends
+  snr = np.exp(STEEP * (0.5 - np.array([1e-3, 1.0])))
+  nats = 3 * 0.5 * -np.diff(np.log1p(snr * VARIANCE))[0]
+  np.testing.assert_allclose(metrics['diffusion_loss'], nats, rtol=5e-3)
+
+
+@pytest.mark.parametrize('weighting, weight', [
+    ('simple', lambda snr: snr), ('elbo', lambda snr: 0.5 * STEEP * snr),
+    ('min_snr', lambda snr: np.minimum(snr, 5.0)),
+    ('sigmoid', lambda snr: 0.5 * STEEP * snr / (1 + np.exp(-2.0) * snr))])
+def test_weightings_are_those_of_the_papers(weighting, weight):
+  # a denoiser that says 0 has the error |x_0|^2, here 1 per dimension
+  model = DIFFUSION._replace(denoise=lambda params, x_t, t, cond, rng: 0 * params['scale'] * x_t)
+  value, _, _ = evaluate(
+      model, {'x': jnp.ones((4000, 3))}, estimator='denoising', weighting=weighting)
+  t = 1e-3 + (1 - 1e-3) * (np.arange(100000) + 0.5) / 100000
+  np.testing.assert_allclose(value, weight(np.exp(STEEP * (0.5 - t))).mean(), rtol=1e-2)
+
+
+def test_weight_is_finite_where_the_path_ends_without_signal():
+  ending = lambda params, t: (jnp.cos(0.5 * np.pi * t), jnp.sin(0.5 * np.pi * t))
+  for name in score_matching.WEIGHTINGS:
+    value, metrics, grads = evaluate(
+        DIFFUSION._replace(path=ending), {'x': X}, estimator='denoising', weighting=name,
+        t_min=0.999)
+    assert all(np.isfinite(v) for v in (value, grads['scale'], *metrics.values()))
+
+
+def test_times_fall_one_into_each_part():
+  t = score_matching.stratified_times(RNG, 50, 0.01)
+  assert t.min() >= 0.01 and t.max() <= 1.0
+  np.testing.assert_allclose(np.diff(np.sort(t)), np.full(49, 0.99 / 50), rtol=1e-3)
+
+
+def test_label_dropout_replaces_labels_by_no_label():
+  seen = []
+  model = DIFFUSION._replace(denoise=lambda params, x_t, t, cond, rng: (
+      seen.append(cond), x_t * params['scale'])[1])
+  objective = score_matching.make(
+      model, estimator='denoising', spec=SPEC._replace(num_classes=10), label_dropout=0.2)
+  batch = {'x': jnp.zeros((5000, 3)), 'cond': jnp.arange(5000) % 10}
+  params, carry = objective.init(RNG, batch)
+  objective.players[0].loss(params, carry, batch, RNG, 0)
+  dropped = np.asarray(seen[0]) == 10
+  np.testing.assert_allclose(dropped.mean(), 0.2, atol=0.02)
+  np.testing.assert_array_equal(np.asarray(seen[0])[~dropped], np.asarray(batch['cond'])[~dropped])
+
+
+def test_the_estimator_follows_from_what_the_model_and_the_data_provide():
+  legal = lambda fields, data: compat.legal(score_matching.NEEDS, frozenset(fields) | {data})
+  assert legal(['energy', 'sample'], 'data.discrete') == ('denoising_one_level',)
+  assert legal(['energy', 'sample'], 'data.continuous')[0] == 'explicit'
+  assert legal(['denoise', 'path', 'elbo'], 'data.discrete')[0] == 'denoising'
+  assert legal(['log_prob', 'sample'], 'data.continuous')[0] == 'explicit'
+  assert legal(['log_prob', 'sample'], 'data.discrete') == ()  # a mass has no score
+
+
+def test_model_loses_only_the_map_between_times():
+  model = score_matching.make(quadratic(S), estimator='explicit', spec=SPEC).model
+  assert model.energy is not None and model.flow_map is None
+
+
+@pytest.mark.parametrize('kw, match', [
+    ({'weighting': 'sigmiod'}, 'sigmiod.*sigmoid'), ({'label_dropout': 0.1}, 'without labels'),
+    ({'t_min': 2.0}, 't_min=2.0'), ({'noise_std': 0.0}, 'noise_std=0.0')])
+def test_bad_values_are_named(kw, match):
+  with pytest.raises(BadInput, match=match):
+    score_matching.make(DIFFUSION, estimator='denoising', spec=SPEC, **kw)
+
+
+def test_digits_meet_an_energy_dequantised():
+  # the energy x^4 of the grid point 0: its score there is 0, within the cell it is not
+  model = Model(lambda rng, batch: {'w': jnp.ones(3)},
+                energy=lambda params, x, cond: sum_event(params['w'] * x**4))
+  kw = {'estimator': 'denoising_one_level', 'noise_std': 1e-6}
+  batch = {'x': jnp.zeros((400, 3))}
+  assert evaluate(model, batch, **kw)[1]['score_norm'] < 1e-6
+  assert evaluate(model, batch, SPEC._replace(levels=3), **kw)[1]['score_norm'] > 0.1

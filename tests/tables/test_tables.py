@@ -1,0 +1,258 @@
+"""Synthetic run directories: what is reduced, refused, marked, and shown as missing."""
+
+import csv
+import io
+import json
+import pathlib
+import shlex
+
+import numpy as np
+import pytest
+
+from genjax.tables import collect, identity, picture, render, run
+from genjax.tables.identity import Row
+from genjax.types import BadInput
+
+COMMIT = 'a' * 40
+
+
+def config(seed, steps=10, **more):
+  return {'seed': seed, 'steps': steps, 'model': {'family': 'vae'}, 'log': {'every': 1},
+          'evals': {'names': ['frechet']}, 'encoder': '', **more}
+
+
+def cells_of(rows, root, seeds):
+  return [identity.cell(row, seed, config(seed, family=row.config), str(root))
+          for row in rows for seed in range(seeds)]
+
+
+def card(metric='fd', **fields):
+  return {'metric': metric, 'estimator': 'e', 'unit': 'u', 'split': 'test', 'n_generated': 100,
+          'interval': {'reason': 'none'}, 'detail': {}, **fields}
+
+
+def value(number, low=None, high=None, **fields):
+  return {'value': number, 'low': low, 'high': high, 'card': card(**fields)}
+
+
+def finish(cell, metrics, commit=COMMIT, **provenance):
+  """Writes what a finished run leaves."""
+  workdir = pathlib.Path(cell.workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  (workdir / 'eval.json').write_text(json.dumps({
+      'step': 10, 'selected': False, 'metrics': metrics,
+      'provenance': {'commit': commit, 'config_hash': cell.config_hash, **provenance}}))
+
+
+def column(metric='fd', **fields):
+  metric = (metric,) if isinstance(metric, str) else metric
+  return {'metric': metric, 'label': metric[0], 'better': 'lower', 'split': 'test', 'axes': (),
+          'floor': '', 'digits': 3, 'source': 'metric', 'reduction': 'mean', **fields}
+
+
+def table_of(rows, cells, columns=None):
+  return collect.collect(rows, cells, columns or [column()], COMMIT)
+
+
+ROWS = [Row('first row', 'c.py:a'), Row('second row', 'c.py:b')]
+
+
+def test_mean_and_t_interval_over_seeds(tmp_path):
+  cells = cells_of(ROWS[:1], tmp_path, 3)
+  for cell, number in zip(cells, (1.0, 2.0, 6.0), strict=True):
+    finish(cell, {'fd': value(number, number - 0.1, number + 0.1)})
+  table = table_of(ROWS[:1], cells)
+  entry = table['rows'][0]['values']['fd']
+  # t quantile 4.302653 at 2 degrees of freedom, sd = sqrt(7)
+  assert entry['value'] == pytest.approx(3.0)
+  assert entry['half_width'] == pytest.approx(4.302652729911275 * np.sqrt(7) / np.sqrt(3), 1e-9)
+  text = render.markdown(table, 'title')
+  assert '3.000 ± 6.572 (3 seeds)' in text and '[1' not in text
+
+
+@pytest.mark.parametrize('degrees, expected', [
+    (1, 12.706204736432095), (2, 4.302652729911275), (9, 2.2621571627409915),
+    (30, 2.0422724563012373)])
+def test_t_quantiles(degrees, expected):
+  assert collect.t_quantile(degrees) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_seed_has_its_evaluation_interval_and_no_other(tmp_path):
+  cells = cells_of(ROWS[:1], tmp_path, 1)
+  finish(cells[0], {'fd': value(2.0, 1.5, 2.5)})
+  table = table_of(ROWS[:1], cells)
+  assert table['rows'][0]['values']['fd']['half_width'] is None
+  line = next(x for x in render.markdown(table, 't').splitlines() if x.startswith('| first'))
+  assert '2.000 [1.500, 2.500]' in line and 'n = 1' in line and '±' not in line
+
+
+def test_nan_is_shown_with_its_reason_and_never_averaged(tmp_path):
+  cells = cells_of(ROWS, tmp_path, 3)
+  for cell, number in zip(cells[:3], (1.0, float('nan'), 3.0), strict=True):
+    finish(cell, {'fd': value(number)})
+  for cell in cells[3:]:
+    finish(cell, {'fd': value(None, reason='features are not finite') if cell.seed == 1
+                  else value(1.0)})
+  table = table_of(ROWS, cells)
+  first, second = (row['values']['fd'] for row in table['rows'])
+  assert first['value'] is None and first['reasons'] == {1: 'the value is nan'}
+  assert second['value'] is None and second['reasons'] == {1: 'features are not finite'}
+  text = render.markdown(table, 't')
+  assert 'none in 1 of 3' in text and 'seed 1: features are not finite' in text
+  assert json.loads(render.to_json(table))['rows'][0]['values']['fd']['value'] is None
+  assert '2.0' not in render.to_csv(table)
+
+
+def test_a_metric_that_one_seed_lacks_is_not_averaged_over_the_others(tmp_path):
+  cells = cells_of(ROWS[:1], tmp_path, 2)
+  finish(cells[0], {'fd': value(1.0)})
+  finish(cells[1], {})
+  entry = table_of(ROWS[:1], cells)['rows'][0]['values']['fd']
+  assert entry['value'] is None and entry['reasons'] == {1: 'not measured'}
+
+
+def test_one_column_over_two_kinds_of_likelihood_is_refused(tmp_path):
+  cells = cells_of(ROWS, tmp_path, 1)
+  names = ('nll_exact_bpd', 'nll_bound_bpd')
+  finish(cells[0], {names[0]: value(1.9, metric=names[0], kind='exact')})
+  finish(cells[1], {names[1]: value(2.0, metric=names[1], kind='bound')})
+  with pytest.raises(BadInput, match='nll_exact and nll_bound'):
+    table_of(ROWS, cells, [column(names)])
+  # a card that tells another kind than the name of its metric does
+  finish(cells[1], {names[0]: value(2.0, metric=names[0], kind='bound')})
+  with pytest.raises(BadInput, match='nll_exact .*nll_bound'):
+    table_of(ROWS, cells, [column(names[0])])
+
+
+def test_kinds_in_columns_of_their_own(tmp_path):
+  cells = cells_of(ROWS, tmp_path, 1)
+  finish(cells[0], {'nll_exact_bpd': value(1.9, kind='exact')})
+  finish(cells[1], {'nll_bound_bpd': value(2.0, kind='bound')})
+  table = table_of(ROWS, cells, [column('nll_exact_bpd'), column('nll_bound_bpd')])
+  first, second = (row['values'] for row in table['rows'])
+  assert first['nll_bound_bpd'] is None and second['nll_exact_bpd'] is None
+  assert first['nll_exact_bpd']['value'] == 1.9 and second['nll_bound_bpd']['value'] == 2.0
+
+
+def test_protocols_do_not_meet_in_a_column_unless_declared(tmp_path):
+  cells = cells_of(ROWS, tmp_path, 1)
+  finish(cells[0], {'fd': value(1.0, n_generated=1000)})
+  finish(cells[1], {'fd': value(2.0, n_generated=2000)})
+  with pytest.raises(BadInput, match='n_generated.*1000 in first row.*2000 in second row'):
+    table_of(ROWS, cells)
+  table = table_of(ROWS, cells, [column(axes=('n_generated',))])
+  assert table['axes']['second row'] == {'n_generated': {'fd': 2000}}
+  lines = render.markdown(table, 't').splitlines()
+  assert 'n_generated' in lines[2] and '| 2000 |' in next(x for x in lines if 'second row' in x)
+
+
+def test_a_row_has_one_protocol_for_all_its_seeds(tmp_path):
+  cells = cells_of(ROWS[:1], tmp_path, 2)
+  finish(cells[0], {'fd': value(1.0, sampler='ddim')})
+  finish(cells[1], {'fd': value(1.0, sampler='ddpm')})
+  with pytest.raises(BadInput, match='sampler differs between seeds'):
+    table_of(ROWS[:1], cells, [column(axes=('sampler',))])
+
+
+def test_another_split_is_no_value(tmp_path):
+  cells = cells_of(ROWS[:1], tmp_path, 1)
+  finish(cells[0], {'fd': value(1.0, split='validation')})
+  entry = table_of(ROWS[:1], cells)['rows'][0]['values']['fd']
+  assert entry['value'] is None and 'validation' in entry['reasons'][0]
+
+
+def test_cells_of_another_commit_are_marked(tmp_path):
+  cells = cells_of(ROWS, tmp_path, 1)
+  finish(cells[0], {'fd': value(1.0)}, commit='b' * 40)
+  finish(cells[1], {'fd': value(2.0)})
+  text = render.markdown(table_of(ROWS, cells), 't')
+  assert '| first row† [1] |' in text and '| second row |' in text and 'b' * 40 in text
+
+
+def test_missing_cells_show_the_command_that_fills_them(tmp_path):
+  cells = cells_of(ROWS, tmp_path, 2)
+  finish(cells[0], {'fd': value(1.0)})
+  table = table_of(ROWS, cells)
+  text = render.markdown(table, 't')
+  assert 'Missing: 3 cells' in text and '| n = 1 of 2 |' in text
+  for cell in cells[1:]:
+    assert f'`{cell.command}`' in text
+  arguments = shlex.split(cells[1].command)
+  assert arguments[:3] == ['python', '-m', 'experiments.train']
+  assert arguments[3:] == ['--config=c.py:a', '--config.seed=1', f'--workdir={cells[1].workdir}']
+
+
+def test_floor_published_and_cost_columns(tmp_path):
+  row = Row('r', 'c.py:a', {}, {'fd': {'value': 7.5, 'source': 'Paper, Table 1'}}, 'a note')
+  cells = cells_of([row], tmp_path, 1)
+  finish(cells[0], {'fd': value(1.0), 'fd_floor': value(0.25)}, train_seconds=12.34, device='cpu')
+  columns = [column(floor='fd_floor'),
+             column('train_seconds', source='provenance', digits=1, axes=('device',))]
+  text = render.markdown(table_of([row], cells, columns), 't')
+  floor, line = text.splitlines()[4:6]
+  assert floor.startswith('| *the data themselves* | 0.250 |')
+  assert '| 12.3 | 7.5 [2] | cpu | n = 1 |' in line
+  assert '[1] a note' in text and '[2] Paper, Table 1; protocol: not stated' in text
+
+
+def test_status_follows_the_config_and_not_the_directory(tmp_path):
+  cell = cells_of(ROWS[:1], tmp_path, 1)[0]
+  assert run.status(cell) == 'missing'
+  finish(cell, {'fd': value(1.0)})
+  assert run.status(cell) == 'finished'
+  assert run.status(cell._replace(config_hash='other')) == 'stale'
+  pathlib.Path(cell.workdir, 'eval.json').write_text('{"metrics": ')
+  with pytest.raises(BadInput, match='eval.json is damaged'):
+    run.status(cell)
+
+
+def test_hash_without_provenance_comes_from_the_recorded_config(tmp_path):
+  cell = cells_of(ROWS[:1], tmp_path, 1)[0]
+  finish(cell, {'fd': value(1.0)}, config_hash='')
+  assert run.status(cell) == 'stale'
+  recorded = {'config': config(0, family='c.py:a'), 'commit': COMMIT}
+  pathlib.Path(cell.workdir, 'config.json').write_text(json.dumps(recorded))
+  assert run.status(cell) == 'finished'
+
+
+def test_hashes_see_what_is_trained_and_measured():
+  one = config(0)
+  assert identity.config_hash(one) == identity.config_hash({**one, 'log': {'every': 7}})
+  measured = {**one, 'evals': {'names': []}}
+  assert identity.config_hash(one) != identity.config_hash(measured)
+  assert identity.run_hash(one) == identity.run_hash(measured)
+  assert identity.run_hash(one) != identity.run_hash(config(1))
+  assert identity.run_hash({'a': (1, 2)}) == identity.run_hash({'a': [1, 2]})
+
+
+def test_csv_has_one_line_per_row_and_column(tmp_path):
+  cells = cells_of(ROWS, tmp_path, 1)
+  finish(cells[0], {'fd': value(1.0, 0.5, 1.5)})
+  records = list(csv.DictReader(io.StringIO(render.to_csv(table_of(ROWS, cells)))))
+  assert [(r['row'], r['value'], r['n'], r['low']) for r in records] == [
+      ('first row', '1.0', '1', '0.5'), ('second row', '', '0', '')]
+
+
+def test_run_reports_what_failed(tmp_path):
+  cells = [c._replace(command=shlex.join(['python', '-c', text])) for c, text in zip(
+      cells_of(ROWS, tmp_path, 1), ('print("words"); raise SystemExit(3)', 'pass'), strict=True)]
+  finish(cells[1], {'fd': value(1.0)})
+  seen = []
+  failures = run.run(cells, str(tmp_path / 'logs'), 2, lambda cell, code: seen.append(code))
+  assert [(cell.label, code, tail) for cell, code, tail in failures] == [('first row', 3, 'words')]
+  assert sorted(seen) == [0, 3]
+
+
+@pytest.mark.parametrize('samples, shape', [
+    (np.full((20, 8, 8, 1), 200, np.uint8), (48, 16)), (np.zeros((50, 2), np.float32), (96, 3))])
+def test_picture_has_one_line_per_row(tmp_path, samples, shape):
+  cells = cells_of(ROWS, tmp_path, 1)
+  assert picture.draw(ROWS, cells) is None
+  folder = pathlib.Path(cells[1].workdir, 'samples')
+  folder.mkdir(parents=True)
+  np.savez(folder / 'final.npz', x=samples)
+  drawn = picture.draw(ROWS, cells)
+  side, columns = shape
+  assert drawn.size == (300 + columns * (side + 2), 2 * (side + 2) + 2)
+  pixels = np.asarray(drawn)[:, 300:]
+  assert (pixels[:side] == 255).all() and (pixels[side + 4:] < 255).any()

@@ -1,0 +1,114 @@
+"""Every family under every objective on every kind of data: it trains, or the refusal teaches."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import defaults
+from experiments import matrix
+from genjax import build, compat
+from genjax.models import FAMILIES
+from genjax.objectives import OBJECTIVES
+from genjax.train import init, step
+from genjax.types import BadInput
+
+TINY = {  # as small as a full method can be
+    'gaussian': {},
+    'mixture': {'num_components': 3},
+    'vae': {'latent_dim': 2, 'hidden': (16,)},
+    'implicit': {'hidden': (16,)},
+    'flow': {'num_couplings': 2, 'hidden': (16,)},
+    'autoregressive': {'width': 16, 'num_blocks': 2, 'num_heads': 2},
+    'ebm': {'hidden': (16,)},
+    'diffusion': {},
+}
+DATA = {'continuous': ('three_modes', {'num_train': 512, 'num_validation': 64, 'num_test': 64}),
+        'discrete': ('digits', {})}
+TRIPLES = matrix.legal_triples()
+
+
+def config_of(family, objective, kind, estimator=None):
+  config = defaults.get()
+  config.unlock()
+  config.data.name, config.data.kw = DATA[kind]
+  config.model.family, config.model.kw = family, TINY[family]
+  config.objective.name = objective
+  config.objective.kw = {'estimator': estimator} if estimator else {}
+  config.batch_size, config.steps = 16, 3
+  config.critic.kw = {'features': (16,)}
+  config.sampler.kw = {'num_steps': 3}
+  return config
+
+
+def tiers():
+  """Every triple; the first of each objective and of each family stand in the fast tier."""
+  seen = set()
+  for triple in TRIPLES:
+    family, objective, estimator, _ = triple
+    fresh = {family, (objective, estimator)} - seen
+    seen |= fresh
+    yield pytest.param(*triple, id='-'.join(triple), marks=() if fresh else pytest.mark.slow)
+
+
+@pytest.mark.parametrize('family,objective,estimator,kind', tiers())
+def test_each_legal_triple_trains_and_is_traced_once(family, objective, estimator, kind):
+  config = config_of(family, objective, kind, estimator)
+  run = build.run(config)
+  assert run.estimator == estimator
+  if run.objective.fit:
+    params = build.fit(config, run)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    return
+  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  traces = []
+
+  def counted(state, rows):
+    traces.append(1)
+    return run.step(state, rows)
+
+  jitted = jax.jit(counted)
+  before = state.params
+  for i in range(3):
+    state, metrics = jitted(state, run.source[i])
+  assert len(traces) == 1
+  assert all(np.isfinite(v) for v in metrics.values()), metrics
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+  for player in run.objective.players:
+    for path in player.trains:
+      moved = jax.tree.map(lambda a, b: bool((a != b).any()), step.get(before, path),
+                           step.get(state.params, path))
+      assert any(jax.tree.leaves(moved)), f'{player.name} did not move {path}'
+
+
+REFUSED = [(f, o, k) for f in FAMILIES for o in OBJECTIVES for k in DATA
+           if not any((f, o, k) == (t[0], t[1], t[3]) for t in TRIPLES)]
+
+
+@pytest.mark.parametrize('family,objective,kind', REFUSED, ids=['-'.join(t) for t in REFUSED])
+def test_each_illegal_pair_is_refused_in_the_lines_that_teach(family, objective, kind):
+  with pytest.raises(BadInput) as refusal:
+    build.run(config_of(family, objective, kind))
+  message = str(refusal.value)
+  assert family in message
+  if 'needs' in message and 'provided' in message:
+    assert objective in message and 'usable here' in message and 'models that can' in message
+    usable = message.split('usable here   : ')[1].split('\n')[0]
+    expected = {t[1] for t in TRIPLES if (t[0], t[3]) == (family, kind)}
+    assert set(usable.split(', ')) == (expected or {'none'})
+
+
+def test_the_refusal_names_needs_capabilities_and_ways_out():
+  with pytest.raises(BadInput) as refusal:
+    build.run(config_of('implicit', 'kl', 'discrete'))
+  lines = str(refusal.value).split('\n')
+  assert lines[0].startswith("objective 'kl' on model 'implicit'")
+  for need in ('log_prob (exact)', 'elbo (bound)', 'energy (contrastive divergence)', 'fit'):
+    assert need in lines[0]
+  assert 'rsample, sample' in lines[1]
+  assert lines[2].endswith('adversarial, wasserstein')
+  assert lines[3].endswith('autoregressive, diffusion, ebm, flow, gaussian, mixture, vae')
+
+
+def test_a_capability_is_data():
+  provided = compat.provides(build.family('implicit', matrix.KINDS['discrete'][0], {}))
+  assert provided == {'sample', 'rsample'}

@@ -1,0 +1,79 @@
+"""Imports point one way, and what must never be imported is not."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# what a folder or module of genjax may import of genjax
+MAY = {
+    'types': set(),
+    'sharding': {'types'},
+    'numerics': {'types'},
+    'prob': {'types', 'numerics'},
+    'nn': {'types', 'sharding'},
+    'models': {'types', 'sharding', 'numerics', 'prob', 'nn'},
+    'objectives': {'types', 'numerics', 'prob'},
+    'compat': {'types'},
+    'data': {'types', 'numerics', 'prob'},
+    'coding': {'types', 'numerics', 'prob'},
+    'encoders': {'types', 'sharding', 'prob', 'nn'},
+    'evals': {'types', 'compat', 'sharding', 'numerics', 'prob'},
+    'train': {'types', 'sharding', 'numerics'},
+    'tables': {'types'},
+    'build': None,  # all
+    'runs': None,
+    '__init__': {'runs'},
+}
+FORBIDDEN = {'tensorflow', 'torch', 'clu'}
+FILES = sorted(path for top in ('genjax', 'experiments', 'configs')
+               for path in (ROOT / top).rglob('*.py'))
+
+
+def imported(path):
+  """Dotted names that a file imports, wherever in the file."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f'{path}: relative import'
+      yield node.module
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def rooms(path):
+  """The parts of genjax that a file imports."""
+  names = [name.split('.') for name in imported(path)]
+  known = set(MAY)
+  return {parts[1] for parts in names if parts[0] == 'genjax' and len(parts) > 1} & known
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_point_one_way(path):
+  place = path.relative_to(ROOT)
+  heads = {name.split('.')[0] for name in imported(path)}
+  assert not heads & FORBIDDEN
+  if place.parts[0] == 'configs':
+    assert not heads & {'jax', 'flax', 'optax', 'numpy', 'genjax', 'experiments'}
+  if place.parts[0] == 'genjax':
+    assert 'experiments' not in heads and 'configs' not in heads
+    me = place.parts[1].removesuffix('.py')
+    assert me in MAY, f'{place}: a room that the map does not know'
+    if MAY[me] is not None:
+      assert rooms(path) - {me} <= MAY[me]
+
+
+@pytest.mark.parametrize('program', ('train', 'table', 'prepare'))
+def test_the_programs_import_neither_tensorflow_nor_torch(program):
+  """Also where they are installed: what a training and evaluating process has imported."""
+  code = (f'import sys, experiments.{program}\n'
+          'from genjax import data, runs\n'
+          'data.load("digits")\n'
+          'print(sorted({"tensorflow", "torch", "clu"} & set(sys.modules)))')
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.strip() == '[]'
