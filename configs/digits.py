@@ -36,9 +36,11 @@ BY_PAIR = {
     ('vae', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 1.0},
     ('ebm', 'kl'): {'steps': 4000, 'optim.lr': 6e-4, 'optim.b1': 0.0, 'objective.kw.alpha': 0.001,
                     'objective.kw.restart': 0.02},
-    ('diffusion', 'kl'): {'steps': 4000, 'optim.lr': 1e-3, 'optim.clip': 1.0},
+    ('diffusion', 'kl'): {'steps': 4000, 'optim.lr': 1e-3, 'optim.clip': 1.0,
+                          'sampler.kw.num_steps': 50},
     ('diffusion', 'score_matching'): {'steps': 3000, 'batch_size': 64, 'optim.lr': 2e-3,
-                                      'optim.warmup': 100, 'optim.clip': 1.0},
+                                      'optim.warmup': 100, 'optim.clip': 1.0,
+                                      'sampler.kw.num_steps': 50},
 }
 # in closed form or by EM: one step does it
 FITTED = {'steps': 1, 'steps_per_dispatch': 1, 'optim.decay': 'constant', 'ema': 0.0}

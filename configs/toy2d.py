@@ -23,7 +23,8 @@ BY_OBJECTIVE = {
     'kl': {},
     'reverse_kl': {},
     'adversarial': {'optim.b1': 0.5, 'optim_by_player.critic.lr': 2e-3},
-    'wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9},
+    # lambda 10, right for images, lets the two players circle each other in the plane
+    'wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9, 'objective.kw.gradient_penalty': 1.0},
     'score_matching': {},
 }
 # in closed form or by EM: one step does it

@@ -42,7 +42,7 @@ def digests(workdir: pathlib.Path) -> dict:
   directory = workdir / 'checkpoints'
   newest = max((p for p in directory.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
   assert int(newest.name) == STEPS, f'{newest} is not the last step, {STEPS}'
-  return json.loads((newest / 'checkpoint.json').read_text())['arrays']
+  return json.loads((newest / 'checkpoint.json').read_text())['content']['arrays']
 
 
 def killed_run(config: str, workdir: pathlib.Path, kills: int, rng: random.Random) -> list[int]:

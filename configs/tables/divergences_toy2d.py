@@ -15,7 +15,7 @@ ADVERSARIAL = {'JS': 'js', 'KL': 'kl', 'reverse KL': 'reverse_kl', 'Pearson chi2
 OBJECTIVES = {
     'KL, likelihood': 'objective=kl',
     'reverse KL, known density': 'objective=reverse_kl',
-    **{f'{label}, critic': f'objective=adversarial,divergence={name}'
+    **{f'{label}, critic': f'objective=adversarial,divergence={name},objective.saturating=True'
        for label, name in ADVERSARIAL.items()},
     'Wasserstein-1, critic': 'objective=wasserstein,estimator=critic',
     'Wasserstein-2, Sinkhorn': 'objective=wasserstein,estimator=sinkhorn',

@@ -34,6 +34,8 @@ def make(model: Model, *, estimator: str, spec: DataSpec, weighting: str = 'simp
     num_projections random directions (1905.07088), variance_reduced as there.
   'denoising_one_level': |noise_std s(x + noise_std eps) + eps|^2 / 2 (Vincent 2011): the score of
     the data blurred by noise_std.
+  Explicit and sliced matching take log p_theta to be twice differentiable: an affine flow's is, a
+  spline flow's has kinks at its knots, which the trace does not see and the loss exploits.
   Metrics: eps_mse, x_mse, diffusion_loss (nats per example, between t_min and 1); score_norm.
   Raises BadInput for values out of range.
   """
