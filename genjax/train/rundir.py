@@ -125,19 +125,14 @@ def trajectory(config: Mapping) -> dict:
   return kept
 
 
-def config_hash(config: Mapping) -> str:
-  """12 hex digits of the sha256 of what the training does: trajectory and steps, as JSON."""
-  return _sha256({**trajectory(config), 'steps': config.get('steps')})[:12]
-
-
 def provenance(workdir: str | os.PathLike) -> dict:
   """Who made the numbers of a run: seed, commits, versions, device, time, seconds of training.
 
   commit is that of the training, evaluated_by that of this process.
   """
   record = read(workdir)
-  return {'seed': record['config'].get('seed'), 'trajectory': config_hash(record['config']),
-          'commit': record['commit'], 'evaluated_by': commit(), 'versions': versions(),
+  return {'seed': record['config'].get('seed'), 'commit': record['commit'],
+          'evaluated_by': commit(), 'versions': versions(),
           'trained_with': record['versions'], 'device': record['device'], 'time': _time(),
           'train_seconds': _train_seconds(workdir)}
 
