@@ -41,13 +41,13 @@ class Summary(NamedTuple):
 
 
 def collect(sides: Mapping[str, Callable], rounds: int, *, gate: bool = True,
-            limit: float = MAX_FOREIGN, pause: float = PAUSE) -> Rounds:
-  """Runs rounds until `rounds` are clean, or PATIENCE x rounds were not.
+            limit: float = MAX_FOREIGN, patience: int = PATIENCE, pause: float = PAUSE) -> Rounds:
+  """Runs rounds until `rounds` are clean, or patience x rounds were not.
 
   gate False: every round is kept, whoever else computes (for CPU seconds alone).
   """
   names, kept, seen, discarded = list(sides), [], [], 0
-  while len(kept) < rounds and discarded < PATIENCE * rounds:
+  while len(kept) < rounds and discarded < patience * rounds:
     first = (len(kept) + discarded) % len(names)
     blocks = {name: sides[name]() for name in names[first:] + names[:first]}
     seen.append(max(block.foreign for block in blocks.values()))

@@ -27,6 +27,8 @@ ONLY = flags.DEFINE_list('only', None, 'Workloads of the suites; none: all.')
 OUT = flags.DEFINE_string('out', None, 'Markdown file for the tables; none: only printed.')
 MODE = flags.DEFINE_enum('mode', 'auto', MODES, 'wall: two threads, by the clock; cpu: one thread, '
                          'CPU seconds; auto: wall, and cpu where too few rounds are clean.')
+PATIENCE = flags.DEFINE_integer('patience', rounds.PATIENCE, 'Rounds discarded, in multiples of '
+                                '--rounds, before the machine is given up as busy.', lower_bound=1)
 BLOCK = flags.DEFINE_float('block', 0.2, 'Seconds of a block.', lower_bound=0.001)
 CORES = {'wall': 2, 'cpu': 1}
 
@@ -63,19 +65,36 @@ def main(argv):
 
 def compare(workload: str, sides) -> tuple[rounds.Rounds, dict, str]:
   """Rounds of these sides of a workload, their facts, and the mode that it came to."""
-  for mode in ('wall', 'cpu') if MODE.value == 'auto' else (MODE.value,):
+  facts = {}
+
+  def run(mode):
     with contextlib.ExitStack() as stack:
       started = {}
       for side in sides:
         started[side] = worker.start(workload, side, CORES[mode], BLOCK.value)
         stack.callback(started[side].close)
-      facts = {side: w.facts for side, w in started.items()}
-      found = rounds.collect({side: w.block for side, w in started.items()}, ROUNDS.value,
-                             gate=mode == 'wall')
+        facts[side] = started[side].facts
+      return collect({side: w.block for side, w in started.items()}, mode)
+
+  found, mode = in_some_mode(workload, run)
+  return found, facts, mode
+
+
+def collect(sides, mode: str) -> rounds.Rounds:
+  """Rounds as the flags say; CPU seconds need no quiet machine."""
+  return rounds.collect(sides, ROUNDS.value, gate=mode == 'wall', patience=PATIENCE.value)
+
+
+def in_some_mode(workload: str, run) -> tuple[rounds.Rounds, str]:
+  """run(mode) in the mode of the flags; auto: by CPU seconds where the clock found no quiet."""
+  discarded = 0
+  for mode in ('wall', 'cpu') if MODE.value == 'auto' else (MODE.value,):
+    found = run(mode)
+    discarded += found.discarded
     if len(found.kept) == ROUNDS.value:
-      return found, facts, mode
+      return found._replace(discarded=discarded), mode
   raise BadInput(f'{workload}: {len(found.kept)} of {ROUNDS.value} rounds were clean, '
-                 f'{found.discarded} discarded; allowed: a quieter machine, or --mode=cpu')
+                 f'{discarded} discarded; allowed: a quieter machine, or --mode=cpu')
 
 
 def common(found: rounds.Rounds, mode: str) -> dict:
@@ -135,17 +154,9 @@ def loop_over_step(name: str):
 
 def start(name: str):
   """The row of one config: seconds to the first step, minus importing the libraries."""
-  mode = 'cpu' if MODE.value == 'cpu' else 'wall'
   with tempfile.TemporaryDirectory(prefix='genjax-cache-') as cache:
-    sides = startup.sides(workloads.STARTUP[name], CORES[mode], cache)
-    found = rounds.collect(sides, ROUNDS.value, gate=mode == 'wall')
-    if len(found.kept) < ROUNDS.value:
-      if MODE.value == 'wall':
-        raise BadInput(f'{name}: {found.discarded} rounds were discarded; allowed: a quieter '
-                       'machine, or --mode=cpu')
-      mode = 'cpu'
-      found = rounds.collect(startup.sides(workloads.STARTUP[name], CORES[mode], cache),
-                             ROUNDS.value, gate=False)
+    found, mode = in_some_mode(name, lambda mode: collect(
+        startup.sides(workloads.STARTUP[name], CORES[mode], cache), mode))
   extra = rounds.difference(found.kept, 'train', 'import', mode)
   met = extra.median <= workloads.MAX_START
   row = {'config': workloads.STARTUP[name],
