@@ -87,8 +87,8 @@ class Flow(nn.Module):
 
   def log_prob(self, x):
     matrix = self.lower.tril(-1) + self.log_diag.exp().diag()
-    x = torch.linalg.solve_triangular(matrix, (x - self.shift).T, upper=False).T
-    total = -self.log_diag.sum()
+    x = (x - self.shift) @ matrix.T
+    total = self.log_diag.sum()
     for order, last, first in zip(self.orders, self.last, self.first, strict=True):
       a, b = x[:, order].split((self.keep, x.shape[1] - self.keep), 1)
       b, log_det_b = self.transform(b, last(a))

@@ -21,11 +21,12 @@ EVALS = ('likelihood', 'frechet', 'prdc', 'classified', 'novelty', 'cost')
 BY_OBJECTIVE = {
     'kl': {'steps': 2000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.99},
     'reverse_kl': {'steps': 2000, 'optim.lr': 5e-4},
-    'adversarial': {'steps': 8000, 'optim.lr': 1e-3, 'optim.b1': 0.5, 'optim.decay': 'linear',
-                    'ema': 0.995, 'critic.kw.features': (256, 256),
-                    'objective.kw.gradient_penalty': 0.1},
-    'wasserstein': {'steps': 8000, 'optim.lr': 1e-3, 'optim.b1': 0.5, 'optim.b2': 0.9,
-                    'optim.decay': 'linear', 'ema': 0.995, 'critic.kw.features': (256, 256)},
+    'adversarial': {'steps': 16000, 'batch_size': 64, 'optim.lr': 5e-4, 'optim.b1': 0.5,
+                    'optim.decay': 'linear', 'ema': 0.995, 'critic.kw.features': (256, 256),
+                    'objective.kw.gradient_penalty': 1.0},
+    'wasserstein': {'steps': 16000, 'batch_size': 64, 'optim.lr': 1e-3, 'optim.b1': 0.5,
+                    'optim.b2': 0.9, 'optim.decay': 'linear', 'ema': 0.995,
+                    'critic.kw.features': (256, 256)},
     'score_matching': {'steps': 4000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.995},
 }
 BY_PAIR = {
@@ -38,8 +39,9 @@ BY_PAIR = {
                     'objective.kw.restart': 0.02},
     ('diffusion', 'kl'): {'steps': 4000, 'optim.lr': 1e-3, 'optim.clip': 1.0,
                           'sampler.kw.num_steps': 50},
-    ('diffusion', 'score_matching'): {'steps': 3000, 'batch_size': 64, 'optim.lr': 2e-3,
+    ('diffusion', 'score_matching'): {'steps': 6000, 'batch_size': 64, 'optim.lr': 2e-3,
                                       'optim.warmup': 100, 'optim.clip': 1.0,
+                                      'model.kw.patch': 4, 'model.kw.width': 128,
                                       'sampler.kw.num_steps': 50},
 }
 # in closed form or by EM: one step does it
@@ -55,7 +57,7 @@ def get_config(arg: str = ''):
   pair = args['family'], args['objective']
   selection = {'select.metric': SELECT[pair], 'select.every': 100} if pair in SELECT else {}
   return common.build({**args, 'data': 'digits'}, {
-      'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100, 'checkpoint.every': 500,
+      'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100, 'checkpoint.every': 1000,
       'encoder': 'digits', 'evals.names': EVALS, 'evals.num_samples': 1000, **selection,
       **BY_OBJECTIVE[args['objective']], **BY_PAIR.get(pair, {}),
       **(FITTED if common.is_fitted(args) else {})})

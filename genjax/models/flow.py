@@ -4,7 +4,7 @@ log p(x) = log p_base(z) + log |det dz/dx|, z = f(x) a chain of coupling layers:
 (1605.08803), neural spline flows (1906.04032). f runs from data to base, so that the density,
 which training asks for most, takes the transforms' direct form; samples take their inverse.
 
-Vectors: x = shift + L z' (L lower triangular, learned: a full-covariance Gaussian is in reach of
+Vectors: z' = L (x - shift) (L lower triangular, learned: a full-covariance Gaussian is in reach of
 it alone), couplings on R^D, a standard normal base. Data with levels, splines: the dequantised
 data fill a cube, each element of which a learned spline of its own maps to the cube again
 (marginals), couplings keep the cube, the base is uniform on it, so that no mass is lost outside.
@@ -44,7 +44,7 @@ class Bijection(NamedTuple):
 
 
 def triangular(size: int) -> Bijection:
-  """z = L^-1 (x - shift), L lower triangular with a positive diagonal; starts as the identity."""
+  """z = L (x - shift), L lower triangular with a positive diagonal; starts as the identity."""
 
   def init():
     return {'shift': jnp.zeros(size), 'log_diag': jnp.zeros(size), 'lower': jnp.zeros((size, size))}
@@ -53,12 +53,13 @@ def triangular(size: int) -> Bijection:
     return jnp.tril(params['lower'], -1) + jnp.diag(jnp.exp(params['log_diag']))
 
   def forward(params, x):
-    z = jax.scipy.linalg.solve_triangular(matrix(params), (x - params['shift']).T, lower=True).T
-    return z, jnp.broadcast_to(-params['log_diag'].sum(), x.shape[:1])
+    z = jnp.matmul(x - params['shift'], matrix(params).T, precision=jax.lax.Precision.HIGHEST)
+    return z, jnp.broadcast_to(params['log_diag'].sum(), x.shape[:1])
 
   def inverse(params, z):
-    x = jnp.matmul(z, matrix(params).T, precision=jax.lax.Precision.HIGHEST) + params['shift']
-    return x, jnp.broadcast_to(params['log_diag'].sum(), z.shape[:1])
+    # a solve costs as much as all couplings of a small flow: it stands where only samples pass
+    x = jax.scipy.linalg.solve_triangular(matrix(params), z.T, lower=True).T + params['shift']
+    return x, jnp.broadcast_to(-params['log_diag'].sum(), z.shape[:1])
 
   return Bijection(init, forward, inverse)
 
