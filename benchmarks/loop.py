@@ -6,13 +6,13 @@ import tempfile
 import jax
 from tqdm import tqdm
 
-from benchmarks import ours, worker
+from benchmarks import ours, rounds
 from experiments import config as configs
 from genjax import build, sharding
 from genjax.train import init, loop, step, writer
 
 
-def side(text: str, which: str) -> worker.Side:
+def side(text: str, which: str) -> rounds.Side:
   """A call makes as many steps as lie between two checkpoints of the config `text`.
 
   'loop': through genjax.train.loop, so with one checkpoint and every log line, in a temporary
@@ -41,5 +41,5 @@ def side(text: str, which: str) -> worker.Side:
       held['state'], held['metrics'] = dispatch(held['state'], rows)
 
   call = {'loop': through_the_loop, 'bare': bare}[which]
-  return worker.Side(call, lambda: jax.block_until_ready(held), period, ours.count(like.params),
+  return rounds.Side(call, lambda: jax.block_until_ready(held), period, ours.count(like.params),
                      {'batch_size': config.batch_size, 'k': k})

@@ -7,7 +7,7 @@ import tempfile
 import jax
 import numpy as np
 
-from benchmarks import worker
+from benchmarks import rounds
 from experiments import config as configs
 from genjax import build, sharding
 from genjax.train import init, step
@@ -38,7 +38,7 @@ def images() -> dict:
   return {'data.name': 'npz', 'data.kw.path': str(path)}
 
 
-def train(workload, k: int) -> worker.Side:
+def train(workload, k: int) -> rounds.Side:
   """K train steps in one dispatch, on rows that lie in memory."""
   config = config_of(workload, k)
   run = build.run(config)
@@ -54,10 +54,10 @@ def train(workload, k: int) -> worker.Side:
   def finish():
     jax.block_until_ready(held)
 
-  return worker.Side(call, finish, k, count(like.params), {})
+  return rounds.Side(call, finish, k, count(like.params), {})
 
 
-def sample(workload) -> worker.Side:
+def sample(workload) -> rounds.Side:
   """One batch of samples by the model's own sampler, jitted as the programs do."""
   config = config_of(workload, 1)
   run = build.run(config)
@@ -69,10 +69,10 @@ def sample(workload) -> worker.Side:
   def call():
     held['x'] = draw(params['model'], next(keys))
 
-  return worker.Side(call, lambda: jax.block_until_ready(held), 1, count(params), {})
+  return rounds.Side(call, lambda: jax.block_until_ready(held), 1, count(params), {})
 
 
-def product(size: int) -> worker.Side:
+def product(size: int) -> rounds.Side:
   """One product of square matrices; a step is one product."""
   a = jax.numpy.ones((size, size))
   multiply, held = jax.jit(lambda a: a @ a), {}
@@ -80,7 +80,7 @@ def product(size: int) -> worker.Side:
   def call():
     held['product'] = multiply(a)
 
-  return worker.Side(call, lambda: jax.block_until_ready(held), 1, 0, {})
+  return rounds.Side(call, lambda: jax.block_until_ready(held), 1, 0, {})
 
 
 def count(tree) -> int:

@@ -1,6 +1,6 @@
 """The method: sides in turn, in short blocks; ratios inside a round; disturbed rounds discarded.
 
-A side is a function () -> Block. A round is one block of every side, in an order that rotates from
+A round is one block of every side, in an order that rotates from
 round to round; two sides are compared inside a round alone, because the machine drifts.
 """
 
@@ -14,6 +14,16 @@ MAX_FOREIGN = 0.25  # cores that others may use during a block
 PATIENCE = 4  # x the rounds asked for: so many may be discarded before the measurement gives up
 PAUSE = 0.5  # seconds to wait after a disturbed round
 TICK = os.sysconf('SC_CLK_TCK')
+
+
+class Side(NamedTuple):
+  """What is measured of one party to a comparison."""
+
+  call: Callable  # () -> None: one call, which may return before the work is done
+  finish: Callable  # () -> None: waits until it is
+  steps: int  # that one call makes
+  parameters: int  # that it trains or samples from
+  facts: dict  # for the table: {'note': ...}
 
 
 class Block(NamedTuple):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks import torch_train, worker
+from benchmarks import rounds, torch_train
 
 MAX_LOG_SCALE = 2.0
 MIN_BIN = MIN_SLOPE = 1e-3
@@ -97,7 +97,7 @@ class Flow(nn.Module):
     return total - 0.5 * (x**2 + torch_train.LOG_2PI).sum(-1)
 
 
-def train(kw, batch_size: int, lr: float) -> worker.Side:
+def train(kw, batch_size: int, lr: float) -> rounds.Side:
   """Maximum likelihood."""
   size = kw.get('data', {}).get('dim', 2)
   flow = Flow(size, **kw['model'])

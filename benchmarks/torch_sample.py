@@ -4,13 +4,13 @@ import math
 
 import torch
 
+from benchmarks import rounds, torch_train
 from benchmarks import torch_nets as nets
-from benchmarks import torch_train, worker
 
 SIDE, LEVELS = 8, 17  # of the digits
 
 
-def autoregressive(kw, batch_size: int, lr: float) -> worker.Side:
+def autoregressive(kw, batch_size: int, lr: float) -> rounds.Side:
   """As genjax.models.autoregressive.sample: the cache is allocated once and filled in place."""
   del lr
   net = nets.TokenTransformer(SIDE, LEVELS, **kw['model']).eval()
@@ -29,10 +29,10 @@ def autoregressive(kw, batch_size: int, lr: float) -> worker.Side:
       x = net.token[token] + (2.0 * token / (LEVELS - 1) - 1.0)[:, None] * net.value
     return drawn * (2.0 / (LEVELS - 1)) - 1.0
 
-  return worker.Side(call, lambda: None, 1, torch_train.count(net), {})
+  return rounds.Side(call, lambda: None, 1, torch_train.count(net), {})
 
 
-def ddim(kw, batch_size: int, lr: float, t_min: float = 1e-3) -> worker.Side:
+def ddim(kw, batch_size: int, lr: float, t_min: float = 1e-3) -> rounds.Side:
   """Deterministic DDIM, v-prediction, the scales of all steps computed beforehand."""
   del lr
   side, num_steps = torch_train.SIDE, kw['sampler']['num_steps']
@@ -51,4 +51,4 @@ def ddim(kw, batch_size: int, lr: float, t_min: float = 1e-3) -> worker.Side:
       x = (a_next * a + s_next * s) * x + (s_next * a - a_next * s) * v
     return x
 
-  return worker.Side(call, lambda: None, 1, torch_train.count(net), {})
+  return rounds.Side(call, lambda: None, 1, torch_train.count(net), {})

@@ -5,8 +5,8 @@ import math
 import torch
 from torch.nn import functional as F
 
+from benchmarks import rounds
 from benchmarks import torch_nets as nets
-from benchmarks import worker
 
 SIDE, LEVELS = 28, 256
 LOG_2PI = math.log(2 * math.pi)
@@ -22,9 +22,9 @@ def adam(modules, lr: float, betas=(0.9, 0.999)):
                           fused=True)
 
 
-def side(step, *modules) -> worker.Side:
+def side(step, *modules) -> rounds.Side:
   """One step a call; PyTorch on CPU returns when it is done."""
-  return worker.Side(step, lambda: None, 1, count(*modules), {})
+  return rounds.Side(step, lambda: None, 1, count(*modules), {})
 
 
 def minimise(loss, optimizer):
@@ -34,7 +34,7 @@ def minimise(loss, optimizer):
   optimizer.step()
 
 
-def product(kw, size: int, lr: float) -> worker.Side:
+def product(kw, size: int, lr: float) -> rounds.Side:
   """One product of square matrices."""
   del kw, lr
   a = torch.ones(size, size)
@@ -58,7 +58,7 @@ def logistic_cell_log_prob(x, mean, log_scale):
   return torch.where(x < -1.0 + half, log_upper, middle)
 
 
-def vae(kw, batch_size: int, lr: float) -> worker.Side:
+def vae(kw, batch_size: int, lr: float) -> rounds.Side:
   """Minus the ELBO of genjax.models.vae."""
   hidden, latent_dim = kw['model']['hidden'], kw['model']['latent_dim']
   encoder = nets.mlp(SIDE * SIDE, hidden, 2 * latent_dim)
@@ -84,7 +84,7 @@ def path(t, logsnr_min: float = -10.0, logsnr_max: float = 10.0):
   return torch.sin(b_end + a * (1.0 - t)), torch.sin(b + a * t)
 
 
-def denoising(net, x_0, lr: float, t_min: float = 1e-3) -> worker.Side:
+def denoising(net, x_0, lr: float, t_min: float = 1e-3) -> rounds.Side:
   """|eps - eps_hat|^2 with a network that predicts v: eps_hat = alpha v + sigma x_t."""
   optimizer, n = adam((net,), lr), x_0.shape[0]
   wide = (-1, *[1] * (x_0.ndim - 1))
@@ -102,19 +102,19 @@ def denoising(net, x_0, lr: float, t_min: float = 1e-3) -> worker.Side:
   return side(step, net)
 
 
-def score(kw, batch_size: int, lr: float) -> worker.Side:
+def score(kw, batch_size: int, lr: float) -> rounds.Side:
   """Denoising score matching in the plane."""
   net = nets.TimeMLP(2, kw['model']['width'], kw['model']['num_blocks'])
   return denoising(net, torch.randn(batch_size, 2), lr)
 
 
-def dit(kw, batch_size: int, lr: float) -> worker.Side:
+def dit(kw, batch_size: int, lr: float) -> rounds.Side:
   """Denoising score matching of images."""
   net = nets.DiT(SIDE, **kw['model'])
   return denoising(net, images(batch_size).view(-1, SIDE, SIDE), lr)
 
 
-def wgan_gp(kw, batch_size: int, lr: float, num_critic: int = 5) -> worker.Side:
+def wgan_gp(kw, batch_size: int, lr: float, num_critic: int = 5) -> rounds.Side:
   """num_critic updates of the critic and one of the generator, as genjax.objectives.wasserstein."""
   latent_dim, half = kw['model']['latent_dim'], 1.0 / (LEVELS - 1)
   generator = nets.mlp(latent_dim, kw['model']['hidden'], SIDE * SIDE, 'relu')

@@ -19,16 +19,6 @@ from benchmarks import rounds
 WARM_UP = 2.0  # blocks' worth of calls before the first line
 
 
-class Side(NamedTuple):
-  """What a workload gives a worker."""
-
-  call: Callable  # () -> None: one call, which may return before the work is done
-  finish: Callable  # () -> None: waits until it is
-  steps: int  # that one call makes
-  parameters: int  # that it trains or samples from
-  facts: dict  # for the table: {'note': ...}
-
-
 class Started(NamedTuple):
   """The parent's end of a worker process."""
 
@@ -69,7 +59,7 @@ def restrict(cores: int) -> None:
   os.environ['OMP_NUM_THREADS'] = os.environ['MKL_NUM_THREADS'] = str(cores)
 
 
-def block(side: Side, calls: int) -> rounds.Block:
+def block(side: rounds.Side, calls: int) -> rounds.Block:
   """`calls` calls, timed from the first to the end of the last."""
   busy, cpu, wall = rounds.busy(), time.process_time(), time.perf_counter()
   for _ in range(calls):
@@ -80,7 +70,7 @@ def block(side: Side, calls: int) -> rounds.Block:
   return rounds.Block(wall / (calls * side.steps), cpu / (calls * side.steps), others)
 
 
-def calibrate(side: Side, seconds: float) -> int:
+def calibrate(side: rounds.Side, seconds: float) -> int:
   """Warms up and returns how many calls take about `seconds` of CPU of one core, at least 1."""
   side.call()
   side.finish()

@@ -6,7 +6,7 @@ Sizes stand here once; our side takes them as overrides of a config, the peers a
 import importlib
 from typing import NamedTuple
 
-from benchmarks import worker
+from benchmarks import rounds
 from genjax.types import BadInput
 
 
@@ -19,7 +19,7 @@ class Workload(NamedTuple):
   batch_size: int
   k: int  # steps in one of our dispatches, as the config has it
   kw: dict  # section -> keyword arguments
-  sides: dict  # peer -> 'module:function' (kw, batch_size, lr) -> worker.Side
+  sides: dict  # peer -> 'module:function' (kw, batch_size, lr) -> rounds.Side
   goals: dict  # peer -> least ratio of times
   tried: str = ''  # shown where a goal is not reached
 
@@ -99,7 +99,7 @@ def named(name: str) -> Workload:
   return WORKLOADS[name]
 
 
-def side(name: str, which: str, cores: int) -> worker.Side:
+def side(name: str, which: str, cores: int) -> rounds.Side:
   """One side of a workload in this process: 'ours', 'ours_1' (one step a dispatch), or a peer.
 
   Of a loop: 'loop' or 'bare'.

@@ -7,7 +7,7 @@ from zuko.distributions import DiagNormal
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
-from benchmarks import torch_train, worker
+from benchmarks import rounds, torch_train
 
 
 def flow(size: int, transform: str, num_couplings: int, hidden, num_bins: int = 0):
@@ -23,7 +23,7 @@ def flow(size: int, transform: str, num_couplings: int, hidden, num_bins: int = 
   return lazy.Flow(couplings, base)
 
 
-def train(kw, batch_size: int, lr: float) -> worker.Side:
+def train(kw, batch_size: int, lr: float) -> rounds.Side:
   """Maximum likelihood."""
   size = kw.get('data', {}).get('dim', 2)
   model = flow(size, **kw['model'])

@@ -24,12 +24,17 @@ BY_OBJECTIVE = {
                     'critic.kw.features': (512, 512)},
     'score_matching': {'optim.lr': 5e-4, 'optim.warmup': 500, 'ema': 0.999},
 }
+ENCODERS = {'fashion_mnist': 'fmnist'}  # the committed ones, by data set
+OF_SAMPLES = ('frechet', 'prdc', 'classified')  # what an encoder is for
 
 
 def get_config(arg: str = ''):
   """The config of one run on TFDS images. Raises ValueError for an argument it does not know."""
   args = common.parse(arg, NAMES, DEFAULT)
+  encoder = ENCODERS.get(args['data'], '')
   return common.build(args, {
-      'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100,
-      'checkpoint.every': 1000, 'optim.clip': 1.0, **BY_OBJECTIVE[args['objective']],
-      'evals.names': ('likelihood', 'novelty', 'cost'), 'evals.num_samples': 10000})
+      'encoder': encoder, 'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10,
+      'log.every': 100, 'checkpoint.every': 1000, 'optim.clip': 1.0,
+      **BY_OBJECTIVE[args['objective']],
+      'evals.names': ('likelihood', 'novelty', 'cost', *(OF_SAMPLES if encoder else ())),
+      'evals.num_samples': 10000})

@@ -22,6 +22,10 @@ from genjax.objectives import OBJECTIVES
 from genjax.train import optim, step
 from genjax.types import BadInput, Critic, DataSpec, Model, Objective
 
+# beside the numbers that `check` looks at
+KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name', 'objective.kw',
+        'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim', 'optim_by_player',
+        'select.metric', 'evals.names', 'evals.kw', 'encoder')
 SAMPLER_ARGS = ('denoise', 'path', 'rng', 'x_T', 'cond')
 
 
@@ -187,7 +191,9 @@ def run(config) -> Run:
 
 
 def check(config) -> None:
-  """Refuses numbers that no run can have, and intervals that a dispatch would straddle."""
+  """Refuses what a config lacks, numbers that no run can have, and intervals that straddle."""
+  for key in KEYS:
+    _at(config, key)
   for key in ('steps', 'batch_size', 'steps_per_dispatch', 'log.every', 'checkpoint.every',
               'evals.num_samples'):
     value = _at(config, key)
@@ -208,6 +214,8 @@ def check(config) -> None:
 
 def _at(config, key: str):
   for name in key.split('.'):
+    if name not in config:
+      raise BadInput(f'the config has no {key}; allowed: one made by this version of genjax')
     config = config[name]
   return config
 

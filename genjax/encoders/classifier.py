@@ -28,6 +28,7 @@ class Encoder(NamedTuple):
   """A feature network with its weights. Integer levels in, float32 out, batched inside."""
 
   name: str
+  spec: DataSpec  # of the data that it reads
   features: Callable  # levels int [N, *shape] -> float32 [N, d]
   probs: Callable | None  # levels int [N, *shape] -> float32 [N, num_classes]
   card: dict  # name, sha256, dim, source (data, accuracy, seed)
@@ -91,7 +92,7 @@ def encoder(name: str, network: Classifier, params, spec: DataSpec, card: dict,
       parts.append([np.asarray(a) for a in _apply(network, spec.levels, params, rows)])
     return [np.concatenate(p)[:n] for p in zip(*parts, strict=True)]
 
-  return Encoder(name, lambda k: scale * both(k)[0], lambda k: both(k)[1], card)
+  return Encoder(name, spec, lambda k: scale * both(k)[0], lambda k: both(k)[1], card)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -71,9 +71,19 @@ def feature_fn(evaluator: str, estimator: str, encoder, dataset):
 
 
 def require_encoder(evaluator: str, encoder, dataset):
-  """The encoder; raises BadInput when the data set has none."""
+  """The encoder; raises BadInput when the data set has none, or one that reads other data."""
   if encoder is None:
     raise BadInput(
         f'evaluator {evaluator!r} needs an encoder, and data {dataset.name!r} has none; train one '
         f'with: python -m experiments.encoder --data={dataset.name} --out=FILE.npz')
+  if encoder.spec[:2] != dataset.spec[:2]:
+    raise BadInput(
+        f'encoder {encoder.name!r} reads {_describe(encoder.spec)}, but data {dataset.name!r} have '
+        f'{_describe(dataset.spec)}; allowed: an encoder of the same shape and levels, from '
+        f'python -m experiments.encoder --data={dataset.name} --out=FILE.npz')
   return encoder
+
+
+def _describe(spec) -> str:
+  levels = 'continuous values' if spec.levels is None else f'{spec.levels} levels'
+  return f'examples of shape {tuple(spec.shape)} with {levels}'

@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from genjax.train import rundir
 from tests import programs
 from tests.bad_input.conftest import TOY
 from tests.programs import content, refused
@@ -114,6 +115,17 @@ def test_all_checkpoints(run, train, how):
                programs.run('experiments.evaluate', f'--workdir={run}'),
                programs.run('experiments.sample', f'--workdir={run}', '--out=x.png')):
     refused(done, 'no checkpoint can be restored', 'checkpoint 20', 'checkpoint 10', str(run))
+  assert content(run) == before
+
+
+def test_run_of_another_version(run):
+  record = rundir.read(run)
+  del record['config']['sampler']
+  rundir.record(run, record)
+  before = content(run)
+  for program, out in (('evaluate', ()), ('sample', (f'--out={run.parent}/x.npz',))):
+    refused(programs.run(f'experiments.{program}', f'--workdir={run}', *out),
+            'no sampler.name', 'this version')
   assert content(run) == before
 
 

@@ -33,6 +33,8 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'player that is not there': (DIGITS, ('--config.optim_by_player.critic.lr=0.1',), (
         'optim_by_player.critic.lr', 'model')),
     'unknown critic': (IMPLICIT, ('--config.critic.network=cnn',), ("'cnn'", 'mlp')),
+    'encoder of other data': (IMPLICIT, ('--config.encoder=fmnist',), (
+        "'fmnist'", '(28, 28, 1)', "'digits'", '(8, 8, 1) with 17 levels')),
     'unknown encoder': (DIGITS, ('--config.encoder=inception',), ("'inception'", 'digits')),
     'unknown data set': ('configs/tfds_images.py:data=fashion_mnits,family=vae', (), (
         "'fashion_mnits'", "'fashion_mnist'", 'digits')),

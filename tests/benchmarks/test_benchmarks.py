@@ -81,7 +81,7 @@ def test_busy_seconds_of_some_cores():
 
 def test_a_block_is_divided_by_its_steps():
   calls = []
-  made = worker.Side(lambda: calls.append(1), lambda: calls.append('end'), 10, 0, {})
+  made = rounds.Side(lambda: calls.append(1), lambda: calls.append('end'), 10, 0, {})
   found = worker.block(made, 5)
   assert calls == [1] * 5 + ['end'] and 0 < found.wall < 1e-3
   assert worker.calibrate(made, 0.001) > 1

@@ -58,7 +58,7 @@ def test_kw_and_shorthands_reach_their_sections():
                              'model.hidden=(64,64),critic.features=(8,),sampler.num_steps=5,'
                              "data.name_of='a,b',objective.saturating=True,model.gain=1e-3")
   assert config.objective.kw.to_dict() == {'divergence': 'kl', 'estimator': 'critic',
-                                           'saturating': True, 'gradient_penalty': 0.1}
+                                           'saturating': True, 'gradient_penalty': 1.0}
   assert config.model.kw.to_dict() == {'hidden': (64, 64), 'gain': 1e-3}
   assert config.critic.kw.features == (8,)  # the argument wins over the tuned value
   assert config.sampler.kw.num_steps == 5 and config.data.kw.name_of == 'a,b'
