@@ -8,7 +8,9 @@ at v* = g_f^{-1}(f'(p / q)). Definitions that differ between papers are fixed he
                      Jensen-Shannon divergence; at most 2 log 2
   gan                2 JSD - log 4: the same divergence shifted, the game of 1406.2661
   squared_hellinger  int (sqrt p - sqrt q)^2 = 2 - 2 BC
-  pearson            int (p - q)^2 / q; f*(t) = t^2 / 4 + t is f-GAN's, the supremum over all real u
+  pearson            int (p - q)^2 / q; f*(t) = t^2 / 4 + t where t >= -2, and -1 below: the supremum
+                     over u >= 0. f-GAN's table has the parabola for all t, under which a model
+                     gains without limit from samples where v is far below -2
   jeffreys           KL(p || q) + KL(q || p)
 
 Exponentials continue along their tangent above LIMIT, so they and their gradients stay finite and
@@ -71,6 +73,10 @@ def _jeffreys_conjugate(t):
   return exp(y) - 1.0 + y
 
 
+def _pearson_conjugate(t):
+  return jnp.maximum(t / 2.0 + 1.0, 0.0) ** 2 - 1.0
+
+
 def _below(t, bound, value):
   """value(t) where t < bound and +inf elsewhere, with gradients that are not NaN."""
   inside = t < bound
@@ -129,9 +135,9 @@ F_DIVERGENCES = {
     'pearson': FDivergence(
         f=lambda u: (u - 1.0) ** 2,
         df=lambda u: 2.0 * (u - 1.0),
-        conjugate=lambda t: t**2 / 4.0 + t,
+        conjugate=_pearson_conjugate,
         activation=lambda v: v,
-        conjugate_activation=lambda v: v**2 / 4.0 + v,
+        conjugate_activation=_pearson_conjugate,
         output=lambda log_u: 2.0 * jnp.expm1(log_u),
         integrand=lambda log_p, log_q: (
             jnp.exp(2.0 * log_p - log_q) - 2.0 * jnp.exp(log_p) + jnp.exp(log_q))),
