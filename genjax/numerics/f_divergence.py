@@ -8,9 +8,9 @@ at v* = g_f^{-1}(f'(p / q)). Definitions that differ between papers are fixed he
                      Jensen-Shannon divergence; at most 2 log 2
   gan                2 JSD - log 4: the same divergence shifted, the game of 1406.2661
   squared_hellinger  int (sqrt p - sqrt q)^2 = 2 - 2 BC
-  pearson            int (p - q)^2 / q; f*(t) = t^2 / 4 + t where t >= -2, and -1 below: the supremum
-                     over u >= 0. f-GAN's table has the parabola for all t, under which a model
-                     gains without limit from samples where v is far below -2
+  pearson            int (p - q)^2 / q; f*(t) = t^2 / 4 + t where t >= -2, and -1 below, is the
+                     supremum over u >= 0. f-GAN's table has the parabola for all t, under which a
+                     model gains without limit from samples where v is far below -2
   jeffreys           KL(p || q) + KL(q || p)
 
 Exponentials continue along their tangent above LIMIT, so they and their gradients stay finite and
