@@ -29,6 +29,15 @@ SCORE = 'family=diffusion,objective=score_matching,model.prediction=v'
 DIT = f'{DIGITS}:{SCORE}'
 FLOW = {'num_couplings': 8, 'hidden': (96, 96)}
 VS_TORCH = {'torch': 2.0, 'zuko': 4.0}
+TRIED_FLOW = (
+    'a product for the triangular solve in front (affine: 8.3 to 4.3 ms a step), pairs of couplings '
+    'unrolled, permutations by gathers (they cost nothing), dots by the other emitter of XLA (a lone '
+    'layer of 512x96x96 twice as fast, the whole step not). What remains of the affine step is '
+    'products of that size, each on one of the two cores and near its peak')
+TRIED_SPLINE = (
+    f'{TRIED_FLOW}; of the spline step, a third is its bins: sums against indicators for searches '
+    'and gathers, the batch last, one split for three slices; a barrier behind the softmaxes '
+    'changed nothing')
 
 TRAIN = {
     'vae': Workload(
@@ -43,15 +52,17 @@ TRAIN = {
     'flow_affine': Workload(
         'affine coupling flow, 64 dimensions', f'{TOY}:family=flow', 'vectors', 512, 100,
         {'model': {'transform': 'affine', **FLOW}, 'data': {'dim': 64}},
-        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH),
+        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH, TRIED_FLOW),
     'flow_spline': Workload(
         'spline coupling flow in the plane, 8 bins', f'{TOY}:family=flow', 'plane', 512, 100,
         {'model': {'transform': 'rational_quadratic', 'num_bins': 8, **FLOW}},
-        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH),
+        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH,
+        TRIED_SPLINE),
     'flow_spline_16': Workload(
         'spline coupling flow, 16 dimensions, 8 bins', f'{TOY}:family=flow', 'vectors', 512, 100,
         {'model': {'transform': 'rational_quadratic', 'num_bins': 8, **FLOW}, 'data': {'dim': 16}},
-        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH),
+        {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH,
+        TRIED_SPLINE),
     'wgan_gp': Workload(
         'WGAN-GP, MLPs, 5 critic updates and 1 of the generator',
         f'{DIGITS}:family=implicit,objective=wasserstein', 'images', 128, 10,
