@@ -23,10 +23,10 @@ BY_OBJECTIVE = {
     'reverse_kl': {'steps': 2000, 'optim.lr': 5e-4},
     'adversarial': {'steps': 16000, 'batch_size': 64, 'optim.lr': 5e-4, 'optim.b1': 0.5,
                     'optim.decay': 'linear', 'ema': 0.995, 'critic.kw.features': (256, 256),
-                    'objective.kw.gradient_penalty': 1.0},
+                    'objective.kw.gradient_penalty': 1.0, 'checkpoint.every': 2000},
     'wasserstein': {'steps': 16000, 'batch_size': 64, 'optim.lr': 1e-3, 'optim.b1': 0.5,
                     'optim.b2': 0.9, 'optim.decay': 'linear', 'ema': 0.995,
-                    'critic.kw.features': (256, 256)},
+                    'critic.kw.features': (256, 256), 'checkpoint.every': 2000},
     'score_matching': {'steps': 4000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.995},
 }
 BY_PAIR = {
