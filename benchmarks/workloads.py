@@ -31,9 +31,9 @@ FLOW = {'num_couplings': 8, 'hidden': (96, 96)}
 VS_TORCH = {'torch': 2.0, 'zuko': 4.0}
 TRIED_FLOW = (
     'a product for the triangular solve in front (affine: 8.3 to 4.3 ms a step), pairs of '
-    'couplings unrolled, permutations by gathers (they cost nothing), dots by the other emitter of XLA (a '
-    'lone layer of 512x96x96 twice as fast, the whole step not). What remains of the affine step '
-    'is products of that size, each on one of the two cores and near its peak')
+    'couplings unrolled, permutations by gathers (they cost nothing), dots by the other emitter '
+    'of XLA (a lone layer of 512x96x96 twice as fast, the whole step not). What remains of the '
+    'affine step is products of that size, each on one of the two cores and near its peak')
 TRIED_SPLINE = (
     f'{TRIED_FLOW}; of the spline step, a third is its bins: sums against indicators for searches '
     'and gathers, the batch last, one split for three slices; a barrier behind the softmaxes '

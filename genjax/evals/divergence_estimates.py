@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from genjax.evals.card import Z
 from genjax.evals.quadrature import TOLERANCE, Figure
@@ -138,6 +137,6 @@ def mode_counts(x, modes, radius: float) -> np.ndarray:
 
 def perfect_sampler(num_modes: int, dim: int, n: int, num_std: float) -> dict[str, float]:
   """Expected figures of exact samples of equal, separated, isotropic modes."""
-  good = float(stats.chi2.cdf(num_std**2, dim))
+  good = float(jax.scipy.special.gammainc(dim / 2, num_std**2 / 2))  # chi^2, dim degrees
   return {'high_quality': good,
           'modes_covered': num_modes * (1 - (1 - good / num_modes) ** n)}
