@@ -167,7 +167,8 @@ def start(name: str):
              rounds.difference(found.kept, 'train', 'import', 'cpu')),
          'goal': verdict(workloads.MAX_START, met),
          **common(found, mode)}
-  return [row], [], mode
+  notes = [] if met else [f'* {name}: goal not reached. Tried: {workloads.TRIED_START}']
+  return [row], notes, mode
 
 
 def dispatch_gain(name: str):
