@@ -84,7 +84,8 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,
   if run.model.sample is not None:
     x, _ = draw(max(config.evals.num_samples, PICTURE))
     writer.write_samples(workdir / 'samples' / 'final', x, spec, PICTURE)
-    real = run.dataset.splits[split]['x'][:PICTURE]
+    # of points as many as were drawn: a cloud shows its density by them
+    real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
     writer.write_sample_file(workdir / 'samples' / 'reference.npz', real, spec)
   writer.write_json(workdir / 'eval.json', {
       'step': run.step, 'selected': run.selected, 'split': split,
