@@ -1,7 +1,7 @@
 """The method: sides in turn, in short blocks; ratios inside a round; disturbed rounds discarded.
 
-A round is one block of every side, in an order that rotates from
-round to round; two sides are compared inside a round alone, because the machine drifts.
+A round is one block of every side, in an order that rotates from round to round; two sides are
+compared inside a round alone, because the machine drifts.
 """
 
 import os

@@ -100,10 +100,9 @@ STARTUP = {name: f'{DIGITS}:{argument}' for name, argument in {
     'start_diffusion': 'family=diffusion,objective=score_matching'}.items()}
 MAX_OVERHEAD = 1.10  # of the loop over the bare jitted step
 TRIED_START = (
-    'reading the digits without scikit-learn, no scipy.stats (1.5 s), evaluators, checkpoints and '
-    'event files imported on first use, parameters drawn on the host. What remains is tracing '
-    '(0.5 s with the shapes of the state), lowering (0.25 s) and reading the compiled program '
-    '(0.35 s)')
+    'reading the digits without scikit-learn, no scipy.stats (1.5 s), checkpoints and event files '
+    'imported on first use, parameters drawn on the host. What remains is tracing (0.5 s with the '
+    'shapes of the state), lowering (0.25 s) and reading the compiled program (0.35 s)')
 MAX_START = 1.2  # seconds from process start to the first step, beyond importing the libraries
 LR = 1e-3
 

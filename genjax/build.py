@@ -23,9 +23,9 @@ from genjax.train import optim, step
 from genjax.types import BadInput, Critic, DataSpec, Model, Objective
 
 # beside the numbers that `check` looks at
-KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name', 'objective.kw',
-        'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim', 'optim_by_player',
-        'select.metric', 'evals.names', 'evals.kw', 'encoder')
+KEYS = ('seed', 'ema', 'data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
+        'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim',
+        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder')
 SAMPLER_ARGS = ('denoise', 'path', 'rng', 'x_T', 'cond')
 
 

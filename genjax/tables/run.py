@@ -66,11 +66,10 @@ def run(cells: Iterable[Cell], logs: str, jobs: int = 1,
         on_done(cell, code)
         if code or read(cell) is None:
           failures.append((cell, code, tail))
-    except BaseException:  # above all KeyboardInterrupt: leave no process behind
+    finally:  # an interrupt, or a defect, leaves no process behind
       stop.set()
       for child in tuple(children):
         child.terminate()
-      raise
   return failures
 
 

@@ -124,17 +124,23 @@ def quantile_noise(model, side: int):
   return model._replace(rsample=lambda params, rng, n, cond: gaussian.colour(params, z))
 
 
-@pytest.mark.parametrize('divergence', quadrature.GENERATORS)
-def test_with_the_best_critic_the_model_follows_the_gradient_of_the_divergence(divergence):
-  toy = data.load('three_modes', std=1.0, num_train=64, num_validation=8, num_test=8)
-  model = quantile_noise(gaussian.make(SPEC), 400)
+def with_best_critic(toy, divergence: str, side: int):
+  """The objective on a Gaussian of side^2 quantiles; the critic's params are the model's own."""
   best = f_divergence.get(divergence).output
 
   def ratio(params, x, cond, rng):
-    return best(toy.log_density(x) - gaussian.log_density(params, x)), {}
+    log_ratio = toy.log_density(x) - gaussian.log_density(params, x)
+    return best(jnp.maximum(log_ratio, -80.0)), {}  # exp(80) and its products are in float32
 
-  objective = adversarial.make(model, Critic(None, ratio), estimator='critic', spec=SPEC,
-                               divergence=divergence, saturating=True)
+  model = quantile_noise(gaussian.make(SPEC), side)
+  return adversarial.make(model, Critic(None, ratio), estimator='critic', spec=SPEC,
+                          divergence=divergence, saturating=True)
+
+
+@pytest.mark.parametrize('divergence', quadrature.GENERATORS)
+def test_with_the_best_critic_the_model_follows_the_gradient_of_the_divergence(divergence):
+  toy = data.load('three_modes', std=1.0, num_train=64, num_validation=8, num_test=8)
+  objective = with_best_critic(toy, divergence, side=400)
   params = {'mean': jnp.array([0.9, -0.4]), 'log_diag': jnp.array([0.7, 0.9]),
             'lower': jnp.array([[0.0, 0.0], [0.6, 0.0]])}
   loss = lambda theta: objective.players[1].loss(
@@ -148,15 +154,7 @@ def test_with_the_best_critic_the_model_follows_the_gradient_of_the_divergence(d
 @pytest.mark.parametrize('name', ['three_modes', 'four_modes'])
 def test_with_the_best_critic_jeffreys_reaches_its_minimiser(name):
   toy = data.load(name, std=0.5, num_train=64, num_validation=8, num_test=8)
-  model = quantile_noise(gaussian.make(SPEC), 256)
-  best = f_divergence.get('jeffreys').output
-
-  def ratio(params, x, cond, rng):
-    log_ratio = toy.log_density(x) - gaussian.log_density(params, x)
-    return best(jnp.maximum(log_ratio, -80.0)), {}  # exp(80) and its products are in float32
-
-  objective = adversarial.make(model, Critic(None, ratio), estimator='critic', spec=SPEC,
-                               divergence='jeffreys', saturating=True)
+  objective = with_best_critic(toy, 'jeffreys', side=256)
   optimizer = optax.adam(optax.cosine_decay_schedule(0.03, 1500))
 
   def step(state, _):

@@ -156,7 +156,6 @@ def test_read_only(tmp_path):
     subprocess.run(['umount', str(tmp_path)], check=True)
 
 
-
 def test_training_time_is_that_of_the_logged_steps(run):
   (run / 'metrics.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in (
       {'step': 10, 'steps_per_second': 5.0}, {'step': 10, 'validation': 1.0},
