@@ -11,6 +11,12 @@ def get() -> config_dict.ConfigDict:
       steps=1000,
       batch_size=128,  # per update: a step reads batch_size x the sum of its players' updates
       steps_per_dispatch=1,  # must divide steps and every interval
+      accumulate=1,  # gradients of so many parts of an update's batch are averaged before it
+      nan_steps_allowed=0,  # so many steps in a row may be skipped for a loss that is not finite
+      mesh={
+          'fsdp': 1,  # devices that share one copy of the parameters; divides their number
+          'heartbeat': 100,  # seconds after which a silent host ends the job
+      },
       data={'name': 'digits', 'kw': {}},
       model={'family': 'vae', 'kw': {}},
       objective={'name': 'kl', 'kw': {}},
@@ -24,7 +30,7 @@ def get() -> config_dict.ConfigDict:
       },
       optim_by_player={'model': _overrides(), 'critic': _overrides()},
       ema=0.0,  # decay of the average of the model's parameters
-      log={'every': 100},
+      log={'every': 100, 'mfu': False},  # mfu: measure the device's matrix rate and log the share
       checkpoint={'every': 500, 'keep_last': 2, 'keep_every': 0},
       select={'metric': '', 'every': 0},  # keep the checkpoint with the best validation metric
       evals={'names': (), 'num_samples': 1000, 'kw': {}},

@@ -33,7 +33,7 @@ class Run(NamedTuple):
   """The parts of one training run, ready for the loop; nothing is allocated yet but the data."""
 
   dataset: data.Dataset
-  prepare: Callable  # raw batch -> batch on the grid
+  prepare: Callable  # (raw batch, rng) -> batch on the grid
   objective: Objective
   estimator: str
   model: Model  # what the objective leaves meaningful, with its sampler
@@ -164,17 +164,21 @@ def optimizers(config, objective: Objective) -> dict:
   return made
 
 
-def run(config) -> Run:
-  """All parts of the run that a config describes. Raises BadInput for any mistake in it."""
+def run(config, declared: data.Dataset | None = None) -> Run:
+  """All parts of the run that a config describes. Raises BadInput for any mistake in it.
+
+  declared: a data set whose arrays are shapes alone, in place of reading the data; then the run
+  can be compiled, not trained.
+  """
   check(config)
-  source_data = dataset(config)
+  source_data = declared or dataset(config)
   spec = source_data.spec
   goal, estimator = objective(config, source_data)
   rules = optimizers(config, goal)
   conditional = bool(config.model.kw.get('conditional', False))
 
-  def prepare(batch):
-    return data.prepare({k: v for k, v in batch.items() if conditional or k != 'cond'}, spec)
+  def prepare(batch, rng=None):
+    return data.prepare({k: v for k, v in batch.items() if conditional or k != 'cond'}, spec, rng)
 
   def init(rng, rows):
     batch = jax.tree.map(lambda a: a[:config.batch_size], prepare(rows))
@@ -182,7 +186,7 @@ def run(config) -> Run:
     return step.init_state(goal, rules, params, carry, config.ema)
 
   num_slices = sum(p.num_updates for p in goal.players)
-  source = num_slices and data.batches(
+  source = num_slices and not declared and data.batches(
       source_data.splits['train'], config.batch_size * num_slices, config.seed)
   train_step = num_slices and step.make_step(
       goal, rules, seed=config.seed, ema=config.ema, prepare=prepare)
@@ -285,7 +289,14 @@ def validator(config, made: Run) -> Callable | None:
 
 def abstract_state(config, made: Run):
   """Shapes and dtypes of the state: allocates nothing."""
-  return jax.eval_shape(made.init, jax.random.key(config.seed), first_rows(config, made))
+  return jax.eval_shape(made.init, jax.random.key(config.seed), abstract_rows(config, made))
+
+
+def abstract_rows(config, made: Run) -> dict:
+  """Shapes and dtypes of the raw rows of one step, of data that may be declared only."""
+  slices = max(1, sum(p.num_updates for p in made.objective.players))
+  return {key: jax.ShapeDtypeStruct((config.batch_size * slices, *array.shape[1:]), array.dtype)
+          for key, array in made.dataset.splits['train'].items()}
 
 
 def first_rows(config, made: Run) -> dict:

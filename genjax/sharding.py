@@ -22,11 +22,18 @@ def make_mesh(fsdp: int = 1, devices=None) -> Mesh:
 
 
 def constrain_batch(x: jax.Array) -> jax.Array:
-  """Keeps the leading axis of an activation split over the mesh; x itself without a mesh."""
+  """Keeps the leading axis of an activation split over the mesh; x itself without a mesh.
+
+  An axis that not all devices can share alike is split over one axis of the mesh, or not at all.
+  """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:
     return x
-  return jax.lax.with_sharding_constraint(x, P(BATCH_AXES, *[None] * (x.ndim - 1)))
+  for axes in (BATCH_AXES, 'data', 'fsdp'):
+    count = np.prod([mesh.shape[name] for name in np.atleast_1d(axes)])
+    if count > 1 and x.shape[0] % count == 0:
+      return jax.lax.with_sharding_constraint(x, P(axes, *[None] * (x.ndim - 1)))
+  return x
 
 
 def fsdp_spec(shape: tuple[int, ...], fsdp: int) -> P:

@@ -43,13 +43,19 @@ def properties(dataset: Dataset) -> frozenset[str]:
   return frozenset(name for name, value in there.items() if value)
 
 
-def prepare(batch: dict, spec: DataSpec) -> dict:
+def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
   """A batch as models see it: x float32 on the grid of `spec.levels`, cond int32, mask as it is.
 
-  Pure; the first line of a jitted step. Raises BadInput when integers are expected and x is
-  already float (prepared twice).
+  A batch with 'std' holds the moments of an autoencoder's code: x becomes a draw from
+  N(x, std^2), the mean where rng is None. Pure; the first line of a jitted step. Raises BadInput
+  when integers are expected and x is already float (prepared twice).
   """
   x = jnp.asarray(batch['x'])
+  if 'std' in batch:
+    x = x.astype(jnp.float32)
+    if rng is not None:
+      x = x + batch['std'].astype(jnp.float32) * jax.random.normal(rng, x.shape)
+    batch = {key: value for key, value in batch.items() if key != 'std'}
   if spec.levels is None:
     x = x.astype(jnp.float32)
   elif jnp.issubdtype(x.dtype, jnp.integer):

@@ -57,8 +57,8 @@ def make_step(objective: Objective, optimizers: Mapping, *, seed: int, ema: floa
     return jax.tree.map(lambda a: a.reshape(-1, num_slices, *a.shape[1:])[:, i], batch)
 
   def step(state: TrainState, batch):
-    batch = prepare(batch)
     step_rng = jax.random.fold_in(rng, state.step)
+    batch = prepare(batch, jax.random.fold_in(step_rng, num_slices))
     params, carry = state.params, state.carry
     opt_state, metrics, i = dict(state.opt_state), {}, 0
     for player in objective.players:

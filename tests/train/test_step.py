@@ -43,7 +43,7 @@ def two_players(num_critic=2):
 def start(objective, ema=0.0):
   rules = {p.name: optax.sgd(LR) for p in objective.players}
   params, carry = objective.init(None, None)
-  made = step.make_step(objective, rules, seed=0, ema=ema, prepare=lambda batch: batch)
+  made = step.make_step(objective, rules, seed=0, ema=ema, prepare=lambda batch, rng: batch)
   return made, step.init_state(objective, rules, params, carry, ema)
 
 
