@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 STAMP = $(VENV)/installed
+LAUNCH_VENV ?= .venv-launch
 
-.PHONY: demo test slow lint install
+.PHONY: demo test slow lint launch install
 
 install: $(STAMP)
 
@@ -27,3 +28,12 @@ slow: $(STAMP)
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .
+
+# The launch files against their validators, which pin other versions: an environment of their own.
+launch: $(STAMP) $(LAUNCH_VENV)/installed
+	GENJAX_LAUNCH_VENV=$(LAUNCH_VENV) $(RUN) -m pytest tests/launch
+
+$(LAUNCH_VENV)/installed: launch/requirements.txt
+	$(PYTHON) -m venv $(LAUNCH_VENV)
+	$(LAUNCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r launch/requirements.txt
+	touch $@

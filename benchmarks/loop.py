@@ -9,7 +9,7 @@ from tqdm import tqdm
 from benchmarks import ours, rounds
 from experiments import config as configs
 from genjax import build, sharding
-from genjax.train import init, loop, step, writer
+from genjax.train import init, loop, writer
 
 
 def side(text: str, which: str) -> rounds.Side:
@@ -21,9 +21,8 @@ def side(text: str, which: str) -> rounds.Side:
   config = configs.load(text)
   run = build.run(config)
   k, period = config.steps_per_dispatch, config.checkpoint.every
-  like = build.abstract_state(config, run)
   state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
-  dispatch = step.compile_step(run.step, k, sharding.make_mesh(), like)
+  dispatch = build.compiled_step(config, run, sharding.make_mesh())
   batches = build.batches(run.source, 0, k)
   rows, held = next(batches), {'state': state}
   directory = pathlib.Path(tempfile.mkdtemp(prefix='genjax-loop-'))
@@ -41,5 +40,5 @@ def side(text: str, which: str) -> rounds.Side:
       held['state'], held['metrics'] = dispatch(held['state'], rows)
 
   call = {'loop': through_the_loop, 'bare': bare}[which]
-  return rounds.Side(call, lambda: jax.block_until_ready(held), period, ours.count(like.params),
+  return rounds.Side(call, lambda: jax.block_until_ready(held), period, ours.count(state.params),
                      {'batch_size': config.batch_size, 'k': k})

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import rounds
 from experiments import config as configs
 from genjax import build, sharding
-from genjax.train import init, step
+from genjax.train import init
 
 LR = 1e-3
 DATA = {'plane': {'data.name': 'ring8'}, 'digits': {'data.name': 'digits'},
@@ -42,9 +42,8 @@ def train(workload, k: int) -> rounds.Side:
   """K train steps in one dispatch, on rows that lie in memory."""
   config = config_of(workload, k)
   run = build.run(config)
-  like = build.abstract_state(config, run)
   state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
-  dispatch = step.compile_step(run.step, k, sharding.make_mesh(), like)
+  dispatch = build.compiled_step(config, run, sharding.make_mesh())
   rows = next(build.batches(run.source, 0, k))
   held = {'state': state}
 
@@ -54,7 +53,7 @@ def train(workload, k: int) -> rounds.Side:
   def finish():
     jax.block_until_ready(held)
 
-  return rounds.Side(call, finish, k, count(like.params), {})
+  return rounds.Side(call, finish, k, count(state.params), {})
 
 
 def sample(workload) -> rounds.Side:

@@ -29,6 +29,16 @@ from configs import defaults
 FAMILIES = ('gaussian', 'mixture', 'vae', 'implicit', 'flow', 'autoregressive', 'ebm', 'diffusion')
 OBJECTIVES = ('kl', 'reverse_kl', 'adversarial', 'wasserstein', 'score_matching')
 SECTIONS = ('data', 'model', 'objective', 'critic', 'sampler')
+DIFFUSION_OBJECTIVES = ('score_matching', 'kl')
+
+# blocks, width and heads of the diffusion transformers by size: 2212.09748, Table 1
+DIT = {'S': (12, 384, 6), 'B': (12, 768, 12), 'L': (24, 1024, 16), 'XL': (28, 1152, 16)}
+# their training: 2212.09748, section 4
+DIT_RECIPE = {'steps': 400000, 'batch_size': 256, 'optim.lr': 1e-4, 'ema': 0.9999}
+# of a job of days on many devices: rare saves, some kept for later, and a step that is not finite
+# does not end it
+POD = {'log.every': 100, 'log.mfu': True, 'checkpoint.every': 5000, 'checkpoint.keep_every': 50000,
+       'nan_steps_allowed': 10, 'model.kw.dtype': 'bfloat16'}
 
 
 def parse(argument: str, names: Mapping[str, tuple], default: Mapping[str, object]) -> dict:
@@ -93,6 +103,26 @@ def build(args: Mapping, settings: Mapping[str, object]):
   for section, kw in args['kw'].items():
     config[section].kw.update(kw)
   return config
+
+
+def diffusion(args: Mapping, data: str, settings: Mapping[str, object]):
+  """`build` of a diffusion model on a pod: POD, then the settings. args has no data, no family."""
+  return build({**args, 'data': data, 'family': 'diffusion'}, {**POD, **settings})
+
+
+def dit(size: str, patch: int) -> dict:
+  """The settings of the diffusion transformer of a size in DIT: one compiled block, of whose
+  activations only the ends are kept."""
+  num_blocks, width, num_heads = DIT[size]
+  return {f'model.kw.{key}': value for key, value in {
+      'network': 'dit', 'num_blocks': num_blocks, 'width': width, 'num_heads': num_heads,
+      'patch': patch, 'scan': True, 'remat': True}.items()}
+
+
+def with_labels(args: Mapping) -> dict:
+  """Settings of a conditional diffusion; labels are dropped for guidance where they can be."""
+  dropped = {'objective.kw.label_dropout': 0.1} if args['objective'] == 'score_matching' else {}
+  return {'model.kw.conditional': True, **dropped}
 
 
 def is_fitted(args: Mapping) -> bool:

@@ -17,25 +17,30 @@ HELP = ('--help', '-help', '--helpfull', '-h')
 CACHE = '~/.cache/genjax/xla'
 
 
-def run(main: Callable) -> None:
+def run(main: Callable, distributed: bool = False) -> None:
   """Parses the flags of the command line, calls main(argv without flags) and exits.
 
+  distributed: the program runs on all hosts of a job, and ends with 42 when it is preempted.
   Exit code: what main returns (None is 0); 1 after one message `error: ...` on stderr for a
-  mistake of the user (a flag, a config, BadInput, a file that cannot be read or written); 130 when
-  interrupted. Any other exception is a defect of the program and keeps its traceback.
+  mistake of the user (a flag, a config, BadInput, a file that cannot be read or written); 42 when
+  preempted (SIGTERM), after a save; 130 when interrupted. Any other exception is a defect of the
+  program and keeps its traceback.
   """
-  sys.exit(_run(main))
+  sys.exit(_run(main, distributed))
 
 
-def _run(main: Callable) -> int:
+def _run(main: Callable, distributed: bool) -> int:
   quiet()
   keep_compiled()
   try:
+    if distributed:
+      define_host_flags()
     if set(sys.argv[1:]) & set(HELP):
       print(sys.modules['__main__'].__doc__ or '')
       print(flags.FLAGS.main_module_help())
       return 0
-    return main(parse(sys.argv)) or 0
+    argv = parse(sys.argv)
+    return (_on_all_hosts(main, argv) if distributed else main(argv)) or 0
   except BadInput as e:
     return _fail(str(e))
   except BrokenPipeError:  # `| head` has read enough
@@ -43,10 +48,60 @@ def _run(main: Callable) -> int:
     return 0
   except OSError as e:
     name = f': {e.filename}' if e.filename is not None else ''
-    return _fail(f'{e.strerror}{name}' if e.strerror else str(e))
+    code = _fail(f'{e.strerror}{name}' if e.strerror else str(e))
+    os._exit(code)  # threads that hold data for a full disk would each add a traceback
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     return 130
+
+
+def define_host_flags() -> None:
+  """How the processes of a job find each other where no scheduler tells them."""
+  main = sys.argv[0]  # what absl calls the main module
+  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0.', module_name=main)
+  flags.DEFINE_integer('num_processes', None, 'Of the whole job.', module_name=main)
+  flags.DEFINE_integer('process_id', None, 'Of this process, from 0.', module_name=main)
+
+
+def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
+  from genjax.train import hosts, preempt, rundir
+
+  def heartbeat():
+    config = (flags.FLAGS['config'].value if 'config' in flags.FLAGS else
+              rundir.read(flags.FLAGS.workdir)['config'])
+    return config['mesh']['heartbeat']
+
+  hosts.start(heartbeat, flags.FLAGS.coordinator, flags.FLAGS.num_processes,
+              flags.FLAGS.process_id)
+  preempt.install()
+  try:
+    code = main(argv)
+  except preempt.Preempted as e:
+    say(f'preempted: {e}; start again to go on', sys.stderr)
+    code = preempt.EXIT
+  except (BadInput, OSError):
+    hosts.stop()  # every host has met it; the end of one must not abort the others
+    raise
+  except Exception:
+    preempt.wait_if_leaving()
+    raise
+  hosts.stop()
+  return code
+
+
+def say(text: str, stream=None) -> None:
+  """Prints on the lead host."""
+  from genjax.train import hosts
+  if hosts.is_lead():
+    print(text, file=stream, flush=True)
+
+
+def progress(*args, **kw):
+  """A tqdm bar, on the lead host and where there is a terminal."""
+  from tqdm import tqdm
+
+  from genjax.train import hosts
+  return tqdm(*args, disable=None if hosts.is_lead() else True, **kw)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -112,7 +167,7 @@ def keep_compiled() -> None:
 
 def _fail(message: str) -> int:
   sys.stdout.flush()
-  print(f'error: {message}', file=sys.stderr)
+  print(f'error: {message}', file=sys.stderr, flush=True)
   return 1
 
 

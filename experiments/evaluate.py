@@ -6,7 +6,6 @@ python -m experiments.evaluate --workdir=runs/vae [--split=validation] [--step=N
 import functools
 
 from absl import flags
-from tqdm import tqdm
 
 import experiments
 from genjax import runs
@@ -19,9 +18,11 @@ EVALS = flags.DEFINE_list('evals', None, 'Evaluators; none: those of the config 
 
 
 def main(_):
-  progress = functools.partial(tqdm, disable=None, unit='evaluator')
-  print(card.describe(runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, EVALS.value, progress)))
+  progress = functools.partial(experiments.progress, unit='evaluator')
+  with runs.on_mesh(WORKDIR.value):
+    metrics = runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, EVALS.value, progress)
+  experiments.say(card.describe(metrics))
 
 
 if __name__ == '__main__':
-  experiments.run(main)
+  experiments.run(main, distributed=True)

@@ -1,12 +1,22 @@
-"""Prepares a data set once, so that training reads it offline: downloads, or reads --from=DIR."""
+"""Prepares a data set once, so that training reads it offline: downloads, or reads --from=DIR.
 
+python -m experiments.prepare --data=cifar10
+python -m experiments.prepare --data=latents --from=DIR --scale_factor=0.18215 --num_classes=1000 \\
+  --autoencoder=NAME --weights=FILE
+
+The second turns train*.npz (and validation*.npz or test*.npz) with the keys mean and std
+[n, height, width, channels] and label [n], as an autoencoder's encoder gives them, into records
+that are read at random.
+"""
+
+import hashlib
 import pathlib
 
 from absl import flags
 
 import experiments
 from genjax import data
-from genjax.data import files, store
+from genjax.data import files, latents, store
 from genjax.types import BadInput
 
 DATA = flags.DEFINE_string('data', None, 'Name: any TFDS image data set, or your own with --from.')
@@ -14,6 +24,11 @@ FROM = flags.DEFINE_string('from', None, 'Folder with the original files (nothin
                            'for a name of your own: idx files, images, or an npz.')
 DATA_DIR = flags.DEFINE_string('data_dir', None, 'Cache; default $GENJAX_DATA or '
                                '~/.cache/genjax/data.')
+SCALE = flags.DEFINE_float('scale_factor', None, 'Latents: what every code is multiplied by.')
+CLASSES = flags.DEFINE_integer('num_classes', None, 'Latents: labels are below it.')
+AUTOENCODER = flags.DEFINE_string('autoencoder', None, 'Latents: the name of the autoencoder.')
+WEIGHTS = flags.DEFINE_string('weights', None, 'Latents: the file of its weights, to be hashed.')
+OF_LATENTS = (SCALE, CLASSES, AUTOENCODER, WEIGHTS)
 
 
 def main(argv):
@@ -21,10 +36,13 @@ def main(argv):
   if len(argv) > 1 or not DATA.value:
     raise BadInput(f'usage: {store.command("NAME", "DIR")} [--data_dir=DIR]')
   name = DATA.value
-  if name in data.BUNDLED:
+  given = [f'--{flag.name}' for flag in OF_LATENTS if flag.value not in (None, '')]
+  if name != 'latents' and given:
+    raise BadInput(f'{", ".join(given)}: allowed with --data=latents, not {name}')
+  if name != 'latents' and name in data.BUNDLED:
     print(f'{name}: comes with the package or from your own path; nothing to prepare')
     return
-  dataset = _there(name) or _make(name)
+  dataset = _latents() if name == 'latents' else _there(name) or _make(name)
   sizes = ', '.join(f'{split} {len(arrays["x"])}' for split, arrays in dataset.splits.items())
   classes = f', {dataset.spec.num_classes} classes' if dataset.spec.num_classes else ''
   print(f'{name}: {sizes}; shape {dataset.spec.shape}{classes}; '
@@ -54,6 +72,21 @@ def _make(name):
   else:
     made = data.load('folder', path=source)
   return store.publish_arrays(name, made, DATA_DIR.value)
+
+
+def _latents():
+  missing = [f'--{flag.name}' for flag in (FROM, *OF_LATENTS) if flag.value in (None, '')]
+  if missing:
+    raise BadInput(f'--data=latents needs {", ".join(missing)}: codes mean nothing without')
+  try:
+    with open(WEIGHTS.value, 'rb') as file:
+      sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
+  except OSError as error:
+    raise BadInput(f'--weights={WEIGHTS.value}: {error.strerror}') from None
+  where = latents.place('', DATA_DIR.value)
+  latents.write(where, latents.from_npz(FROM.value), scale_factor=SCALE.value,
+                autoencoder=AUTOENCODER.value, autoencoder_sha256=sha256, num_classes=CLASSES.value)
+  return data.load('latents', path=str(where))
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ from absl import flags
 
 import experiments
 from genjax import build, runs
-from genjax.train import writer
+from genjax.train import hosts, writer
 from genjax.types import BadInput
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.',
@@ -31,14 +31,21 @@ def main(_):
   out = pathlib.Path(OUT.value)
   if out.suffix not in writer.SAMPLE_FORMATS:
     raise BadInput(f'--out={OUT.value}: allowed: FILE{" or FILE".join(writer.SAMPLE_FORMATS)}')
-  run = runs.load(WORKDIR.value, STEP.value, EMA.value, asked_sampler())
-  if run.model.sample is None:
-    raise BadInput(f'a {run.config.model.family} trained by {run.config.objective.name} cannot '
-                   'be sampled')
-  spec = run.dataset.spec
-  x, info = build.drawer(run.config, spec, run.model, SEED.value, COND.value)(run.params)(NUM.value)
-  writer.write_sample_file(out, x, spec)
-  print(f'{NUM.value} samples of step {run.step} to {out}: {info["nfe"]} network evaluations each')
+  with runs.on_mesh(WORKDIR.value):
+    run = runs.load(WORKDIR.value, STEP.value, EMA.value, asked_sampler())
+    if run.model.sample is None:
+      raise BadInput(f'a {run.config.model.family} trained by {run.config.objective.name} cannot '
+                     'be sampled')
+    spec = run.dataset.spec
+    if out.suffix == '.png' and not (writer.is_image(spec) or spec.shape == (2,)):
+      raise BadInput(f'--out={OUT.value}: samples of shape {spec.shape} are no picture; allowed: '
+                     'FILE.npz')
+    draw_from = build.drawer(run.config, spec, run.model, SEED.value, COND.value)
+    x, info = draw_from(run.params)(NUM.value)
+  if hosts.is_lead():
+    writer.write_sample_file(out, x, spec)
+  experiments.say(f'{NUM.value} samples of step {run.step} to {out}: {info["nfe"]} network '
+                  'evaluations each')
 
 
 def asked_sampler() -> dict | None:
@@ -55,4 +62,4 @@ def asked_sampler() -> dict | None:
 
 
 if __name__ == '__main__':
-  experiments.run(main)
+  experiments.run(main, distributed=True)

@@ -1,6 +1,8 @@
 """Trains what a config describes, evaluates it, and leaves a run directory; resumes one.
 
 python -m experiments.train --config=configs/digits.py:family=vae,objective=kl --workdir=runs/vae
+
+Exit code 42: preempted (SIGTERM), saved; the same command goes on.
 """
 
 import functools
@@ -9,18 +11,30 @@ import math
 import jax
 from absl import flags
 from ml_collections import config_flags
-from tqdm import tqdm
 
 import experiments
 from genjax import build, runs, sharding
 from genjax.evals import card
-from genjax.train import checkpoint, init, loop, rundir, step, writer
+from genjax.train import (
+  checkpoint,
+  flops,
+  hosts,
+  init,
+  loop,
+  preempt,
+  profile,
+  rundir,
+  step,
+  writer,
+)
 from genjax.types import BadInput
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train: FILE.py[:argument].')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory; resumed if it exists.')
 DRY = flags.DEFINE_bool('dry', False, 'Print shapes, parameters, FLOPs and memory of one step.')
 EVALUATE = flags.DEFINE_bool('evaluate', True, 'Evaluate on the test split at the end.')
+PROFILE = flags.DEFINE_integer('profile', None, 'Trace the 5 dispatches from this step on into '
+                               'WORKDIR/profile (TensorBoard, Perfetto).', lower_bound=0)
 
 
 def main(_):
@@ -28,19 +42,86 @@ def main(_):
   run = build.run(config)
   if DRY.value:
     return print(dry(config, run))
-  validate = build.validator(config, run)
-  names = config.evals.names
-  # made for their refusals alone, before anything is written
-  build.evaluators(config, run.dataset, run.model, 'test', names, optional=names)
-  workdir, record = rundir.agree(WORKDIR.value, config.to_dict(), run.dataset.identity)
-  like = build.abstract_state(config, run)
-  restored = restore(config, rundir.checkpoints(workdir), like)
-  rundir.record(workdir, record)
-  train(config, run, workdir, validate, like, restored)
-  if EVALUATE.value:
-    progress = functools.partial(tqdm, disable=None, unit='evaluator')
-    print(card.describe(runs.evaluate(workdir, progress=progress)))
+  mesh = build.mesh(config)
+  with sharding.on(mesh):
+    workdir = train(config, run, WORKDIR.value, mesh)
+    preempt.finished()
+    if EVALUATE.value:
+      progress = functools.partial(experiments.progress, unit='evaluator')
+      experiments.say(card.describe(runs.evaluate(workdir, progress=progress)))
   return None
+
+
+def train(config, run: build.Run, workdir, mesh):
+  """From the checkpoint in the run directory, which it returns, or the start, to config.steps.
+
+  Nothing is written before the train step is compiled: until then a preemption, or a mistake in
+  the config, leaves the directory as it was.
+  """
+  validate = build.validator(config, run, preempt.check)
+  names = config.evals.names
+  # made for their refusals alone
+  build.evaluators(config, run.dataset, run.model, 'test', names, optional=names)
+  workdir, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity)
+  directory = rundir.checkpoints(workdir)
+  like = build.abstract_state(config, run, mesh)
+  restored = restore(config, directory, like)
+  state, meta, start, _ = restored or (None, {}, 0, ())
+  experiments.say(headline(config, run, like, start))
+  if run.objective.fit:
+    fit(config, run, workdir, record, like, restored)
+    return workdir
+  k = config.steps_per_dispatch
+  dispatch = build.compiled_step(config, run, mesh)
+  if restored is None:
+    state = initial(config, run, like)
+  log = with_mfu(config, run, mesh, begin(workdir, record, start))
+  if PROFILE.value is not None:
+    dispatch = profile.traced(dispatch, workdir / 'profile', PROFILE.value)
+  plan = loop.Plan(config.steps, k, config.log.every, config.checkpoint.every,
+                   config.checkpoint.keep_last, config.checkpoint.keep_every, config.select.every,
+                   config.nan_steps_allowed)
+  with experiments.progress(total=config.steps, initial=start, unit='step') as progress:
+    loop.train(state, meta, dispatch, build.batches(run.source, start, k, mesh), plan, directory,
+               validate=validate, write=log, progress=progress)
+  return workdir
+
+
+def fit(config, run: build.Run, workdir, record, like, restored) -> None:
+  """The one step of a closed form or EM, unless it has been taken."""
+  log = begin(workdir, record, 1 if restored else 0)
+  if restored is None:
+    loop.fit(lambda: initial(config, run, like), functools.partial(build.fit, config, run),
+             rundir.checkpoints(workdir), log)
+
+
+def begin(workdir, record, start: int):
+  """Writes config.json and opens the log, on the lead host; the others' log goes nowhere."""
+  if not hosts.is_lead():
+    return lambda step, metrics: None
+  rundir.record(workdir, record)
+  return writer.open_log(workdir, start)
+
+
+def initial(config, run: build.Run, like):
+  """The state before the first step, made where it belongs."""
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
+  return init.initialise(run.init, jax.random.key(config.seed), build.first_rows(config, run),
+                         shardings)
+
+
+def with_mfu(config, run: build.Run, mesh, log):
+  """The log with 'mfu': model FLOPs a second as a share of what the devices can multiply."""
+  if not config.log.mfu:
+    return log
+  per_step = build.model_flops(config, run)
+  rate = flops.matrix_rate(build.product_dtype(config)) * mesh.size
+
+  def write(at, metrics):
+    speed = metrics.get('steps_per_second')
+    log(at, {**metrics, **({'mfu': per_step * speed / rate} if speed else {})})
+
+  return write
 
 
 def restore(config, directory, like):
@@ -53,40 +134,17 @@ def restore(config, directory, like):
     raise BadInput(f'steps={config.steps}, but {directory} is at step {step} already; allowed: '
                    f'{step} or more, or another --workdir')
   for warning in warnings:
-    print(f'warning: {warning}')
+    experiments.say(f'warning: {warning}')
   return restored
-
-
-def train(config, run: build.Run, workdir, validate, like, restored) -> None:
-  """Runs the loop from what was restored, or from the start, to config.steps."""
-  directory = rundir.checkpoints(workdir)
-  rows = build.first_rows(config, run)
-  key = jax.random.key(config.seed)
-  state, meta, start, _ = restored or (None, {}, 0, ())
-  print(headline(config, run, like, start))
-  log = writer.open_log(workdir, start)
-  if run.objective.fit:
-    if restored is None:
-      make = functools.partial(init.initialise, run.init, key, rows)
-      loop.fit(make, functools.partial(build.fit, config, run), directory, log)
-    return
-  state = init.initialise(run.init, key, rows) if restored is None else state
-  k = config.steps_per_dispatch
-  mesh = sharding.make_mesh()
-  dispatch = step.compile_step(run.step, k, mesh, like)
-  plan = loop.Plan(config.steps, k, config.log.every, config.checkpoint.every,
-                   config.checkpoint.keep_last, config.checkpoint.keep_every, config.select.every)
-  with tqdm(total=config.steps, initial=start, disable=None, unit='step') as progress:
-    loop.train(state, meta, dispatch, build.batches(run.source, start, k), plan, directory,
-               validate=validate, write=log, progress=progress)
 
 
 def headline(config, run: build.Run, like, start: int) -> str:
   """One line: what is trained, on what, with how many parameters and which global batch."""
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like.params))
+  of_hosts = f' of {hosts.count()} hosts' if hosts.count() > 1 else ''
   return (f'{config.model.family} by {config.objective.name} ({run.estimator}) on '
           f'{run.dataset.name}: {count:,} parameters, global batch {config.batch_size} on '
-          f'{jax.device_count()} {jax.default_backend()} device(s), '
+          f'{jax.device_count()} {jax.default_backend()} device(s){of_hosts}, '
           f'steps {start} to {config.steps}')
 
 
@@ -99,15 +157,17 @@ def dry(config, run: build.Run) -> str:
                  f'{leaf.dtype.name}{list(leaf.shape)}')
   if run.step is None:
     return '\n'.join([*lines, 'fitted in closed form or by EM: no gradient step'])
-  one_step = jax.jit(run.step, donate_argnums=0)
-  compiled = one_step.lower(like, build.first_rows(config, run)).compile()
+  rows = build.abstract_rows(config, run)
+  compiled = step.compile_step(run.step, 1, sharding.make_mesh(devices=jax.devices()[:1]), like,
+                               rows)
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
   state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
   return '\n'.join([
       *lines,
-      f'one step: {cost["flops"]:.3e} FLOPs (loop bodies counted once), '
+      f'one step: {flops.of(run.step, like, rows):.3e} FLOPs in products, {cost["flops"]:.3e} in '
+      'all (XLA; loop bodies counted once), '
       f'{memory.temp_size_in_bytes / 2**20:.1f} MiB temporary, {state / 2**20:.1f} MiB state'])
 
 
 if __name__ == '__main__':
-  experiments.run(main)
+  experiments.run(main, distributed=True)

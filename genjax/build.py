@@ -11,21 +11,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from genjax import compat, data, encoders
+from genjax import compat, data, encoders, sharding
 from genjax.compat import bind, check_kw, pick
 from genjax.evals import EVALS, draw
 from genjax.models import FAMILIES
 from genjax.nn import NETWORKS
 from genjax.numerics.samplers import SAMPLERS
 from genjax.objectives import OBJECTIVES
-from genjax.train import optim, step
+from genjax.train import flops, optim, step
 from genjax.types import BadInput, Critic, DataSpec, Model, Objective
 
 # beside the numbers that `check` looks at
 KEYS = ('seed', 'ema', 'data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
         'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim',
-        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder')
+        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder', 'log.mfu')
 SAMPLER_ARGS = ('denoise', 'path', 'rng', 'x_T', 'cond')
 
 
@@ -183,13 +184,18 @@ def run(config, declared: data.Dataset | None = None) -> Run:
   def init(rng, rows):
     batch = jax.tree.map(lambda a: a[:config.batch_size], prepare(rows))
     params, carry = goal.init(rng, batch)
-    return step.init_state(goal, rules, params, carry, config.ema)
+    return step.init_state(goal, rules, params, carry, config.ema, config.nan_steps_allowed)
 
   num_slices = sum(p.num_updates for p in goal.players)
+  if config.accumulate > 1 and (goal.couples or not num_slices):
+    raise BadInput(f'accumulate={config.accumulate}, but the loss of {config.objective.name!r} is '
+                   f'no mean over examples: {goal.couples or "it is fitted in one step"}; '
+                   'allowed: accumulate=1')
   source = num_slices and not declared and data.batches(
       source_data.splits['train'], config.batch_size * num_slices, config.seed)
   train_step = num_slices and step.make_step(
-      goal, rules, seed=config.seed, ema=config.ema, prepare=prepare)
+      goal, rules, seed=config.seed, ema=config.ema, prepare=prepare,
+      accumulate=config.accumulate, nan_steps_allowed=config.nan_steps_allowed)
   return Run(source_data, prepare, goal, estimator, goal.model, rules, source or None, init,
              train_step or None)
 
@@ -198,18 +204,22 @@ def check(config) -> None:
   """Refuses what a config lacks, numbers that no run can have, and intervals that straddle."""
   for key in KEYS:
     _at(config, key)
-  for key in ('steps', 'batch_size', 'steps_per_dispatch', 'log.every', 'checkpoint.every',
-              'evals.num_samples'):
+  for key in ('steps', 'batch_size', 'steps_per_dispatch', 'accumulate', 'mesh.fsdp',
+              'mesh.heartbeat', 'log.every', 'checkpoint.every', 'evals.num_samples'):
     value = _at(config, key)
     if value < 1:
       raise BadInput(f'{key}={value}; allowed: integers >= 1')
-  for key in ('select.every', 'checkpoint.keep_last', 'checkpoint.keep_every'):
+  for key in ('select.every', 'checkpoint.keep_last', 'checkpoint.keep_every',
+              'nan_steps_allowed'):
     if _at(config, key) < 0:
       raise BadInput(f'{key}={_at(config, key)}; allowed: integers >= 0')
   if not 0 <= config.seed < 2**32:  # of a larger one the generator would drop the upper bits
     raise BadInput(f'seed={config.seed}; allowed: integers from 0 to 2^32 - 1')
   if not 0 <= config.ema < 1:
     raise BadInput(f'ema={config.ema}; allowed: 0 (no average) <= ema < 1')
+  if config.batch_size % config.accumulate:
+    raise BadInput(f'accumulate={config.accumulate} does not divide '
+                   f'batch_size={config.batch_size}')
   k = config.steps_per_dispatch
   for key in ('steps', 'log.every', 'checkpoint.every', 'select.every'):
     if _at(config, key) % k:
@@ -229,10 +239,12 @@ def encoder(config):
   return encoders.load(config.encoder) if config.encoder else None
 
 
-def evaluators(config, dataset, model: Model, split: str, names, *, optional=()) -> dict:
+def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
+               tick: Callable = lambda: None) -> dict:
   """{name: run(params, draw) -> {metric: Value}} of the evaluators that this model can answer.
 
   Names in `optional` that the model or the data cannot answer are left out; others are refused.
+  tick() is called within what takes long.
   """
   spec, offered_encoder = dataset.spec, encoder(config)
   made = {}
@@ -243,16 +255,41 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=())
       continue
     estimator = choose('evaluator', name, EVALS, model, config, dataset, eval_kw)
     offered = {'model': model, 'spec': spec, 'estimator': estimator, 'dataset': dataset,
-               'split': split, 'prepare': lambda batch: data.prepare(batch, spec),
+               'split': split, 'prepare': lambda batch, rng=None: data.prepare(batch, spec, rng),
                'encoder': offered_encoder, 'seed': config.seed,
-               'num_samples': config.evals.num_samples}
+               'num_samples': config.evals.num_samples, 'tick': tick}
     made[name] = bind('evaluator', name, module.make, offered, without_estimator(eval_kw), EVALS)
   return made
 
 
-def batches(source: data.BatchSource, start: int, k: int):
-  """Iterates the raw rows of steps start.. : [R, ...] for k = 1, else k steps as [k, R, ...]."""
-  return data.loader(source if k == 1 else data.stack(source, k), start // k)
+def compiled_step(config, made: Run, on_mesh) -> Callable:
+  """The train step of a run, config.steps_per_dispatch in one dispatch: (state, rows) -> same."""
+  return step.compile_step(made.step, config.steps_per_dispatch, on_mesh,
+                           abstract_state(config, made, on_mesh), abstract_rows(config, made))
+
+
+def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None = None):
+  """Iterates the raw rows of steps start.. : [R, ...] for k = 1, else k steps as [k, R, ...].
+
+  On several devices they are global arrays, of which each host reads the rows of its devices.
+  """
+  of_step = source if k == 1 else data.stack(source, k)
+  if on_mesh is None or on_mesh.size == 1:
+    return data.loader(of_step, start // k)
+  mine = data.of_host(of_step, sharding.local_rows(on_mesh, source.batch_size))
+  return (sharding.to_global(on_mesh, rows, source.batch_size, leading_axes=int(k > 1))
+          for rows in data.loader(mine, start // k))
+
+
+def mesh(config) -> Mesh:
+  """The mesh of a training run on this job's devices. Raises BadInput if they cannot share it."""
+  fsdp, devices, parts = config.mesh.fsdp, jax.device_count(), config.accumulate
+  if devices % fsdp:
+    raise BadInput(f'mesh.fsdp={fsdp} does not divide the {devices} device(s) of this job')
+  if config.batch_size % (devices * parts):
+    raise BadInput(f'batch_size={config.batch_size} cannot be shared alike by {devices} devices in '
+                   f'{parts} part(s); allowed: multiples of {devices * parts}')
+  return sharding.make_mesh(fsdp)
 
 
 def fit(config, made: Run):
@@ -261,22 +298,23 @@ def fit(config, made: Run):
   return made.objective.fit(jax.random.key(config.seed), np.asarray(batch['x']))
 
 
-def drawer(config, spec: DataSpec, model: Model, seed: int, cond: int | None = None):
+def drawer(config, spec: DataSpec, model: Model, seed: int, cond: int | None = None,
+           tick: Callable = lambda: None):
   """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says."""
   arguments = ', '.join(f'{k}={v}' for k, v in sorted(plain(config.sampler.kw).items()))
   sampler = f'{config.sampler.name}({arguments})' if model.denoise else 'direct'
-  return draw.make(model, spec, seed=seed, cond=cond, sampler=sampler,
+  return draw.make(model, spec, seed=seed, cond=cond, sampler=sampler, tick=tick,
                    conditional=bool(config.model.kw.get('conditional', False)))
 
 
-def validator(config, made: Run) -> Callable | None:
+def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | None:
   """validate(state) -> config.select.metric on the validation split; None without selection."""
   if not config.select.metric or not config.select.every or made.step is None:
     return None
   owners = {metric: name for name, module in EVALS.items() for metric in module.METRICS}
   name = pick('metric', config.select.metric, owners)
-  evaluate = evaluators(config, made.dataset, made.model, 'validation', (name,))[name]
-  draw_from = drawer(config, made.dataset.spec, made.model, config.seed)
+  evaluate = evaluators(config, made.dataset, made.model, 'validation', (name,), tick=tick)[name]
+  draw_from = drawer(config, made.dataset.spec, made.model, config.seed, tick=tick)
 
   def validate(state):
     params = state.ema if config.ema else state.params['model']
@@ -287,9 +325,27 @@ def validator(config, made: Run) -> Callable | None:
   return validate
 
 
-def abstract_state(config, made: Run):
-  """Shapes and dtypes of the state: allocates nothing."""
-  return jax.eval_shape(made.init, jax.random.key(config.seed), abstract_rows(config, made))
+def abstract_state(config, made: Run, on_mesh=None):
+  """Shapes and dtypes of the state, and where it lies on a mesh: allocates nothing."""
+  like = jax.eval_shape(made.init, jax.random.key(config.seed), abstract_rows(config, made))
+  if on_mesh is None or on_mesh.size == 1:
+    return like
+  return jax.tree.map(lambda leaf, of: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of),
+                      like, sharding.state_sharding(on_mesh, like))
+
+
+def model_flops(config, made: Run) -> int:
+  """FLOPs in products of one step, without what rematerialisation computes a second time."""
+  if config.model.kw.get('remat'):
+    config = config.copy_and_resolve_references()
+    config.model.kw.remat = False
+    made = run(config, declared=made.dataset)
+  return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
+
+
+def product_dtype(config):
+  """The dtype that the products of the model's network have."""
+  return jnp.dtype(config.model.kw.get('dtype') or 'float32')
 
 
 def abstract_rows(config, made: Run) -> dict:

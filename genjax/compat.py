@@ -59,8 +59,12 @@ def refusal(kind, name, needs, have, model, data, others, models) -> str:
   properties = {n for n in have if n.startswith('data.')}
   usable = [n for n, other in others.items() if n != name and legal(other, have)]
   able = [n for n, fields in models.items() if n != model and legal(needs, fields | properties)]
+  wanted = {part for needed in needs.values() for need in needed for part in need.split('|')}
+  coded = 'data.code' in have and wanted & {'data.image', 'data.coordinates'}
   return '\n'.join([
       f'{kind} {name!r} on model {model!r} and data {data!r} needs {_describe(needs)}.',
+      *(['  these data are codes of an autoencoder, and no decoder is here: decode the '
+         'samples of an npz, and compare images'] if coded else []),
       f'  provided      : {_names(have - properties)}; {_names(properties)}',
       f'  usable here   : {_names(usable)}',
       f'  models that can: {_names(able)}'])

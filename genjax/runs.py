@@ -1,5 +1,6 @@
 """Run directories as models: load one, evaluate one."""
 
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,9 +9,9 @@ import jax
 from absl import logging
 from ml_collections import config_dict
 
-from genjax import build, data
+from genjax import build, data, sharding
 from genjax.tables import identity
-from genjax.train import checkpoint, rundir, writer
+from genjax.train import checkpoint, hosts, rundir, writer
 from genjax.types import BadInput, Model, Objective
 
 PICTURE = 64  # samples in the picture of a run
@@ -26,6 +27,16 @@ class Loaded(NamedTuple):
   params: dict  # of the model, averaged if the run keeps an average
   step: int
   selected: bool  # the step is the one with the best validation figure
+  skipped: int  # steps up to this one whose loss or gradient was not finite
+
+
+def on_mesh(workdir):
+  """The context in which a run is loaded on all devices of this job, split as it was trained.
+
+  Where fewer devices share the parameters than at training, as many as can.
+  """
+  fsdp = rundir.read(workdir)['config']['mesh']['fsdp']
+  return sharding.on(sharding.make_mesh(math.gcd(fsdp, jax.device_count())))
 
 
 def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None):
@@ -44,7 +55,7 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
     raise BadInput(f'sampler {config.sampler.name!r}: a {config.model.family} trained by '
                    f'{config.objective.name} does not denoise; allowed: no sampler')
   directory = rundir.checkpoints(workdir)
-  like = build.abstract_state(config, made)
+  like = build.abstract_state(config, made, sharding.current_mesh())
   selected = False
   if step is None:
     newest = checkpoint.restore(directory, like)
@@ -61,7 +72,8 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
   else:
     state, _, step, _ = checkpoint.restore(directory, like, step)
   params = state.ema if ema and config.ema else state.params['model']
-  return Loaded(config, made.dataset, made.objective, made.model, params, step, selected)
+  skipped = int(state.skipped[0]) if config.nan_steps_allowed else 0
+  return Loaded(config, made.dataset, made.objective, made.model, params, step, selected, skipped)
 
 
 def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,
@@ -80,9 +92,19 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,
   metrics = {}
   for name in progress(evals):
     metrics.update(evals[name](run.params, draw))
-  workdir = pathlib.Path(workdir)
-  if run.model.sample is not None:
-    x, _ = draw(max(config.evals.num_samples, PICTURE))
+  if config.nan_steps_allowed:
+    for value in metrics.values():
+      value.card['detail']['skipped_steps'] = run.skipped
+  x = draw(max(config.evals.num_samples, PICTURE))[0] if run.model.sample is not None else None
+  if hosts.is_lead():
+    _write(pathlib.Path(workdir), run, split, metrics, x)
+  return metrics
+
+
+def _write(workdir: pathlib.Path, run: Loaded, split: str, metrics: dict, x) -> None:
+  """eval.json, and the samples that were drawn for it beside as many data."""
+  spec = run.dataset.spec
+  if x is not None:
     writer.write_samples(workdir / 'samples' / 'final', x, spec, PICTURE)
     # of points as many as were drawn: a cloud shows its density by them
     real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
@@ -91,8 +113,7 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,
       'step': run.step, 'selected': run.selected, 'split': split,
       'metrics': {name: value._asdict() for name, value in metrics.items()},
       'provenance': {**rundir.provenance(workdir), **cost(run),
-                     'config_hash': identity.config_hash(config.to_dict())}})
-  return metrics
+                     'config_hash': identity.config_hash(run.config.to_dict())}})
 
 
 def cost(run: Loaded) -> dict:

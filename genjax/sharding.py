@@ -1,11 +1,16 @@
 """The mesh, its axis names, and how batches, parameters and activations lie on it.
 
 One mesh ('data', 'fsdp') of Auto axes: examples are split over both axes, large parameters over
-'fsdp'. On one device every function here is the identity.
+'fsdp'. On one device every function here is the identity. Several hosts run the same program on
+one mesh; a host holds the rows of the global batch that its devices need.
 """
+
+import contextlib
+import functools
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -18,7 +23,53 @@ def make_mesh(fsdp: int = 1, devices=None) -> Mesh:
   devices = np.asarray(jax.devices() if devices is None else devices)
   if fsdp < 1 or devices.size % fsdp:
     raise ValueError(f'fsdp={fsdp} does not divide the number of devices, {devices.size}')
-  return Mesh(devices.reshape(-1, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+  return Mesh(_arranged(devices, fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def _arranged(devices: np.ndarray, fsdp: int) -> np.ndarray:
+  """[n / fsdp, fsdp]: on TPUs neighbours along the torus, and fsdp inside one slice."""
+  n = devices.size
+  if n == 1 or devices.flat[0].platform != 'tpu':
+    return devices.reshape(-1, fsdp)
+  slices = len({getattr(device, 'slice_index', 0) for device in devices.flat})
+  if slices == 1:
+    return mesh_utils.create_device_mesh(
+        (n // fsdp, fsdp), devices=devices, allow_split_physical_axes=True)
+  if n // slices % fsdp:
+    raise ValueError(f'fsdp={fsdp} does not divide the {n // slices} devices of a slice')
+  return mesh_utils.create_hybrid_device_mesh(
+      (n // fsdp // slices, fsdp), (slices, 1), devices=devices, allow_split_physical_axes=True)
+
+
+def on(mesh: Mesh):
+  """The context in which a program runs on the mesh; of one device there is nothing to say."""
+  return jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext()
+
+
+def current_mesh():
+  """The mesh of the program (`on`); None where there is none, or one of one device."""
+  mesh = jax.sharding.get_mesh()
+  return None if mesh.empty or mesh.size == 1 else mesh
+
+
+def jit(function=None, **kw):
+  """jax.jit, whose result lies whole on every device of the mesh at the call: hosts can read it."""
+  if function is None:
+    return functools.partial(jit, **kw)
+  jitted = {}
+
+  def of_mesh():
+    mesh = jax.sharding.get_abstract_mesh()  # inside another jit there is no other
+    if mesh not in jitted:
+      jitted[mesh] = jax.jit(function, **kw, **({} if mesh.empty else {'out_shardings': P()}))
+    return jitted[mesh]
+
+  @functools.wraps(function)
+  def call(*args, **kwargs):
+    return of_mesh()(*args, **kwargs)
+
+  call.lower = lambda *args, **kwargs: of_mesh().lower(*args, **kwargs)
+  return call
 
 
 def constrain_batch(x: jax.Array) -> jax.Array:
@@ -67,3 +118,33 @@ def state_sharding(mesh: Mesh, state):
     rows = jax.tree.map(lambda _: batch_sharding(mesh), state.carry['rows'])
     shardings = shardings._replace(carry={**shardings.carry, 'rows': rows})
   return shardings
+
+
+def local_rows(mesh: Mesh, num_rows: int) -> tuple[tuple[int, int], ...]:
+  """The ranges [start, stop) of the global batch's rows that this host's devices hold, ascending.
+
+  Raises ValueError when the devices cannot share the rows alike.
+  """
+  if num_rows % mesh.size:
+    raise ValueError(f'{num_rows} rows cannot be shared alike by {mesh.size} devices')
+  places = batch_sharding(mesh).addressable_devices_indices_map((num_rows,))
+  return tuple(sorted({s.indices(num_rows)[:2] for (s,) in places.values()}))
+
+
+def to_global(mesh: Mesh, rows: dict, num_rows: int, leading_axes: int = 0) -> dict:
+  """Global arrays [..., num_rows, ...] of what each host read: the rows of its `local_rows`."""
+  ranges = local_rows(mesh, num_rows)
+  starts = np.cumsum([0, *(stop - start for start, stop in ranges)])
+  offset = {start: int(first) for (start, _), first in zip(ranges, starts, strict=False)}
+  across = batch_sharding(mesh, leading_axes)
+
+  def place(local):
+    def part(index):
+      start, stop, _ = index[leading_axes].indices(num_rows)
+      first = offset[start]
+      return local[(*index[:leading_axes], slice(first, first + stop - start))]
+
+    shape = (*local.shape[:leading_axes], num_rows, *local.shape[leading_axes + 1:])
+    return jax.make_array_from_callback(shape, across, part)
+
+  return jax.tree.map(place, rows)

@@ -84,6 +84,8 @@ class Objective(NamedTuple):
   players: tuple[Player, ...]
   model: Model  # the fields that this objective leaves meaningless are None
   fit: Callable | None = None  # in place of players: (rng, x_train) -> params
+  # what makes the loss of a batch more than a mean over its examples ('' if nothing does)
+  couples: str = ''
 
 
 class TrainState(NamedTuple):
@@ -94,3 +96,6 @@ class TrainState(NamedTuple):
   opt_state: dict  # {player name: optax state over its subtrees}
   ema: Any  # like params['model'], or () when there is no average
   carry: Any  # what only the objective needs between steps: () or {'rows': ..., 'rest': ...}
+  # int32 [2]: steps skipped for a loss or gradient that was not finite, in all and in a row up to
+  # now; () where none may be
+  skipped: Any = ()

@@ -66,7 +66,7 @@ def uniform(levels, shape, n=11):
 def test_uniform_data_cost_log2_of_the_levels(levels):
   dataset, model = uniform(levels, (8, 8, 1))
   evaluate = likelihood.make(model, estimator='exact', spec=dataset.spec, dataset=dataset, seed=0,
-                             split='test', prepare=lambda batch: batch)
+                             split='test', prepare=lambda batch, rng: batch)
   value = evaluate({}, None)['nll_exact_bpd'].value
   assert abs(value - np.log2(levels)) < 1e-6  # a rounding of float32
 

@@ -1,17 +1,19 @@
 """Data sets by name, their identity, and batches that are a pure function of (seed, i)."""
 
 import difflib
+import functools
 import importlib.util
 import inspect
 import pathlib
+from collections.abc import Callable
 
-from genjax.data import digits, files, store, toys
+from genjax.data import digits, files, latents, shapes, store, toys
 from genjax.data.dataset import Dataset, from_bytes, prepare, properties, to_bytes
-from genjax.data.source import BatchSource, batches, loader, stack
+from genjax.data.source import BatchSource, batches, loader, of_host, stack
 from genjax.types import BadInput
 
-__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'batches', 'from_bytes', 'load', 'loader', 'names',
-           'prepare', 'properties', 'stack', 'to_bytes']
+__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'batches', 'declared', 'from_bytes', 'load',
+           'loader', 'names', 'of_host', 'prepare', 'properties', 'stack', 'to_bytes']
 
 # Nothing to prepare: what the package bundles, draws, or reads from a user's path. Every other
 # name is looked up in the cache that experiments.prepare fills.
@@ -20,6 +22,7 @@ BUNDLED = {
     **{name: toys.maker(name) for name in toys.TOYS},
     'folder': files.folder,
     'npz': files.npz,
+    'latents': latents.load,
 }
 
 
@@ -34,18 +37,36 @@ def load(name: str, **kw) -> Dataset:
   Raises BadInput, naming what is allowed, for an unknown name or argument, a set that was never
   prepared, and a file that is missing or damaged. Touches no network.
   """
-  make = BUNDLED.get(name)
-  if make is not None:
-    allowed = tuple(inspect.signature(make).parameters)
-  else:
-    make, allowed = (lambda **rest: _prepared(name, **rest)), ('data_dir',)
+  make = BUNDLED.get(name) or functools.partial(_prepared, name)
+  _check_kw(name, make, kw)
+  return make(**kw)
+
+
+def declared(name: str, **kw) -> Dataset:
+  """The data set `name` with a jax.ShapeDtypeStruct in the place of each column, to compile on.
+
+  A set that is here has its own shapes. Of one that is not, TFDS's builder tells them, or of
+  latents the arguments shape and num_classes. Raises BadInput as `load`, and for a set of which
+  nothing tells the shapes. Touches no network.
+  """
+  if name == 'latents':
+    _check_kw(name, latents.load, kw)
+    return shapes.latent_codes(**kw)
+  here = name in BUNDLED or store.exists(name, kw.get('data_dir'))
+  if here or store.stem(name) not in _tfds_names():
+    return shapes.of_arrays(load(name, **kw))
+  _check_kw(name, functools.partial(_prepared, name), kw)
+  return shapes.tfds(name)
+
+
+def _check_kw(name: str, make: Callable, kw: dict) -> None:
+  allowed = tuple(inspect.signature(make).parameters)
   for key in kw:
     if key not in allowed:
       close = difflib.get_close_matches(key, allowed, 1)
       hint = f' Did you mean {close[0]!r}?' if close else ''
       raise BadInput(f'data set {name!r} takes no argument {key!r}; it takes: '
                      f'{", ".join(allowed) or "none"}.{hint}')
-  return make(**kw)
 
 
 def _prepared(name: str, data_dir=None) -> Dataset:

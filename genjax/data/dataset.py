@@ -20,7 +20,9 @@ class Dataset(NamedTuple):
 
   name: str
   spec: DataSpec
-  splits: dict  # 'train' | 'validation' | 'test' -> {'x': [N, *shape], 'cond'?: int32 [N]}
+  # 'train' | 'validation' | 'test' -> {'x': [N, *shape], 'std'?: [N, *shape], 'cond'?: int32 [N]},
+  # numpy arrays, columns that are read by rows, or (a declared set) shapes alone
+  splits: dict
   identity: dict  # {'name', 'kw', 'recipe', 'sha256': {split: hex}}
   log_density: Callable | None = None  # x float32 [B, *shape] -> [B] nats; exact and normalised
   sample: Callable | None = None  # (jax key, n) -> x [n, *shape], exact draws
@@ -30,12 +32,19 @@ class Dataset(NamedTuple):
 
 
 def properties(dataset: Dataset) -> frozenset[str]:
-  """What NEEDS may ask of the data, of 'discrete' | 'continuous', 'image', 'labels',
-  'log_density', 'modes'."""
+  """What NEEDS may ask of the data, of 'discrete' | 'continuous', 'image', 'code', 'coordinates',
+  'labels', 'log_density', 'modes'.
+
+  image: pixels. code: of an autoencoder, whose values mean nothing without its decoder.
+  coordinates: continuous values that may be compared as they are.
+  """
+  discrete, code = dataset.spec.levels is not None, 'std' in dataset.splits['train']
   there = {
-      'discrete': dataset.spec.levels is not None,
-      'continuous': dataset.spec.levels is None,
-      'image': len(dataset.spec.shape) == 3,
+      'discrete': discrete,
+      'continuous': not discrete,
+      'image': discrete and len(dataset.spec.shape) == 3,
+      'code': code,
+      'coordinates': not discrete and not code,
       'labels': dataset.spec.num_classes is not None,
       'log_density': dataset.log_density is not None,
       'modes': dataset.modes is not None,
@@ -121,6 +130,33 @@ def split_rows(n: int, sizes: dict, seed: int) -> dict:
     rows[split] = np.sort(order[first:first + size])
     first += size
   return {'train': np.sort(order[first:]), **rows}
+
+
+def carved(n: int) -> int:
+  """How many of n training examples become validation where a set has none: 5000, at most 1/10."""
+  return max(1, min(5000, n // 10))
+
+
+def assign(sizes: dict) -> tuple[dict, str]:
+  """{split: (split of the source, sorted row numbers)} and the words for the recipe.
+
+  sizes: {split of the source: N}, with 'train'. A source without a validation split gives
+  `carved(N)` of train to it by a fixed permutation; one without a test split uses its validation
+  split as test, or carves that too.
+  """
+  origins = {'train': 'train', 'validation': 'train', 'test': 'train'}
+  if 'test' in sizes or 'validation' in sizes:
+    origins['test'] = 'test' if 'test' in sizes else 'validation'
+  if 'test' in sizes and 'validation' in sizes:
+    origins['validation'] = 'validation'
+  held = {split: carved(sizes['train']) for split in ('validation', 'test')
+          if origins[split] == 'train'}
+  rows = split_rows(sizes['train'], held, seed=0)
+  words = ''.join(f'; {split} = {count} of train by RandomState(0).permutation'
+                  for split, count in held.items())
+  words += '; test = its validation' if origins['test'] == 'validation' else ''
+  return {split: (origin, rows[split] if origin == 'train' else np.arange(sizes[origin]))
+          for split, origin in origins.items()}, words
 
 
 def rows_of(arrays: dict, rows: np.ndarray) -> dict:

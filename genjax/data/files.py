@@ -82,24 +82,20 @@ def idx(path: str) -> dataset.Dataset:
                      'together')
     arrays[split] = {'x': x[..., None], 'cond': cond.astype(np.int32)}
   n = len(arrays['train']['x'])
-  rows = dataset.split_rows(n, {'validation': carved(n)}, seed=0)
+  count = dataset.carved(n)
+  rows = dataset.split_rows(n, {'validation': count}, seed=0)
   splits = {'train': dataset.rows_of(arrays['train'], rows['train']),
             'validation': dataset.rows_of(arrays['train'], rows['validation']),
             'test': arrays['test']}
   num_classes = 1 + max(int(split['cond'].max()) for split in splits.values())
   spec = DataSpec(arrays['train']['x'].shape[1:], 256, num_classes)
-  recipe = f'idx files; validation = {carved(n)} of train by RandomState(0).permutation'
+  recipe = f'idx files; validation = {count} of train by RandomState(0).permutation'
   return dataset.Dataset('idx', spec, splits, dataset.identity('idx', {}, recipe, splits))
 
 
 def has_idx(path: str) -> bool:
   """Whether a folder holds idx training images."""
   return any(pathlib.Path(path, f'train-images-idx3-ubyte{end}').exists() for end in ('', '.gz'))
-
-
-def carved(n: int) -> int:
-  """How many of n training examples become validation where a set has none: 5000, at most 1/10."""
-  return max(1, min(5000, n // 10))
 
 
 def _existing(name: str, path: str) -> str:

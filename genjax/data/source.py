@@ -19,19 +19,18 @@ def _order(seed: int, epoch: int, n: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class BatchSource:
-  """source[i] -> {name: array [B / shard_count, ...]} for every i >= 0: an endless shuffled stream.
+  """source[i] -> {name: array [B, ...]} for every i >= 0: an endless shuffled stream.
 
   The stream is the epochs end to end, each a new permutation, cut into batches of `batch_size`
   (the global batch): every example comes exactly once an epoch, and a batch may straddle two.
-  Shard s of S holds rows [s B/S, (s+1) B/S) of the global batch, so the order of examples is the
+  A host reads the rows of the global batch in its ranges alone, so the order of examples is the
   same for any number of hosts. With num_stacked = K item j holds batches jK..jK+K-1 as [K, B, ...].
   """
 
   arrays: dict
   batch_size: int
   seed: int = 0
-  shard_index: int = 0
-  shard_count: int = 1
+  ranges: tuple[tuple[int, int], ...] | None = None  # [start, stop) of the batch; None: all of it
   num_stacked: int | None = None
 
   @property
@@ -41,25 +40,24 @@ class BatchSource:
 
   @property
   def is_mapped(self) -> bool:
-    """Whether the data lie in files mapped to memory, so that reading may wait for a disk."""
-    return any(isinstance(array, np.memmap) for array in self.arrays.values())
+    """Whether the data are not arrays in memory, so that reading may wait for a disk."""
+    return any(type(array) is not np.ndarray for array in self.arrays.values())
 
   def __len__(self) -> int:
     return 2 ** 31 - 1
 
   def rows(self, i: int) -> np.ndarray:
-    """The row numbers of item i, in order: int64 [K x B / shard_count]."""
-    n, size = self.num_examples, self.batch_size // self.shard_count
-    offset = self.shard_index * size
-    if self.num_stacked is None:
-      first = i * self.batch_size + offset
+    """The row numbers of item i, in order: int64 [K x rows in the ranges]."""
+    n, ranges = self.num_examples, self.ranges or ((0, self.batch_size),)
+    if self.num_stacked is None and len(ranges) == 1:
+      first, size = i * self.batch_size + ranges[0][0], ranges[0][1] - ranges[0][0]
       epoch, low = divmod(first, n)
       if low + size <= n:
         return _order(self.seed, epoch, n)[low:low + size]
-      place = first + np.arange(size)
-    else:
-      batch = i * self.num_stacked + np.arange(self.num_stacked)
-      place = (batch[:, None] * self.batch_size + offset + np.arange(size)).reshape(-1)
+    count = self.num_stacked or 1
+    batch = i * count + np.arange(count)
+    within = np.concatenate([np.arange(*bounds) for bounds in ranges])
+    place = (batch[:, None] * self.batch_size + within).reshape(-1)
     epochs = range(place[0] // n, place[-1] // n + 1)
     order = np.concatenate([_order(self.seed, epoch, n) for epoch in epochs])
     return order[place - epochs[0] * n]
@@ -72,22 +70,23 @@ class BatchSource:
     return {key: item.reshape(self.num_stacked, -1, *item.shape[1:]) for key, item in items.items()}
 
 
-def batches(arrays: dict, batch_size: int, seed: int = 0, *, shard_index: int = 0,
-            shard_count: int = 1) -> BatchSource:
+def batches(arrays: dict, batch_size: int, seed: int = 0) -> BatchSource:
   """The endless shuffled stream of batches of `arrays` ({'x': [N, ...], 'cond'?: [N]}).
 
-  batch_size is global; raises BadInput if it is not in 1..N or not divisible by shard_count.
+  batch_size is global; raises BadInput if it is not in 1..N.
   """
   n = len(arrays['x'])
   if type(batch_size) is not int or not 1 <= batch_size <= n:
     raise BadInput(f'batch size {batch_size!r}: must be an integer from 1 to the {n} training '
                    'examples (a step reads batch_size x updates per step)')
-  if batch_size % shard_count or not 0 <= shard_index < shard_count:
-    raise BadInput(f'batch size {batch_size} cannot be shared out as shard {shard_index} of '
-                   f'{shard_count}: it must be a multiple of the number of hosts')
   if type(seed) is not int or not 0 <= seed < 2 ** 64:
     raise BadInput(f'seed {seed!r}: must be an integer from 0 to 2^64 - 1')
-  return BatchSource(arrays, batch_size, seed, shard_index, shard_count)
+  return BatchSource(arrays, batch_size, seed)
+
+
+def of_host(source: BatchSource, ranges: tuple[tuple[int, int], ...]) -> BatchSource:
+  """The same stream, of which only the rows of each global batch in `ranges` are read."""
+  return dataclasses.replace(source, ranges=ranges)
 
 
 def stack(source: BatchSource, num_stacked: int) -> BatchSource:

@@ -9,6 +9,7 @@ import pathlib
 import socket
 import sys
 import tarfile
+import tempfile
 import threading
 import urllib.parse
 import urllib.request
@@ -19,7 +20,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, download_manager, downloader, extractor
 
-from genjax.data import dataset, files, store
+from genjax.data import dataset, store
 from genjax.data.without_tensorflow import TENSORFLOW, replaced, without_tensorflow
 from genjax.types import BadInput, DataSpec
 
@@ -63,6 +64,16 @@ def prepare(name: str, from_dir: str | None = None, data_dir=None) -> dataset.Da
     binary = max(int(split['x'].max()) for split in splits.values()) == 1
     spec = DataSpec(shape, 2 if binary else 256, label and label.num_classes)
     return store.publish(work, name, spec, splits, recipe, data_dir)
+
+
+def features(name: str) -> tuple[tuple[int, ...], int | None, str]:
+  """Shape of an image, number of classes and full name of a set that was not prepared."""
+  with tempfile.TemporaryDirectory() as work, without_tensorflow():
+    builder = _builder(name, pathlib.Path(work))
+    image, label = _keys(name, builder)
+    found = builder.info.features
+    return (found[image].shape, found[label].num_classes if label else None,
+            builder.info.full_name)
 
 
 def _builder(name: str, work: pathlib.Path):
@@ -152,28 +163,14 @@ def _materialise(builder, keys, work):
                    f'{", ".join(sizes)}')
   first = builder.as_data_source('train')[0][keys[0]]
   recipe = f'TFDS {builder.info.full_name}, feature {keys[0]}, decoded by Pillow'
-  sources = {'train': 'train', 'test': 'test' if 'test' in sizes else 'validation'}
-  held = {}  # rows of train that go elsewhere
-  if 'validation' in sizes and 'test' in sizes:
-    sources['validation'] = 'validation'
-  else:
-    held['validation'] = files.carved(sizes['train'])
-  if sources['test'] not in sizes:
-    held['test'] = files.carved(sizes['train'])
-    del sources['test']
-  rows = dataset.split_rows(sizes['train'], held, seed=0)
-  for split, count in held.items():
-    recipe += f'; {split} = {count} of train by RandomState(0).permutation'
-  if sources.get('test') == 'validation':
-    recipe += '; test = its validation'
-  splits = {}
-  for split, origin in sources.items():
-    parts = rows if split == 'train' else {split: np.arange(sizes[origin])}
-    for part, part_rows in parts.items():
-      splits[part] = store.create(work, part, len(part_rows), first.shape, first.dtype,
-                                  labelled=keys[1] is not None)
+  assigned, words = dataset.assign(sizes)
+  splits = {split: store.create(work, split, len(rows), first.shape, first.dtype,
+                                labelled=keys[1] is not None)
+            for split, (_, rows) in assigned.items()}
+  for origin in dict.fromkeys(origin for origin, _ in assigned.values()):
+    parts = {split: rows for split, (of, rows) in assigned.items() if of == origin}
     _read(builder.as_data_source(origin), keys, parts, splits)
-  return {split: splits[split] for split in dataset.SPLITS}, first.shape, recipe
+  return splits, first.shape, recipe + words
 
 
 def _read(records, keys, parts: dict, splits: dict):

@@ -3,7 +3,6 @@
 Patches of 3x3 or 2x2 pixels become rows of a matrix, so that no convolution is compiled.
 """
 
-import functools
 import hashlib
 import io
 import json
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from genjax import prob
+from genjax import prob, sharding
 from genjax.nn.dense import Dense
 from genjax.types import BadInput, DataSpec
 
@@ -95,8 +94,9 @@ def encoder(name: str, network: Classifier, params, spec: DataSpec, card: dict,
   return Encoder(name, spec, lambda k: scale * both(k)[0], lambda k: both(k)[1], card)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@sharding.jit(static_argnums=(0, 1))
 def _apply(network, levels, params, k):
+  k = sharding.constrain_batch(k)
   features, logits = network.apply({'params': params}, prob.from_levels(k, levels))
   return features, jax.nn.softmax(logits)
 

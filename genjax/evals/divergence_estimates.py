@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax import sharding
 from genjax.evals.card import Z
 from genjax.evals.quadrature import TOLERANCE, Figure
 
@@ -16,8 +17,8 @@ def monte_carlo(model, params, x_model, dataset, rng) -> dict[str, Figure]:
   TV = E_p (1 - q / p)_+; JS = (E_p log p / m + E_q log q / m) / 2.
   """
   x_data = jnp.asarray(dataset.sample(rng, len(x_model)), jnp.float32)
-  log_q = jax.jit(lambda x: model.log_prob(params, {'x': x}, None))
-  log_p = jax.jit(dataset.log_density)
+  log_q = sharding.jit(lambda x: model.log_prob(params, {'x': x}, None))
+  log_p = sharding.jit(dataset.log_density)
   ratio_p, ratio_q = (np.asarray(log_p(x), np.float64) - np.asarray(log_q(x), np.float64)
                       for x in (x_data, jnp.asarray(x_model, jnp.float32)))
   js_p = np.log(2.0) - np.logaddexp(0.0, -ratio_p)
@@ -83,7 +84,8 @@ def cell_masses(log_density, box, bins: int, fine: int = 8) -> np.ndarray:
   lo, hi = box
   side = lo + (hi - lo) * (np.arange(bins * fine) + 0.5) / (bins * fine)
   points = np.stack(np.meshgrid(side, side, indexing='ij'), -1).reshape(-1, 2)
-  density = np.exp(np.asarray(jax.jit(log_density)(jnp.asarray(points, jnp.float32)), np.float64))
+  log_p = sharding.jit(log_density)(jnp.asarray(points, jnp.float32))
+  density = np.exp(np.asarray(log_p, np.float64))
   mass = density.reshape(bins, fine, bins, fine).sum((1, 3)) * ((hi - lo) / (bins * fine)) ** 2
   return mass.reshape(-1)
 

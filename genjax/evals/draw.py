@@ -7,21 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import prob
+from genjax import prob, sharding
 from genjax.types import BadInput, DataSpec, Model
 
 CHUNK = 256  # samples are keyed by chunks of this size: neither n nor memory changes sample i
 
 
 def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
-         conditional: bool = False, cond: int | None = None) -> Callable:
+         conditional: bool = False, cond: int | None = None,
+         tick: Callable = lambda: None) -> Callable:
   """Returns draw_from(params) -> draw(n) -> (x [n, ...], info); the compiled chunk is shared.
 
   x: int32 levels, or float32 for continuous data; sample i depends on (params, seed, i) alone.
   info: 'seconds' for n samples without compilation, 'nfe' (network evaluations per sample), and
   'sampler', the name that the cards print.
-  cond: the label of every sample; None: uniform labels where the model is conditional. Raises
-  BadInput for a label that the model cannot take.
+  cond: the label of every sample; None: uniform labels where the model is conditional. tick() is
+  called before each chunk. Raises BadInput for a label that the model cannot take.
   """
   if cond is not None and not conditional:
     raise BadInput(f'cond={cond}; allowed: none, since this model is unconditional')
@@ -29,7 +30,7 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
     raise BadInput(f'cond={cond}; allowed: 0..{spec.num_classes - 1}, or {spec.num_classes} for '
                    'no label')
 
-  @jax.jit
+  @sharding.jit
   def chunk(params, index):
     rng_x, rng_cond = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
     labels = None
@@ -48,6 +49,7 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
       if not compiled:
         compiled.append(chunk.lower(params, jnp.int32(0)).compile())
       while len(chunks) * CHUNK < n:
+        tick()
         start = time.perf_counter()
         x, nfe = compiled[0](params, jnp.int32(len(chunks)))
         chunks.append(np.asarray(x))

@@ -9,7 +9,7 @@ from genjax.types import BadInput
 METRICS = ('fd', 'fd_floor')
 NEEDS = {
     'encoder': ('sample', 'data.image'),
-    'raw': ('sample', 'data.continuous'),
+    'raw': ('sample', 'data.coordinates'),
 }
 ESTIMAND = 'E[FD_N] over both samples, at the N of this card'
 METHOD = 'delta method, influence functions of mean and covariance'

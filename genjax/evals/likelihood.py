@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import prob
+from genjax import prob, sharding
 from genjax.evals import card as cards
 from genjax.types import BadInput
 
@@ -17,15 +17,16 @@ NEEDS = {
 
 
 def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8, num_weights=64,
-         batch_size=256):
+         batch_size=256, tick=lambda: None):
   """run(params, draw) -> nll_exact_* or nll_bound_*, in bits per dimension or nats per example.
 
   Data with levels: `_bpd`, of the probability mass of the integers; continuous data: `_nats`.
   bound: mean over num_repeats draws of the sum of the `elbo` terms (each under 'terms' in the
   card's detail, in the metric's unit). importance_weighted: -log (1/K) sum_k w_k with
-  K = num_weights, a bound as well (IWAE, 1509.00519, Eq. 8). Interval: normal from the
+  K = num_weights, a bound as well (IWAE, 1509.00519, Eq. 8). Codes of an autoencoder are drawn
+  anew from their moments for each repeat, as in training. Interval: normal from the
   per-example values, which carry the noise of the estimator too. An example that is not finite
-  makes the value None. Raises BadInput for counts below 1.
+  makes the value None. tick() is called before each batch. Raises BadInput for counts below 1.
   """
   for name, value in {'num_repeats': num_repeats, 'num_weights': num_weights,
                       'batch_size': batch_size}.items():
@@ -34,13 +35,15 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   kind = 'exact' if estimator == 'exact' else 'bound'
   unit = 'nats' if spec.levels is None else 'bpd'
   metric = f'nll_{kind}_{unit}'
-  per_example = jax.jit(_terms_fn(model, estimator, prepare, num_weights))
+  per_example = sharding.jit(_terms_fn(model, estimator, prepare, num_weights))
   repeats = num_repeats if estimator == 'bound' else 1
   protocol = {
       'exact': {},
       'bound': {'num_repeats': num_repeats},
       'importance_weighted': {'num_weights': num_weights},
   }[estimator]
+  if 'std' in dataset.splits[split]:  # codes of an autoencoder
+    protocol['of'] = 'draws of N(mean, std^2)'
 
   def to_unit(nats):
     return np.asarray(nats, np.float64) if unit == 'nats' else prob.bits_per_dim(nats, spec)
@@ -48,7 +51,8 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   def run(params, draw):
     del draw
     arrays = dataset.splits[split]
-    terms = _over_split(per_example, params, arrays, jax.random.key(seed), repeats, batch_size)
+    terms = _over_split(per_example, params, arrays, jax.random.key(seed), repeats, batch_size,
+                        tick)
     total = to_unit(-sum(terms.values()))
     detail = {'terms': {name: float(np.mean(to_unit(-v))) for name, v in terms.items()}}
     card = cards.make_card(
@@ -66,14 +70,13 @@ def _terms_fn(model, estimator, prepare, num_weights):
   """(params, integer batch, rng) -> {term: [B] nats}, whose sum is log p(x) or a bound on it."""
 
   def exact(params, batch, rng):
-    del rng
-    return {'log_prob': model.log_prob(params, prepare(batch), None)}
+    return {'log_prob': model.log_prob(params, prepare(batch, rng), None)}
 
   def bound(params, batch, rng):
-    return model.elbo(params, prepare(batch), rng)
+    return model.elbo(params, prepare(batch, jax.random.fold_in(rng, 0)), rng)
 
   def importance_weighted(params, batch, rng):
-    batch = prepare(batch)
+    batch = prepare(batch, jax.random.fold_in(rng, 0))
 
     def add(total, key):
       return jnp.logaddexp(total, model.log_weight(params, batch, key)), None
@@ -85,7 +88,7 @@ def _terms_fn(model, estimator, prepare, num_weights):
   return {'exact': exact, 'bound': bound, 'importance_weighted': importance_weighted}[estimator]
 
 
-def _over_split(per_example, params, arrays, rng, repeats, batch_size):
+def _over_split(per_example, params, arrays, rng, repeats, batch_size, tick):
   """{term: float64 [N]}, averaged over the repeats; batches of one shape, so traced once."""
   n = len(arrays['x'])
   size = min(batch_size, n)
@@ -95,6 +98,7 @@ def _over_split(per_example, params, arrays, rng, repeats, batch_size):
     mask = index < n
     batch = {k: v[np.minimum(index, n - 1)] for k, v in arrays.items()} | {'mask': mask}
     for repeat in range(repeats):
+      tick()
       key = jax.random.fold_in(jax.random.fold_in(rng, start // size), repeat)
       terms = per_example(params, batch, key)
       for name, value in terms.items():

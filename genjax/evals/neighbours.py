@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax import sharding
 from genjax.types import BadInput
 
 # up to this many coordinates the differences themselves are squared and summed (exact near 0);
@@ -26,7 +27,7 @@ def squared_distances(x, y):
   return jnp.maximum(jnp.sum(x**2, 1)[:, None] + jnp.sum(y**2, 1)[None, :] - 2.0 * gram, 0.0)
 
 
-@functools.partial(jax.jit, static_argnames=('k', 'block', 'same'))
+@sharding.jit(static_argnames=('k', 'block', 'same'))
 def nearest(x, y, *, k: int, same: bool = False, block: int = 256):
   """The k nearest rows of y for each row of x: squared distances [N, k] and indices [N, k].
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax import sharding
 from genjax.evals import card as cards
 from genjax.evals import neighbours
 from genjax.types import BadInput
@@ -11,7 +12,7 @@ from genjax.types import BadInput
 METRICS = ('precision', 'recall', 'density', 'coverage')
 NEEDS = {
     'encoder': ('sample', 'data.image'),
-    'raw': ('sample', 'data.continuous'),
+    'raw': ('sample', 'data.coordinates'),
 }
 NO_INTERVAL = ('no calibrated interval: resampling with replacement makes neighbours at distance '
                '0, and all samples share the reference balls')
@@ -79,7 +80,7 @@ def prdc(generated, reference, k_ball: int = 3, k_density: int = 5) -> dict[str,
       'coverage': float(covered.mean())}
 
 
-@jax.jit
+@sharding.jit
 def _inside(x, y, radii_closed, radii_open):
   """For each row of x: is it in a closed ball around y, in how many open ones, its nearest y.
 

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from genjax import sharding
 
 TOLERANCE = 0.01  # a density whose integral is further from 1 gives no number
 EDGE_SHARE = 1e-3  # share of mass in the outermost cells above which the grid is too small
@@ -59,10 +60,10 @@ def _growth(total: float, count: int) -> float:
 def make(model, estimator: str, dataset, grid: Grid):
   """params -> {name: Figure} of the model against dataset.log_density on the grid."""
   if estimator == 'quadrature':
-    density = jax.jit(lambda params, x: model.log_prob(params, {'x': x}, None))
+    density = sharding.jit(lambda params, x: model.log_prob(params, {'x': x}, None))
   else:
-    density = jax.jit(lambda params, x: -model.energy(params, x, None))
-  log_p = _on_grid(jax.jit(dataset.log_density), grid)
+    density = sharding.jit(lambda params, x: -model.energy(params, x, None))
+  log_p = _on_grid(sharding.jit(dataset.log_density), grid)
   energy = estimator == 'quadrature_energy'
 
   def run(params):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import prob
+from genjax.nn.dense import product_dtype
 from genjax.nn.embed import drop_label
 from genjax.nn.transformer import TokenTransformer
 from genjax.types import BadInput, DataSpec, Model
@@ -12,12 +13,14 @@ from genjax.types import BadInput, DataSpec, Model
 
 def make(spec: DataSpec, *, width: int = 64, num_blocks: int = 3, num_heads: int = 4,
          mlp_ratio: int = 4, dropout: float = 0.1, conditional: bool = False,
-         label_dropout: float = 0.1) -> Model:
+         label_dropout: float = 0.1, dtype: str | None = None, remat: bool = False) -> Model:
   """Model with an exact probability mass, log P(x) = sum_i log P(x_i | x_<i), in nats.
 
   `log_prob` given an rng (training) applies dropout and drops labels at the rate `label_dropout`;
   with rng None it is deterministic. `sample` evaluates the network once a token, with a cache of
-  keys and values. Raises BadInput on data without levels or a width that num_heads cannot share.
+  keys and values. dtype, 'float32' or 'bfloat16': of the network's products; remat: see
+  TokenTransformer. Raises BadInput on data without levels, a width that num_heads cannot share
+  and an unknown dtype.
   """
   if spec.levels is None:
     raise BadInput('model autoregressive needs data with levels (integers), but levels = None: '
@@ -28,7 +31,7 @@ def make(spec: DataSpec, *, width: int = 64, num_blocks: int = 3, num_heads: int
     raise BadInput('conditional = True, but the data have no labels; allowed: False')
   num_tokens, num_classes = int(np.prod(spec.shape)), spec.num_classes if conditional else 0
   net = TokenTransformer(spec.shape, spec.levels, num_classes, width, num_blocks, num_heads,
-                         mlp_ratio, dropout)
+                         mlp_ratio, dropout, product_dtype(dtype), remat)
 
   def init(rng, batch):
     return net.init(rng, jnp.zeros((1, num_tokens), jnp.int32))['params']

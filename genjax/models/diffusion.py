@@ -9,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import prob
+from genjax.nn.dense import product_dtype
 from genjax.nn.dit import DiT
 from genjax.nn.time_mlp import TimeMLP
+from genjax.nn.unet import UNet
 from genjax.numerics import path as paths
 from genjax.types import BadInput, DataSpec, Model
 
-NETWORKS = ('dit', 'time_mlp')
+NETWORKS = {'dit': DiT, 'unet': UNet, 'time_mlp': TimeMLP}
+ON_IMAGES = ('dit', 'unet')
 PREDICTIONS = (*paths.PREDICTIONS, 'levels')
 
 
@@ -99,24 +102,48 @@ def default_logsnr_max(levels: int | None) -> float:
   return 10.0 if levels is None else float(2.0 * np.log(3.0 * (levels - 1)))
 
 
-def make(spec: DataSpec, *, network: str | None = None, width: int = 96, num_blocks: int = 3,
-         num_heads: int = 4, patch: int = 2, dropout: float = 0.0, schedule: str = 'cosine',
-         prediction: str | None = None, logsnr_min: float = -10.0, logsnr_max: float | None = None,
-         num_steps: int | None = None, conditional: bool = False) -> Model:
+def make_network(name: str | None, spec: DataSpec, num_classes: int, num_out: int,
+                 given: dict):
+  """The module NETWORKS[name] (None: by the data) with its own defaults where `given` is None.
+
+  BadInput for an unknown name, images that are none, and a kw that this network does not take.
+  """
+  image = len(spec.shape) == 3
+  name = name or ('dit' if image else 'time_mlp')
+  if name not in NETWORKS:
+    raise BadInput(f'network = {name!r} is unknown; allowed: {", ".join(NETWORKS)}')
+  if name in ON_IMAGES and not image:
+    raise BadInput(f"network = {name!r} needs images, not shape {spec.shape}; "
+                   "allowed: 'time_mlp'")
+  network = NETWORKS[name]
+  takes = [key for key in given if key in network.__dataclass_fields__]
+  given = {key: value for key, value in given.items() if value is not None}
+  for key, value in given.items():
+    if key not in takes:
+      raise BadInput(f'network {name!r} takes no {key} = {value!r}; it takes: {", ".join(takes)}')
+  given = {key: tuple(value) if type(value) is list else value for key, value in given.items()}
+  if 'dtype' in given:
+    given['dtype'] = product_dtype(given['dtype'])
+  return network(num_classes=num_classes, num_out=num_out, **given)
+
+
+def make(spec: DataSpec, *, network: str | None = None, width: int | None = None,
+         num_blocks: int | None = None, num_heads: int | None = None, patch: int | None = None,
+         multipliers: tuple[int, ...] | None = None, attention: tuple[int, ...] | None = None,
+         dropout: float | None = None, dtype: str | None = None, remat: bool | None = None,
+         scan: bool | None = None, schedule: str = 'cosine', prediction: str | None = None,
+         logsnr_min: float = -10.0, logsnr_max: float | None = None, num_steps: int | None = None,
+         conditional: bool = False) -> Model:
   """Model with `denoise`, `path` and `elbo` (nats; with levels it bounds the probability mass).
 
-  network: 'dit' (default for images) or 'time_mlp' (else). prediction: what the network puts
-  out: 'v' (default for continuous data), 'noise', 'data', or with levels 'levels' (default
+  network: 'dit' (default for images), 'unet' or 'time_mlp' (default else); width to scan are its
+  fields, None its own default, and dtype 'float32' or 'bfloat16'. prediction: what the network
+  puts out: 'v' (default for continuous data), 'noise', 'data', or with levels 'levels' (default
   there): logits of each dimension's level before its own x_t is looked at. num_steps: of the
   bound; None is continuous time. `denoise` given an rng applies dropout; `elbo` does not. The
   schedule's logsnr runs from logsnr_max (None: by the levels) to logsnr_min. BadInput on unknown
-  names.
+  names and on fields that the network does not have.
   """
-  network = network or ('dit' if len(spec.shape) == 3 else 'time_mlp')
-  if network not in NETWORKS:
-    raise BadInput(f'network = {network!r} is unknown; allowed: {", ".join(NETWORKS)}')
-  if network == 'dit' and len(spec.shape) != 3:
-    raise BadInput(f"network = 'dit' needs images, not shape {spec.shape}; allowed: 'time_mlp'")
   prediction = prediction or ('v' if spec.levels is None else 'levels')
   allowed = paths.PREDICTIONS if spec.levels is None else PREDICTIONS
   if prediction not in allowed:
@@ -127,8 +154,10 @@ def make(spec: DataSpec, *, network: str | None = None, width: int = 96, num_blo
     raise BadInput('conditional = True, but the data have no labels; allowed: False')
   num_classes = spec.num_classes if conditional else 0
   num_out = spec.levels if prediction == 'levels' else 1
-  net = (DiT(num_classes, patch, width, num_blocks, num_heads, dropout=dropout, num_out=num_out)
-         if network == 'dit' else TimeMLP(num_classes, width, num_blocks, dropout, num_out))
+  net = make_network(network, spec, num_classes, num_out, {
+      'width': width, 'num_blocks': num_blocks, 'num_heads': num_heads, 'patch': patch,
+      'multipliers': multipliers, 'attention': attention, 'dropout': dropout, 'dtype': dtype,
+      'remat': remat, 'scan': scan})
   fixed_path = paths.schedule(schedule, logsnr_min, logsnr_max or default_logsnr_max(spec.levels))
 
   def init(rng, batch):

@@ -7,6 +7,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from genjax.sharding import constrain_batch
+from genjax.types import BadInput
+
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+
+
+def product_dtype(name: str | None):
+  """The dtype of a network's products by its name; None stays None. BadInput for other names."""
+  if name is not None and name not in DTYPES:
+    raise BadInput(f'unknown dtype {name!r}; allowed: {", ".join(DTYPES)}')
+  return DTYPES.get(name)
+
 
 class Dense(nn.Module):
   """[..., d] -> [..., features], by one two-dimensional matrix product.
@@ -30,4 +42,6 @@ class Dense(nn.Module):
     y = rows @ kernel.astype(dtype)
     if bias is not None:
       y = y + bias.astype(dtype)
-    return y.reshape(*x.shape[:-1], self.features)
+    y = y.reshape(*x.shape[:-1], self.features)
+    # where kernels are split over the mesh, XLA would split the features and not the examples
+    return constrain_batch(y) if y.ndim > 1 else y

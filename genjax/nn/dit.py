@@ -1,5 +1,7 @@
 """DiT: a transformer over patches, modulated by time and label through adaLN-zero (2212.09748)."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -43,18 +45,18 @@ class DiTBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x, c, deterministic: bool = True):
-    x = constrain_batch(x)
+    x, norm = constrain_batch(x), partial(nn.LayerNorm, use_bias=False, use_scale=False)
     parts = jnp.split(Dense(6 * self.width, kernel_init=ZERO, name='modulation')(c), 6, -1)
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
 
-    y = modulate(nn.LayerNorm(use_bias=False, use_scale=False)(x), shift_a, scale_a)
+    y = modulate(norm()(x), shift_a, scale_a)
     qkv = Dense(3 * self.width, dtype=self.dtype, name='qkv')(y)
     q, k, v = (split_heads(part, self.num_heads) for part in jnp.split(qkv, 3, -1))
     y = Dense(self.width, dtype=self.dtype, name='project')(
         merge_heads(attend(q, k, v), self.num_heads))
     x = x + gate_a[:, None] * nn.Dropout(self.dropout)(y, deterministic)
 
-    y = modulate(nn.LayerNorm(use_bias=False, use_scale=False)(x), shift_m, scale_m)
+    y = modulate(norm()(x), shift_m, scale_m)
     y = Dense(self.mlp_ratio * self.width, dtype=self.dtype, name='up')(y)
     y = Dense(self.width, dtype=self.dtype, name='down')(jax.nn.gelu(y))
     return x + gate_m[:, None] * nn.Dropout(self.dropout)(y, deterministic)
@@ -63,25 +65,33 @@ class DiTBlock(nn.Module):
 class DiT(nn.Module):
   """x [B, H, W, C], t [B] in [0, 1], cond int32 [B] or None -> float32 [B, H, W, C num_out].
 
-  num_classes 0: unconditional; cond None or num_classes: "no label". patch divides H and W, else
-  BadInput. The output is 0 at initialisation. dtype: of the products inside (bfloat16).
+  num_classes 0: unconditional; cond None or num_classes: "no label". The output is 0 at
+  initialisation. dtype: of the products inside (bfloat16); what the blocks add to stays float32,
+  as do norms, softmax and embeddings: the sum of many small terms would lose them in eight bits.
+  remat: keep only what stands between the blocks for the backward pass. scan: one compiled block,
+  its parameters stacked [num_blocks, ...] under `blocks`. BadInput for a patch that does not
+  divide H and W and a width that num_heads cannot share.
   """
 
   num_classes: int = 0
   patch: int = 2
-  width: int = 128
-  num_blocks: int = 4
+  width: int = 96
+  num_blocks: int = 3
   num_heads: int = 4
   mlp_ratio: int = 4
   dropout: float = 0.0
   num_out: int = 1  # numbers put out for each of x
   dtype: jnp.dtype | None = None
+  remat: bool = False
+  scan: bool = False
 
   @nn.compact
   def __call__(self, x, t, cond=None, deterministic: bool = True) -> jax.Array:
     shape = x.shape[1:]
     if len(shape) != 3 or shape[0] % self.patch or shape[1] % self.patch:
       raise BadInput(f'patch = {self.patch} must divide height and width of data of shape {shape}')
+    if self.width % self.num_heads:
+      raise BadInput(f'width = {self.width} is not a multiple of num_heads = {self.num_heads}')
     tokens = patchify(x, self.patch)
     place = self.param('place', nn.initializers.normal(0.02), (tokens.shape[1], self.width))
     h = Dense(self.width, dtype=self.dtype, name='stem')(tokens) + place
@@ -92,12 +102,30 @@ class DiT(nn.Module):
       c = c + LabelEmbed(self.width, self.num_classes, name='label')(cond, x.shape[0])
     c = jax.nn.silu(c)
 
-    for i in range(self.num_blocks):
-      h = DiTBlock(self.width, self.num_heads, self.mlp_ratio, self.dropout, self.dtype,
-                   name=f'block_{i}')(h, c, deterministic)
+    h = self.blocks(h, c, deterministic)
     shift, scale = jnp.split(
         Dense(2 * self.width, kernel_init=ZERO, name='modulation')(c), 2, -1)
     h = modulate(nn.LayerNorm(use_bias=False, use_scale=False)(h), shift, scale)
     out = Dense(tokens.shape[-1] * self.num_out, kernel_init=ZERO, name='head')(h)
     return unpatchify(out.astype(jnp.float32), self.patch,
                       (*shape[:2], shape[2] * self.num_out))
+
+  def blocks(self, h, c, deterministic: bool):
+    """h [B, T, W] after all blocks, one by one or in a scan over their stacked parameters."""
+    block = DiTBlock
+    if self.remat:  # within a scan nothing can be merged with the forward pass anyway
+      block = nn.remat(block, static_argnums=(3,), prevent_cse=not self.scan)
+    make = partial(block, self.width, self.num_heads, self.mlp_ratio, self.dropout, self.dtype)
+    if not self.scan:
+      for i in range(self.num_blocks):
+        h = make(name=f'block_{i}')(h, c, deterministic)
+      return h
+    stacked = {'variable_axes': {'params': 0}, 'split_rngs': {'params': True, 'dropout': True}}
+    if self.is_initializing():  # the draws of a scan could not be replayed on the host
+      draw = nn.vmap(lambda block, h: block(h, c, deterministic), in_axes=None,
+                     axis_size=self.num_blocks, **stacked)
+      draw(make(name='blocks'), h)
+      return h
+    run = nn.scan(lambda block, h, _: (block(h, c, deterministic), None),
+                  length=self.num_blocks, **stacked)
+    return run(make(name='blocks'), h, None)[0]

@@ -17,7 +17,7 @@ class TimeMLP(nn.Module):
   """
 
   num_classes: int = 0
-  width: int = 128
+  width: int = 96
   num_blocks: int = 3
   dropout: float = 0.0
   num_out: int = 1  # numbers put out for each of x

@@ -88,7 +88,9 @@ class TokenTransformer(nn.Module):
   """Logits of each token given the tokens before it in raster order, and a label.
 
   A token is embedded by a table and by its value (levels are ordered), its place by one table an
-  axis of `shape`. In place of a token before the first stands the label.
+  axis of `shape`. In place of a token before the first stands the label. dtype: of the products
+  inside; what the blocks add to stays float32. remat: keep only what stands between the blocks
+  for the backward pass.
   """
 
   shape: tuple[int, ...]
@@ -100,6 +102,7 @@ class TokenTransformer(nn.Module):
   mlp_ratio: int = 4
   dropout: float = 0.0
   dtype: jnp.dtype | None = None
+  remat: bool = False
 
   def setup(self):
     self.token = self.param('token', SMALL, (self.levels, self.width))
@@ -107,8 +110,9 @@ class TokenTransformer(nn.Module):
     self.places = [self.param(f'place_{axis}', SMALL, (size, self.width))
                    for axis, size in enumerate(self.shape)]
     self.label = LabelEmbed(self.width, self.num_classes)
-    self.blocks = [CausalBlock(self.width, self.num_heads, self.mlp_ratio, self.dropout,
-                               self.dtype) for _ in range(self.num_blocks)]
+    block = nn.remat(CausalBlock, static_argnums=(2,)) if self.remat else CausalBlock
+    self.blocks = [block(self.width, self.num_heads, self.mlp_ratio, self.dropout, self.dtype)
+                   for _ in range(self.num_blocks)]
     self.norm = nn.LayerNorm()
     self.head = Dense(self.levels, kernel_init=nn.initializers.zeros)
     self.drop = nn.Dropout(self.dropout)

@@ -48,7 +48,8 @@ def make(model: Model, *, estimator: str, spec: DataSpec, fit: bool = True, beta
     return _contrastive_divergence(model, spec, chain, restart, alpha, init_scale)
   loss = {'exact': _exact(model), 'bound': _bound(model, beta, free_bits),
           'importance_weighted': _importance_weighted(model, num_samples)}[estimator]
-  return Objective(_init(model), (Player('model', loss, ('model',)),), model)
+  return Objective(_init(model), (Player('model', loss, ('model',)),), model,
+                   couples='free bits are compared with a mean over the batch' if free_bits else '')
 
 
 def _init(model):

@@ -78,4 +78,5 @@ def _sinkhorn(model, spec, kw) -> Objective:
   return Objective(
       init=lambda rng, batch: ({'model': model.init(rng, batch)}, ()),
       players=(Player('model', loss, ('model',)),),
-      model=two_player.trained_through_samples(model))
+      model=two_player.trained_through_samples(model),
+      couples='the transport plan is that of a minibatch')

@@ -1,31 +1,26 @@
-"""Checkpoints that are whole or absent: every file and every array carries a digest.
+"""Checkpoints that are whole or absent: every file and every shard of an array carries a digest.
 
-DIRECTORY/STEP/state holds the arrays (orbax), DIRECTORY/STEP/checkpoint.json what they must be.
-Orbax reads a flipped bit back as a number, so nothing is returned before its digest was compared.
+DIRECTORY/STEP/host_I holds the shards of host I, DIRECTORY/STEP/checkpoint.json what they must be.
 A step is written under a hidden name, flushed to the disk and then renamed, so that a process
-killed at any moment leaves only whole steps. One process writes; the others may read.
+killed at any moment leaves only whole steps. All hosts write and read one file system.
 """
 
-import contextlib
-import hashlib
 import json
-import logging
 import os
 import pathlib
 import re
 import shutil
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from genjax.train import hosts, preempt, shards
 from genjax.types import BadInput
 
 _INDEX = 'checkpoint.json'
 _HIDDEN = '.tmp-'  # what is being written or deleted; never a checkpoint
-_FORMAT = 1
+_FORMAT = 2
 
 
 class NotFinite(BadInput):
@@ -40,38 +35,80 @@ class NotFinite(BadInput):
 def save(directory: str | os.PathLike, step: int, state: Any, meta: dict) -> None:
   """None; when it returns, DIRECTORY/STEP is whole and on the disk.
 
-  state: pytree of fully addressable arrays; meta: what JSON can hold. Steps after `step` are
-  deleted: they belong to a future that was given up (damaged, or restored from before it).
-  Raises NotFinite, and OSError when the disk is full or read-only; then all earlier steps stand.
+  state: pytree of arrays, sharded over hosts or not; meta: what JSON can hold. Steps after `step`
+  are deleted: they belong to a future that was given up (damaged, or restored from before it).
+  Raises, on every host, NotFinite, and OSError when the disk is full or read-only; then all
+  earlier steps stand.
   """
+  write(directory, step, shards.snapshot(state), meta)
+
+
+def write(directory: str | os.PathLike, step: int, kept: dict, meta: dict) -> None:
+  """As `save`, of what `shards.snapshot` copied of a state."""
   directory = pathlib.Path(directory).absolute()
-  arrays = {name: np.asarray(leaf) for name, leaf in _named(state).items()}
-  bad = tuple(name for name, a in arrays.items()
-              if jnp.issubdtype(a.dtype, jnp.inexact) and not np.isfinite(a).all())
+  bad = {name for names in hosts.exchange('not finite', json.dumps(shards.not_finite(kept)))
+         for name in json.loads(names)}
   if bad:
-    raise NotFinite(step, bad)
+    raise NotFinite(step, tuple(name for name in kept if name in bad))
   hidden = directory / f'{_HIDDEN}{step}'
+  with preempt.writing():
+    try:
+      _together(directory, step, lambda: _make_hidden(directory, hidden))
+      _together(directory, step, lambda: _write_part(hidden, kept))
+      _together(directory, step, lambda: _complete(directory, hidden, step, meta))
+    finally:
+      if hosts.is_lead():
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _together(directory: pathlib.Path, step: int, action: Callable) -> None:
+  """Every host does its part; when one of them cannot, all raise the OSError of that one."""
+  code, failure = 0, None
   try:
+    action()
+  except (OSError, ValueError) as error:
+    code, failure = _errno(error), error
+    if code is None:
+      raise
+  codes = [int(text) for text in hosts.exchange('checkpoint', str(code))]
+  if any(codes):
+    where, code = next((i, c) for i, c in enumerate(codes) if c)
+    of_host = f'on host {where}, ' if len(codes) > 1 else ''
+    raise OSError(code, f'checkpoint {step} was not saved ({of_host}{os.strerror(code)}; the steps '
+                  'before it are untouched)', str(directory)) from failure
+
+
+def _make_hidden(directory: pathlib.Path, hidden: pathlib.Path) -> None:
+  if hosts.is_lead():
     directory.mkdir(parents=True, exist_ok=True)
     for stray in directory.glob(f'{_HIDDEN}*'):  # left by a process that was killed
       shutil.rmtree(stray)
     hidden.mkdir()
-    _write_arrays(hidden / 'state', arrays)
-    _write_index(hidden, step, arrays, meta)
-    _flush(hidden)
-    _delete(directory, step)
-    hidden.rename(directory / str(step))
-    _fsync(directory)
-    for later in (s for s in steps(directory) if s > step):
-      _delete(directory, later)
-  except (OSError, ValueError) as error:
-    code = _errno(error)
-    if code is None:
-      raise
-    raise OSError(code, f'checkpoint {step} was not saved ({os.strerror(code)}; the steps before '
-                  'it are untouched)', str(directory)) from error
-  finally:
-    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _write_part(hidden: pathlib.Path, kept: dict) -> None:
+  index = shards.write(hidden, kept)
+  (hidden / f'index_{hosts.index()}.json').write_text(json.dumps(index))
+  _flush(hidden / f'host_{hosts.index()}')
+
+
+def _complete(directory: pathlib.Path, hidden: pathlib.Path, step: int, meta: dict) -> None:
+  if not hosts.is_lead():
+    return
+  parts = [hidden / f'index_{i}.json' for i in range(hosts.count())]
+  index = shards.merged([json.loads(part.read_text()) for part in parts])
+  for part in parts:
+    part.unlink()
+  content = {'format': _FORMAT, 'step': step, 'meta': meta, **index}
+  body = {'digest': shards.digest(_canonical(content)), 'content': content}
+  (hidden / _INDEX).write_text(json.dumps(body, indent=1))
+  _fsync(hidden / _INDEX)
+  _fsync(hidden)
+  _delete(directory, step)
+  hidden.rename(directory / str(step))
+  _fsync(directory)
+  for later in (s for s in steps(directory) if s > step):
+    _delete(directory, later)
 
 
 def restore(directory: str | os.PathLike, like: Any, step: int | None = None
@@ -120,83 +157,22 @@ def prune(directory: str | os.PathLike, keep_last: int, keep_every: int | None =
   return dropped
 
 
-def _named(tree: Any) -> dict[str, Any]:
-  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  named = {jax.tree_util.keystr(p, simple=True, separator='/'): leaf for p, leaf in leaves}
-  if len(named) < len(leaves):
-    raise BadInput('two leaves of the state have one name: a dictionary key may not hold "/"')
-  return named
-
-
-def _digest(data: Any) -> str:
-  return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def _describe(a: np.ndarray) -> dict:
-  data = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
-  return {'shape': list(a.shape), 'dtype': str(a.dtype), 'digest': _digest(data)}
-
-
 def _canonical(content: Any) -> bytes:
   return json.dumps(content, sort_keys=True, separators=(',', ':')).encode()
-
-
-def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  import orbax.checkpoint as ocp  # half a second that a program which never saves does not pay
-  arrays = {name: a for name, a in arrays.items() if a.size}  # orbax refuses empty ones
-  with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-    checkpointer.save(path, args=ocp.args.PyTreeSave(arrays))
-
-
-def _read_arrays(path: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]:
-  import orbax.checkpoint as ocp
-  as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
-  with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-    return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-
-
-@contextlib.contextmanager
-def _quiet():
-  """Orbax logs tracebacks of errors that it also raises; ours say the same in one line.
-
-  When one write fails, the others find the loop of orbax closed, and threads of tensorstore print
-  a traceback for each at any later time: the filter of these stays after a failure.
-  """
-  keep = lambda record: 'orbax' not in record.pathname
-  logger, hook = logging.getLogger('absl'), sys.unraisablehook
-  logger.addFilter(keep)
-  sys.unraisablehook = lambda report: (
-      None if str(report.exc_value) == 'Event loop is closed' else hook(report))
-  try:
-    yield
-    sys.unraisablehook = hook
-  finally:
-    logger.removeFilter(keep)
-
-
-def _write_index(path: pathlib.Path, step: int, arrays: dict, meta: dict) -> None:
-  content = {'format': _FORMAT, 'step': step, 'meta': meta,
-             'arrays': {name: _describe(a) for name, a in arrays.items()},
-             'files': {str(f.relative_to(path)): [f.stat().st_size, _digest(f.read_bytes())]
-                       for f in sorted(path.rglob('*')) if f.is_file()}}
-  body = {'digest': _digest(_canonical(content)), 'content': content}
-  (path / _INDEX).write_text(json.dumps(body, indent=1))
 
 
 def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict, str]:
   """state, meta, '' or None, {}, how it is damaged; BadInput when it is whole but foreign."""
   content, damage = _read_index(path)
-  damage = damage or _damaged_file(path, content['files'])
+  wanted, made = shards.named(like), {}
+  if not damage:
+    _refuse_foreign(path, content['arrays'], wanted)
+    made, damage = shards.read(path, content, wanted)
+  # what one host cannot read, none does: all go back to the same step
+  damage = next((text for text in hosts.exchange('damage', damage) if text), '')
   if damage:
     return None, {}, damage
-  wanted = _named(like)
-  _refuse_foreign(path, content['arrays'], wanted)
-  arrays = {n: np.zeros(w.shape, w.dtype) for n, w in wanted.items() if 0 in w.shape}
-  arrays |= _read_arrays(path / 'state', [n for n in wanted if n not in arrays])
-  for name in wanted:
-    if _describe(arrays[name]) != content['arrays'][name]:
-      return None, {}, f'{name} differs from what was saved'
-  leaves = [jax.device_put(arrays[n], w.sharding) for n, w in wanted.items()]
+  leaves = [made[name] for name in wanted]
   return jax.tree.unflatten(jax.tree.structure(like), leaves), content['meta'], ''
 
 
@@ -208,25 +184,13 @@ def _read_index(path: pathlib.Path) -> tuple[dict, str]:
     return {}, f'{_INDEX} is missing'
   except (ValueError, LookupError, TypeError):  # ValueError: not JSON, not UTF-8
     return {}, f'{_INDEX} cannot be read'
-  if _digest(_canonical(content)) != digest:
+  if shards.digest(_canonical(content)) != digest:
     return {}, f'{_INDEX} differs from what was saved'
   if content['step'] != int(path.name):
     return {}, f'it holds step {content["step"]}'
   if content['format'] != _FORMAT:
     raise BadInput(f'{path} has format {content["format"]}; this version reads {_FORMAT}')
   return content, ''
-
-
-def _damaged_file(path: pathlib.Path, files: dict) -> str:
-  for name, (size, digest) in files.items():
-    file = path / name
-    if not file.is_file():
-      return f'{name} is missing'
-    if file.stat().st_size != size:
-      return f'{name} has {file.stat().st_size} bytes of {size}'
-    if _digest(file.read_bytes()) != digest:
-      return f'{name} differs from what was saved'
-  return ''
 
 
 def _refuse_foreign(path: pathlib.Path, stored: dict, wanted: dict) -> None:

@@ -44,8 +44,13 @@ def initialise(init_fn: Callable, rng: jax.Array, batch: Any, shardings: Any = N
     made = jax.tree.unflatten(jax.tree.structure(shapes), values)
   except _Unknown:
     fill = [np.zeros(x.shape, x.dtype) if _abstract(x) else x for x in flat]
-    made = jax.jit(init_fn)(rng, jax.tree.unflatten(jax.tree.structure(batch), fill))
-  return jax.device_put(made, shardings)
+    compiled = jax.jit(init_fn, out_shardings=shardings)
+    return compiled(rng, jax.tree.unflatten(jax.tree.structure(batch), fill))
+  if shardings is None:
+    return jax.device_put(made)
+  # every device is handed its shards alone, and of several hosts each those of its devices
+  return jax.tree.map(lambda a, s: jax.make_array_from_callback(a.shape, s, lambda i: a[i]),
+                      made, shardings)
 
 
 def _replay(closed: ClosedJaxpr, rng: jax.Array, batch: list) -> list[np.ndarray]:

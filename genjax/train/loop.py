@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from genjax.train import checkpoint
+from genjax.train import checkpoint, hosts, preempt, shards
 from genjax.types import BadInput
 
 
@@ -22,6 +22,7 @@ class Plan(NamedTuple):
   keep_last: int
   keep_every: int
   select_every: int  # 0: the last step is the result
+  nan_steps_allowed: int = 0  # in a row
 
 
 class Diverged(BadInput):
@@ -35,7 +36,8 @@ def train(state, meta: dict, dispatch: Callable, batches: Iterator, plan: Plan, 
   dispatch(state, rows) -> state, {metric: [k]}; batches: the raw rows of each dispatch, from the
   state's step on. validate(state) -> a number, smaller is better; the step
   with the smallest is kept as 'best' in the checkpoint's meta. write(step, {metric: float}).
-  progress: a tqdm bar. Raises Diverged with the step, its loss terms and the last good checkpoint.
+  progress: a tqdm bar. Raises Diverged with the step, its loss terms and the last good checkpoint,
+  and Preempted, after a save, where all hosts agreed to stop.
   Checkpoints are written by a thread while training goes on; all are whole when this returns.
   """
   try:
@@ -51,34 +53,58 @@ def train(state, meta: dict, dispatch: Callable, batches: Iterator, plan: Plan, 
 def _train(state, meta, dispatch, batches, plan, directory, writer, validate, write, progress):
   step = started = int(state.step)
   best, pending, metrics, clock = meta.get('best'), [], {}, time.perf_counter()
-  saving = None
+  saving, saved = None, started if meta else None
+  owed = meta.get('owed', False)  # a validation that a preemption cut short
+
+  def save(owed=False):
+    nonlocal saving, saved, pending, clock
+    pending, clock = _flush(pending, clock, write, progress, plan)
+    if saving:
+      saving.result()  # one at a time, and its failure ends the run
+    terms = _terms({k: np.atleast_1d(v) for k, v in jax.device_get(metrics).items()}, -1)
+    content = {'best': best, **({'owed': True} if owed else {})}
+    saving = writer.submit(_save, directory, step, shards.snapshot(state), content, plan, terms)
+    saved = step
+
   while True:
-    if step != started:
-      improved = value = None
-      if validate and (step % plan.select_every == 0 or step == plan.steps):
-        pending, clock = _flush(pending, clock, write, progress)
-        value = validate(state)
+    stop, improved = preempt.poll(), False
+    new = step != started
+    owed = bool(validate and (new or owed)
+                and (step % plan.select_every == 0 or step == plan.steps))
+    if owed:
+      pending, clock = _flush(pending, clock, write, progress, plan)
+      value, stop = (None, True) if stop else _validated(validate, state)
+      owed = stop
+      if not owed:
         write(step, {'validation': value})
-        improved = np.isfinite(value) and (best is None or value < best['value'])
+        improved = bool(np.isfinite(value) and (best is None or value < best['value']))
         best = {'step': step, 'value': value} if improved else best
-      if improved or step % plan.save_every == 0 or step == plan.steps:
-        pending, clock = _flush(pending, clock, write, progress)
-        kept = _to_keep(directory, step, state, {'best': best}, metrics)
-        if saving:
-          saving.result()  # one at a time, and its failure ends the run
-        saving = writer.submit(_save, directory, step, kept, best, plan)
+    if improved or owed or new and (step % plan.save_every == 0 or step == plan.steps):
+      save(owed)
+    if stop and saved != step:
+      save()
+    if saving and (stop or step >= plan.steps):
+      saving.result()
+    if stop and step < plan.steps or owed:
+      raise preempt.Preempted(f'stopped at step {step}, saved in {directory}')
     if step >= plan.steps:
-      if saving:
-        saving.result()
       return state
     state, metrics = dispatch(state, next(batches))
     pending.append((step, metrics))
     step += plan.steps_per_dispatch
     if step % plan.log_every == 0 or step == plan.steps:
-      pending, clock = _flush(pending, clock, write, progress)
+      pending, clock = _flush(pending, clock, write, progress, plan)
 
 
-def _flush(pending: list, clock: float, write: Callable, progress) -> tuple:
+def _validated(validate: Callable, state) -> tuple[float | None, bool]:
+  """The figure and whether a preemption cut it short: then it is owed."""
+  try:
+    return validate(state), False
+  except preempt.Preempted:
+    return None, True
+
+
+def _flush(pending: list, clock: float, write: Callable, progress, plan: Plan) -> tuple:
   """Fetches the metrics that waited on the device, checks them, and logs their means."""
   if not pending:
     return [], clock
@@ -86,47 +112,44 @@ def _flush(pending: list, clock: float, write: Callable, progress) -> tuple:
   fetched = jax.device_get([metrics for _, metrics in pending])
   metrics = {k: np.concatenate([np.atleast_1d(m[k]) for m in fetched]) for k in fetched[0]}
   count = len(next(iter(metrics.values())))
-  _check_finite(metrics, first)
+  skipped = metrics.pop('skipped', np.zeros(count)) > 0
+  _check_finite(metrics, first, skipped, plan.nan_steps_allowed)
   now = time.perf_counter()
-  means = {k: float(v.mean()) for k, v in metrics.items()}
-  write(first + count, {**means, 'steps_per_second': count / max(now - clock, 1e-9)})
+  means = {} if skipped.all() else {
+      k: float(v[~skipped].mean()) for k, v in metrics.items() if k != 'skipped_in_a_row'}
+  counted = {'skipped': int(skipped.sum())} if plan.nan_steps_allowed else {}
+  write(first + count, {**means, **counted,
+                        'steps_per_second': count / max(now - clock, 1e-9)})
   losses = {k.split('/')[0]: v for k, v in means.items() if k.endswith('/loss')}
   progress.update(count)
   progress.set_postfix({k: f'{v:.4g}' for k, v in losses.items()}, refresh=False)
   return [], now
 
 
-def _check_finite(metrics: dict, first: int) -> None:
-  bad = np.zeros(len(next(iter(metrics.values()))), bool)
+def _check_finite(metrics: dict, first: int, skipped: np.ndarray, allowed: int) -> None:
+  bad = metrics.get('skipped_in_a_row', np.zeros(len(skipped))) > allowed
   for name, values in metrics.items():
     if name.endswith(('/loss', '/grad_norm')):
-      bad |= ~np.isfinite(values)
+      bad |= ~np.isfinite(values) & ~skipped
   if not bad.any():
     return
   i = int(np.argmax(bad))
-  raise Diverged(f'training diverged at step {first + i + 1}: {_terms(metrics, i)}')
+  in_a_row = f', the {allowed + 1} last steps alike' if allowed else ''
+  raise Diverged(f'training diverged at step {first + i + 1}{in_a_row}: {_terms(metrics, i)}')
 
 
-def _to_keep(directory: str, step: int, state, meta: dict, metrics: dict):
-  """A copy of the state on the host, which later steps cannot touch; raises Diverged.
+def _save(directory: str, step: int, kept: dict, meta: dict, plan: Plan, terms: str) -> None:
+  """Saves and deletes what is no longer to be kept; runs in a thread. Raises Diverged.
 
   Of a state that is not finite although its losses are, it says as much as of a loss.
   """
-  kept = jax.tree.map(np.array, state)
-  if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept)):
-    return kept
   try:
-    checkpoint.save(directory, step, kept, meta)  # refuses it, naming the leaves
+    checkpoint.write(directory, step, kept, meta)
   except checkpoint.NotFinite as error:
-    last = {k: np.atleast_1d(v) for k, v in jax.device_get(metrics).items()}
-    raise Diverged(f'training diverged: {error}; {_terms(last, -1)}') from None
-
-
-def _save(directory: str, step: int, kept, best: dict | None, plan: Plan) -> None:
-  """Saves and deletes what is no longer to be kept; runs in a thread."""
-  checkpoint.save(directory, step, kept, {'best': best})
-  protect = (best['step'],) if best else ()
-  checkpoint.prune(directory, plan.keep_last, plan.keep_every, protect)
+    raise Diverged(f'training diverged: {error}; {terms}') from None
+  if hosts.is_lead():
+    protect = (meta['best']['step'],) if meta['best'] else ()
+    checkpoint.prune(directory, plan.keep_last, plan.keep_every, protect)
 
 
 def _terms(metrics: dict, i: int) -> str:

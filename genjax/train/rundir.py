@@ -55,6 +55,9 @@ def agree(workdir: str | os.PathLike, config: Mapping,
   """
   if not workdir:
     raise BadInput('no --workdir was given; allowed: a new directory or one of an earlier run')
+  if '://' in str(workdir):
+    raise BadInput(f'--workdir={workdir} is an address; allowed: a path on a file system that all '
+                   'hosts mount')
   workdir = pathlib.Path(workdir).absolute()
   config, identity = _json_like(config), _json_like(identity)
   now = {'commit': commit(), 'versions': versions(), 'device': device()}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import sharding
-from genjax.types import Objective, Player, TrainState
+from genjax.types import Aux, Objective, Player, TrainState
 
 
 def get(tree: Mapping, path: str):
@@ -33,21 +33,28 @@ def put_all(tree: Mapping, values: Mapping) -> dict:
   return tree
 
 
-def init_state(objective: Objective, optimizers: Mapping, params, carry, ema: float) -> TrainState:
+def init_state(objective: Objective, optimizers: Mapping, params, carry, ema: float,
+               nan_steps_allowed: int = 0) -> TrainState:
   """The state before the first step; traceable. The average starts at the parameters."""
   opt_state = {p.name: optimizers[p.name].init({path: get(params, path) for path in p.trains})
                for p in objective.players}
   average = jax.tree.map(jnp.copy, params['model']) if ema else ()
-  return TrainState(jnp.zeros((), jnp.int32), params, opt_state, average, carry)
+  skipped = jnp.zeros(2, jnp.int32) if nan_steps_allowed else ()
+  return TrainState(jnp.zeros((), jnp.int32), params, opt_state, average, carry, skipped)
 
 
 def make_step(objective: Objective, optimizers: Mapping, *, seed: int, ema: float,
-              prepare: Callable) -> Callable:
+              prepare: Callable, accumulate: int = 1, nan_steps_allowed: int = 0) -> Callable:
   """Returns step(state, batch) -> state, {metric: scalar}; pure, to be jitted by the caller.
 
   batch: {'x': [R, ...], ...} with R = batch_size x (sum of num_updates) raw rows; row r belongs to
   slice r mod (sum of num_updates). Random draws: fold_in(seed, step, slice). Every metric is
   '<player>/<name>', the mean over the player's updates in this step.
+
+  accumulate: k averages the gradients of k parts of each slice (row r is in part r mod k), each
+  drawn with fold_in(the slice's key, part). nan_steps_allowed: above 0, a step with a loss or
+  gradient of any player that is not finite leaves all but `step` and `skipped` as they were; the
+  metrics then hold 'skipped' (0 or 1) and 'skipped_in_a_row'.
   """
   num_slices = sum(p.num_updates for p in objective.players)
   rng = jax.random.key(seed)
@@ -66,7 +73,7 @@ def make_step(objective: Objective, optimizers: Mapping, *, seed: int, ema: floa
       for _ in range(player.num_updates):
         params, carry, opt_state[player.name], terms = _update(
             player, optimizers[player.name], params, carry, opt_state[player.name],
-            slice_of(batch, i), jax.random.fold_in(step_rng, i), state.step)
+            slice_of(batch, i), jax.random.fold_in(step_rng, i), state.step, accumulate)
         reported.append(terms)
         i += 1
       means = jax.tree.map(lambda *values: jnp.mean(jnp.stack(values)), *reported)
@@ -77,23 +84,75 @@ def make_step(objective: Objective, optimizers: Mapping, *, seed: int, ema: floa
       n = state.step.astype(jnp.float32)
       decay = jnp.minimum(ema, (1 + n) / (10 + n))
       average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params['model'])
-    return TrainState(state.step + 1, params, opt_state, average, carry), metrics
+    new = TrainState(state.step + 1, params, opt_state, average, carry, state.skipped)
+    return _skip_not_finite(state, new, metrics) if nan_steps_allowed else (new, metrics)
 
   return step
 
 
-def _update(player: Player, optimizer, params, carry, opt_state, batch, rng, step):
+def _skip_not_finite(old: TrainState, new: TrainState, metrics: dict):
+  """The new state, or the old one of the next step where a loss or gradient is not finite."""
+  finite = jnp.all(jnp.stack([jnp.isfinite(value) for name, value in metrics.items()
+                              if name.endswith(('/loss', '/grad_norm'))]))
+  total, in_a_row = old.skipped
+  skipped = jnp.stack([total + ~finite, jnp.where(finite, 0, in_a_row + 1)])
+  kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+  return (kept._replace(step=new.step, skipped=skipped),
+          {**metrics, 'skipped': 1 - finite.astype(jnp.int32), 'skipped_in_a_row': skipped[1]})
+
+
+def _update(player: Player, optimizer, params, carry, opt_state, batch, rng, step, accumulate):
   """One update of one player: gradient of its subtrees alone, everything else constant."""
   trained = {path: get(params, path) for path in player.trains}
 
-  def loss(trained):
+  def loss(trained, carry, batch, rng):
     return player.loss(put_all(params, trained), carry, batch, rng, step)
 
-  (value, aux), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+  gradient = jax.value_and_grad(loss, has_aux=True)
+  if accumulate > 1:
+    gradient = _mean_of_parts(gradient, accumulate)
+  (value, aux), grads = gradient(trained, carry, batch, rng)
   updates, opt_state = optimizer.update(grads, opt_state, trained)
   params = put_all(put_all(params, optax.apply_updates(trained, updates)), aux.writes)
   terms = {**aux.metrics, 'loss': value, 'grad_norm': optax.global_norm(grads)}
   return params, aux.carry, opt_state, terms
+
+
+def _mean_of_parts(gradient: Callable, k: int) -> Callable:
+  """gradient, as the mean over k parts of the batch that are computed one after the other.
+
+  Rows of the carry are cut like the batch; its rest is handed from part to part.
+  """
+  def cut(rows):  # [B, ...] -> [k, B / k, ...], every row on its device
+    return jax.tree.map(lambda a: a.reshape(-1, k, *a.shape[1:]).swapaxes(0, 1), rows)
+
+  def join(parts):
+    return jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]), parts)
+
+  def mean(trained, carry, batch, rng):
+    has_rows = isinstance(carry, dict) and 'rows' in carry
+
+    def part(running, inputs):
+      rest, total = running
+      batch, rows, key = inputs
+      batch, rows = jax.tree.map(sharding.constrain_batch, (batch, rows))
+      part_carry = {'rows': rows, 'rest': rest} if has_rows else rest
+      (value, aux), grads = gradient(trained, part_carry, batch, key)
+      rest, rows = (aux.carry['rest'], aux.carry['rows']) if has_rows else (aux.carry, ())
+      return (rest, jax.tree.map(jnp.add, total, grads)), (value, rows, aux.metrics, aux.writes)
+
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(k))
+    rest, rows = (carry['rest'], carry['rows']) if has_rows else (carry, ())
+    start = rest, jax.tree.map(jnp.zeros_like, trained)
+    (rest, total), (values, rows, metrics, writes) = jax.lax.scan(
+        part, start, (cut(batch), cut(rows), keys))
+    metrics = jax.tree.map(lambda a: a.mean(0), metrics)
+    writes = jax.tree.map(lambda a: a[-1], writes)
+    carry = {'rows': join(rows), 'rest': rest} if has_rows else rest
+    return ((values.mean(), Aux(metrics, carry, writes)),
+            jax.tree.map(lambda g: g / k, total))
+
+  return mean
 
 
 def repeat(step: Callable, k: int) -> Callable:
@@ -104,21 +163,35 @@ def repeat(step: Callable, k: int) -> Callable:
   return steps
 
 
-def compile_step(step: Callable, k: int, mesh, like) -> Callable:
-  """The jitted dispatch of k steps with the state donated and, on several devices, sharded.
+def lower_step(step: Callable, k: int, mesh, state, rows):
+  """The dispatch of k steps, lowered for the mesh: the state donated, sharded, and given back so.
 
-  like: the state's shapes. The returned function is traced once: (state, rows) -> state, {metric}.
+  state, rows: shapes of the state and of the raw rows of one step. Traced once, nothing allocated;
+  the devices of the mesh need not exist.
   """
   function = step if k == 1 else repeat(step, k)
+  if k > 1:
+    rows = jax.tree.map(lambda a: jax.ShapeDtypeStruct((k, *a.shape), a.dtype), rows)
   if mesh.size == 1:
-    return jax.jit(function, donate_argnums=0)
-  of_state = sharding.state_sharding(mesh, like)
+    return jax.jit(function, donate_argnums=0).lower(state, rows)
+  of_state = sharding.state_sharding(mesh, state)
   of_rows = sharding.batch_sharding(mesh, leading_axes=int(k > 1))
   jitted = jax.jit(function, donate_argnums=0, in_shardings=(of_state, of_rows),
                    out_shardings=(of_state, sharding.replicated(mesh)))
+  with jax.set_mesh(mesh):
+    return jitted.lower(state, rows)
 
-  def dispatch(state, rows):
-    with jax.set_mesh(mesh):
-      return jitted(jax.device_put(state, of_state), rows)
 
-  return dispatch
+def compile_step(step: Callable, k: int, mesh, state, rows) -> Callable:
+  """(state, rows) -> state, {metric}: k steps in one dispatch, compiled; see `lower_step`."""
+  lowered = lower_step(step, k, mesh, state, rows)
+  # XLA's library for fused loops runs a convolution on one thread of a CPU, three to five times
+  # slower than the default before it; here it is left the elementwise loops
+  options = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_ELTWISE'}
+  if jax.default_backend() == 'cpu' and 'stablehlo.convolution' in lowered.as_text():
+    try:
+      return lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+      if 'No such compile option' not in str(error):  # a jaxlib that does not know it
+        raise
+  return lowered.compile()

@@ -1,19 +1,33 @@
 """Every config is valid and locked with every documented argument; bad ones are refused."""
 
 import itertools
+import math
 import pathlib
 import re
 import subprocess
 import sys
 
+import jax
 import pytest
 
-from configs import common, defaults, digits, folder, tfds_images, toy2d
+from configs import (
+  cifar10,
+  common,
+  defaults,
+  digits,
+  folder,
+  imagenet64,
+  imagenet256,
+  tfds_images,
+  toy2d,
+)
 from experiments import config as configs
+from genjax import build, data
 from genjax.types import BadInput
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {'digits': digits, 'toy2d': toy2d, 'tfds_images': tfds_images, 'folder': folder}
+ON_PODS = {'cifar10': cifar10, 'imagenet64': imagenet64, 'imagenet256': imagenet256}
 REQUIRED = {'folder': 'path=photos,'}
 PAIRS = list(itertools.product(common.FAMILIES, common.OBJECTIVES))
 
@@ -32,16 +46,63 @@ def keys(config, path=''):
 def test_every_pair(name, family, objective):
   argument = f'{REQUIRED.get(name, "")}family={family},objective={objective}'
   config = configs.load(f'configs/{name}.py:{argument}')
-  assert config.is_locked
   assert (config.model.family, config.objective.name) == (family, objective)
+  check_whole(config)
+
+
+def check_whole(config):
+  assert config.is_locked
   assert keys(config) == keys(defaults.get())
   k = config.steps_per_dispatch
   for interval in (config.steps, config.log.every, config.checkpoint.every, config.select.every):
     assert interval % k == 0
   assert bool(config.select.metric) == bool(config.select.every)
-  for section in ('optim', 'log', 'checkpoint', 'select', 'evals'):
+  for section in ('optim', 'log', 'checkpoint', 'select', 'evals', 'mesh'):
     for key, value in config[section].items():
       assert type(value) is type(defaults.get()[section][key]), (section, key)
+
+
+def pod_arguments():
+  """Each documented argument of the configs for pods: the defaults, and every other value once."""
+  for name, module in ON_PODS.items():
+    yield name, ''
+    for key, values in module.NAMES.items():
+      for value in set(values) - {module.DEFAULT.get(key)}:
+        of_dit = 'network=dit,' if name == 'cifar10' and key == 'size' else ''
+        yield name, f'{of_dit}{key}={value}'
+  yield 'cifar10', 'network=dit,objective=kl,estimator=bound,model.conditional=True'
+  yield 'imagenet256', 'size=B,model.prediction=v,objective.weighting=min_snr'
+
+
+@pytest.mark.parametrize('name, argument', sorted(pod_arguments()))
+def test_configs_for_pods_build_on_declared_data(name, argument, monkeypatch, tmp_path):
+  monkeypatch.setenv('GENJAX_DATA', str(tmp_path))  # the data are not here
+  config = configs.load(f'configs/{name}.py:{argument}')
+  check_whole(config)
+  assert config.log.mfu and config.nan_steps_allowed > 0
+  made = build.run(config, data.declared(config.data.name, **build.plain(config.data.kw)))
+  state, rows = build.abstract_state(config, made), build.abstract_rows(config, made)
+  assert all(type(leaf) is jax.ShapeDtypeStruct for leaf in jax.tree.leaves((state, rows)))
+  conditional = name != 'cifar10' or 'conditional' in argument
+  assert ('cond' in made.prepare(rows_of_zeros(rows))) == conditional
+  drops_labels = name != 'cifar10' and config.objective.name == 'score_matching'
+  assert ('label_dropout' in config.objective.kw) == drops_labels
+  after, metrics = jax.eval_shape(made.step, state, rows)
+  assert jax.tree.leaves(after) == jax.tree.leaves(state) and 'model/loss' in metrics
+
+
+def rows_of_zeros(rows):
+  return {key: jax.numpy.zeros((1, *row.shape[1:]), row.dtype) for key, row in rows.items()}
+
+
+@pytest.mark.parametrize('size, millions', [('S', 33), ('B', 130), ('L', 458), ('XL', 675)])
+def test_transformers_have_the_parameters_of_the_paper(size, millions):
+  """2212.09748, Table 4."""
+  config = configs.load(f'configs/imagenet256.py:size={size}')
+  made = build.run(config, data.declared('latents', shape=(32, 32, 4), num_classes=1000))
+  params = build.abstract_state(config, made).params
+  count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+  assert round(count / 1e6) == pytest.approx(millions, abs=1)
 
 
 @pytest.mark.parametrize('path', [str(p.relative_to(ROOT)) for p in ROOT.glob('configs/*.py')])
@@ -96,6 +157,13 @@ def test_more_bad_arguments():
     folder.get_config('family=vae')
   with pytest.raises(ValueError, match="unknown name 'data'"):
     digits.get_config('data=mnist')
+  with pytest.raises(ValueError, match="size=B is of network=dit"):
+    cifar10.get_config('size=B')
+  for module, words in ((cifar10, "'unt'.*Did you mean 'unet'"), (imagenet64, "name 'network'")):
+    with pytest.raises(ValueError, match=words):
+      module.get_config('network=unt')
+  with pytest.raises(ValueError, match="unknown name 'family'"):
+    imagenet256.get_config('family=vae')
   with pytest.raises(KeyError, match='lrr'):
     common.build({**toy2d.DEFAULT, 'kw': {}}, {'optim.lrr': 1.0})
 
@@ -129,9 +197,10 @@ def test_every_table_lists(path):
 
 
 def test_configs_import_neither_jax_nor_the_library():
-  files = ', '.join(f'configs.{name}' for name in CONFIGS)
+  files = ', '.join(f'configs.{name}' for name in (*CONFIGS, *ON_PODS))
   code = (f'import sys, {files}, configs.tables.divergences_digits\n'
-          'configs.digits.get_config(); configs.tables.divergences_digits.metrics()\n'
+          'configs.digits.get_config(); configs.imagenet256.get_config()\n'
+          'configs.tables.divergences_digits.metrics()\n'
           'print([m for m in ("jax", "flax", "genjax", "tensorflow", "numpy.linalg.lapack_lite")'
           ' if m in sys.modules])')
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,

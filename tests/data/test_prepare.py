@@ -11,12 +11,13 @@ import sys
 import tarfile
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
 
 from genjax import data
-from genjax.data import files, store, tfds
+from genjax.data import files, shapes, store, tfds
 from genjax.types import BadInput
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -68,9 +69,28 @@ def test_tfds_builder_prepares_idx_files(small_mnist, tmp_path, capfd):
   train = [made.splits['train'], made.splits['validation']]
   assert pairs(*train) == pairs(raw.splits['train'], raw.splits['validation'])
   assert pairs(made.splits['test']) == pairs(raw.splits['test'])
+  check_declared('mnist', made)
   again = data.load('mnist')
   assert again.identity == made.identity and 'mnist/3' in again.identity['recipe']
   assert data.batches(again.splits['train'], 8).is_mapped
+
+
+def check_declared(name, made):
+  """What is declared of a set that is not here is what preparing it gives; TF stays out."""
+  sizes = {'mnist': {'train': NUM['train'], 'test': NUM['t10k']},
+           'cifar10': {'train': 30, 'test': 4},
+           'imagenet_resized': {'train': 30, 'validation': 10}}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(shapes, 'SIZES', sizes)
+    declared = data.declared(name, data_dir='/nowhere')
+  assert declared.spec == made.spec and 'tensorflow' not in sys.modules
+  assert data.properties(declared) == data.properties(made)
+  assert {split: {key: (a.shape, a.dtype) for key, a in arrays.items()}
+          for split, arrays in declared.splits.items()} == {
+              split: {key: (a.shape, a.dtype) for key, a in arrays.items()}
+              for split, arrays in made.splits.items()}
+  words = declared.identity['recipe'].removeprefix('declared, not read: ').partition(';')
+  assert made.identity['recipe'].endswith(words[2]) and words[0] in made.identity['recipe']
 
 
 def test_an_installed_tensorflow_is_out_of_reach(small_mnist):
@@ -103,6 +123,23 @@ def test_tfds_builder_prepares_an_archive(monkeypatch, tmp_path):
   table = records['test_batch.bin'].astype(np.uint8)
   images = table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
   assert pairs(made.splits['test']) == pairs({'x': images, 'cond': table[:, 0]})
+  check_declared('cifar10', made)
+
+
+def test_tfds_builder_prepares_zips_without_a_test_split(tmp_path):
+  random = np.random.RandomState(0)
+  for name, n in (('train', 30), ('val', 10)):
+    content = io.BytesIO()
+    np.savez(content, data=random.randint(256, size=(n, 3 * 64)).astype(np.uint8),
+             labels=1 + np.arange(n))
+    with zipfile.ZipFile(tmp_path / f'Imagenet8_{name}_npz.zip', 'w') as archive:
+      archive.writestr(f'{name}.npz', content.getvalue())
+  made = tfds.prepare('imagenet_resized/8x8', str(tmp_path), tmp_path / 'cache')
+  assert made.spec == ((8, 8, 3), 256, 1000)
+  assert {split: len(a['x']) for split, a in made.splits.items()} == {
+      'train': 27, 'validation': 3, 'test': 10}
+  assert sorted(made.splits['test']['cond']) == list(range(10))
+  check_declared('imagenet_resized/8x8', made)
 
 
 def test_failures_leave_nothing_behind(small_mnist, tmp_path):

@@ -19,7 +19,7 @@ def digits(x):
 def run(model, dataset, estimator, **kw):
   spec = dataset.spec
   made = likelihood.make(model, estimator=estimator, spec=spec, dataset=dataset, split='test',
-                         prepare=lambda b: data.prepare(b, spec), seed=0, **kw)
+                         prepare=lambda b, rng: data.prepare(b, spec, rng), seed=0, **kw)
   return made({}, None)
 
 

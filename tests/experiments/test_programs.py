@@ -12,7 +12,7 @@ import pytest
 import genjax
 from experiments import config as configs
 from genjax import build, data, sharding
-from genjax.train import init, loop, rundir, step, writer
+from genjax.train import init, loop, rundir, writer
 from tests import programs
 from tests.programs import content, refused
 
@@ -153,8 +153,7 @@ def test_a_step_is_traced_once_in_a_whole_run(tmp_path, argument):
 
   plan = loop.Plan(config.steps, 5, 10, 10, 2, 0, 10)
   validate = build.validator(config, run)
-  like = build.abstract_state(config, run)
-  dispatch = step.compile_step(counted, 5, sharding.make_mesh(), like)
+  dispatch = build.compiled_step(config, run._replace(step=counted), sharding.make_mesh())
   state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
 
   class Bar:

@@ -7,7 +7,7 @@ import numpy as np
 
 from configs import toy2d
 from genjax import build, sharding
-from genjax.train import init, step
+from genjax.train import init
 
 
 def config_of(argument: str, **settings):
@@ -31,8 +31,7 @@ def train(config):
     return run, build.fit(config, run), {}
   k = config.steps_per_dispatch
   state = init.initialise(run.init, jax.random.key(config.seed), build.first_rows(config, run))
-  dispatch = step.compile_step(run.step, k, sharding.make_mesh(),
-                               build.abstract_state(config, run))
+  dispatch = build.compiled_step(config, run, sharding.make_mesh())
   metrics = {}
   for rows in itertools.islice(build.batches(run.source, 0, k), config.steps // k):
     state, metrics = dispatch(state, rows)

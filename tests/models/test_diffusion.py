@@ -143,8 +143,9 @@ def test_mean_level_is_the_posterior_mean_of_independent_levels():
     (DataSpec((12,), 2, None), None), (DataSpec((2,), None, None), 'noise'),
     (DataSpec((2,), None, None), 'data'), (DataSpec((2,), None, None), None)])
 def test_family_gives_finite_terms_and_gradients(spec, prediction):
-  model = diffusion.make(spec, width=16, num_blocks=1, num_heads=2, prediction=prediction,
-                         conditional=spec.num_classes is not None, dropout=0.1)
+  heads = {'num_heads': 2} if len(spec.shape) == 3 else {}
+  model = diffusion.make(spec, width=16, num_blocks=1, prediction=prediction, dropout=0.1,
+                         conditional=spec.num_classes is not None, **heads)
   x = jax.random.uniform(jax.random.key(0), (4, *spec.shape), minval=-1.0)
   if spec.levels:
     x = prob.from_levels(prob.to_levels(x, spec.levels), spec.levels)
@@ -166,9 +167,53 @@ def test_family_gives_finite_terms_and_gradients(spec, prediction):
 
 
 @pytest.mark.parametrize(('kw', 'word'), [
-    ({'network': 'unet'}, 'unet.*dit'), ({'prediction': 'levels'}, 'levels.*noise'),
+    ({'network': 'vit'}, 'vit.*dit, unet, time_mlp'), ({'network': 'unet'}, 'time_mlp'),
+    ({'patch': 4}, "'time_mlp' takes no patch = 4; it takes: width, num_blocks, dropout, dtype"),
+    ({'scan': True}, "'time_mlp' takes no scan = True"),
+    ({'dtype': 'float16'}, 'float16.*bfloat16'),
+    ({'prediction': 'levels'}, 'levels.*noise'),
     ({'schedule': 'sine'}, 'cosine'), ({'num_steps': 0}, '0'), ({'network': 'dit'}, 'time_mlp'),
     ({'conditional': True}, 'labels')])
 def test_refusals(kw, word):
   with pytest.raises(BadInput, match=word):
     diffusion.make(DataSpec((2,), None, None), **kw)
+
+
+IMAGES = DataSpec((8, 8, 1), 17, 3)
+
+
+def parameters(**kw):
+  model = diffusion.make(IMAGES, **kw)
+  return jax.eval_shape(model.init, jax.random.key(0), {'x': jnp.zeros((2, 8, 8, 1))})
+
+
+def test_each_network_has_its_fields_and_defaults():
+  assert parameters()['place'].shape == (16, 96)  # DiT's own patch 2 and width 96
+  assert parameters(patch=4, width=128)['place'].shape == (4, 128)
+  assert parameters(scan=True, remat=True)['blocks']['up']['kernel'].shape == (3, 96, 384)
+  stem = parameters(network='time_mlp')['stem']['kernel']
+  assert stem.shape == (64, 96)
+  unet = parameters(network='unet', width=16, multipliers=[1, 3], attention=[8], num_blocks=1)
+  assert unet['down_1_0']['conv_1']['kernel'].shape == (3, 3, 16, 48)
+  assert 'down_0_0_attention' in unet and 'down_1_0_attention' not in unet
+  for kw, words in (({'network': 'unet', 'patch': 2}, "'unet' takes no patch = 2"),
+                    ({'multipliers': (1, 2)}, r"'dit' takes no multipliers = \(1, 2\)")):
+    with pytest.raises(BadInput, match=words):
+      parameters(**kw)
+
+
+@pytest.mark.parametrize('kw', [{'network': 'dit', 'num_heads': 2},
+                                {'network': 'unet', 'num_heads': 2, 'multipliers': (1,)}])
+def test_dtype_reaches_the_network_and_the_answer_stays_float32(kw):
+  kw = {**kw, 'width': 16, 'num_blocks': 1}
+  batch = {'x': jnp.zeros((2, 8, 8, 1))}
+  model = diffusion.make(IMAGES, **kw, dtype='bfloat16')
+  params = jax.eval_shape(model.init, jax.random.key(0), batch)
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
+
+  def denoise(model):
+    return lambda params: model.denoise(params, batch['x'], jnp.ones(2), None, None)
+
+  assert jax.eval_shape(denoise(model), params).dtype == jnp.float32
+  assert 'bf16' in str(jax.make_jaxpr(denoise(model))(params))
+  assert 'bf16' not in str(jax.make_jaxpr(denoise(diffusion.make(IMAGES, **kw)))(params))

@@ -1,12 +1,17 @@
 """Dense equals linen's layer; MLP's switches do what they say."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn.dense import Dense
+from genjax.nn.dense import Dense, product_dtype
 from genjax.nn.mlp import MLP
 from genjax.types import BadInput
 
@@ -28,6 +33,49 @@ def test_dense_gradient_has_one_contracting_axis():
   contracted = [part.split(')')[0] for part in text.split('dimension_numbers=((')[1:]]
   assert contracted
   assert all(part.count('[') == 2 and part.count(',') == 1 for part in contracted), contracted
+
+
+MESH = '''
+import jax, jax.numpy as jnp, numpy as np
+from genjax import sharding
+from genjax.nn.mlp import MLP
+net = MLP((16,), 1, norm=True)
+rows = jax.random.normal(jax.random.key(0), (16, 3))
+params = net.init(jax.random.key(1), rows)
+
+def penalty(params, x):  # of a gradient's norm, as WGAN-GP has it
+  return (jax.grad(lambda x: net.apply(params, x).sum())(x) ** 2).sum()
+
+def numbers(params, rows):
+  y, along = jax.jvp(lambda x: net.apply(params, x), (rows,), (jnp.cos(rows),))
+  many = jax.vmap(lambda a: net.apply(params, a * rows))(jnp.arange(3.0))
+  no_batch = net.apply(params, rows.reshape(8, 2, 3)), net.apply(params, rows[0])
+  return jax.grad(penalty)(params, rows), y, along, many, no_batch
+
+expected = jax.jit(numbers)(params, rows)
+mesh = sharding.make_mesh(4)
+across, whole = sharding.batch_sharding(mesh), sharding.replicated(mesh)
+with jax.set_mesh(mesh):
+  jitted = jax.jit(numbers, in_shardings=(whole, across))
+  assert 'sharding_constraint' in str(jax.make_jaxpr(numbers)(params, rows))
+  found = jitted(params, jax.device_put(rows, across))
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+assert found[1].sharding.is_equivalent_to(across, 2), found[1].sharding
+'''
+
+
+def test_examples_stay_split_under_every_transformation_and_numbers_stay():
+  env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
+         'JAX_PLATFORMS': 'cpu'}
+  done = subprocess.run([sys.executable, '-c', MESH], env=env, capture_output=True, text=True,
+                        cwd=Path(__file__).parents[2])
+  assert done.returncode == 0, done.stderr
+
+
+def test_dtypes_have_names():
+  assert product_dtype(None) is None and product_dtype('bfloat16') is jnp.bfloat16
+  with pytest.raises(BadInput, match="'half'.*float32, bfloat16"):
+    product_dtype('half')
 
 
 def test_mlp_residual_of_zero_layers_is_its_input_through_the_last_layer():

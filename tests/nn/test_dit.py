@@ -8,6 +8,7 @@ import pytest
 from genjax.nn.dit import DiT, DiTBlock, patchify, unpatchify
 from genjax.nn.embed import drop_label, fourier_time
 from genjax.nn.time_mlp import TimeMLP
+from genjax.train import init
 from genjax.types import BadInput
 
 
@@ -71,6 +72,71 @@ def test_jvp_and_gradients_of_gradients_are_finite(net, shape):
   assert jnp.isfinite(tangent).all() and jnp.abs(tangent).max() > 0
 
 
+def stack_blocks(params):
+  """Parameters of DiT(scan=True) from those of one without."""
+  params = dict(params['params'])
+  blocks = [params.pop(f'block_{i}') for i in range(3)]
+  return {'params': {**params, 'blocks': jax.tree.map(lambda *a: jnp.stack(a), *blocks)}}
+
+
+@pytest.mark.parametrize('kw', [{'remat': True}, {'scan': True}, {'scan': True, 'remat': True}])
+def test_scan_and_remat_change_no_output_and_no_gradient(kw):
+  sizes = {'patch': 2, 'width': 16, 'num_blocks': 3, 'num_heads': 2}
+  plain, other = DiT(3, **sizes), DiT(3, **sizes, **kw)
+  x, t, cond = jax.random.normal(jax.random.key(0), (2, 4, 4, 1)), jnp.array([0.2, 0.7]), None
+  params = moved(jax.jit(plain.init)(jax.random.key(0), x, t))
+
+  def value_and_grad(net, params):
+    return jax.jit(jax.value_and_grad(lambda p: (net.apply(p, x, t, cond) ** 2).sum()))(params)
+
+  expected, grads = value_and_grad(plain, params)
+  if 'scan' in kw:
+    params, grads = stack_blocks(params), stack_blocks(grads)
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+      jnp.shape, jax.eval_shape(other.init, jax.random.key(0), x, t))
+  value, found = value_and_grad(other, params)
+  np.testing.assert_allclose(value, expected, rtol=1e-4)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, grads)
+
+
+def test_blocks_of_a_scan_have_their_own_draws_and_the_host_replays_them():
+  net = DiT(width=16, num_heads=2, scan=True, dropout=0.5)
+  x, t = jnp.ones((4, 4, 4, 1)), jnp.ones(4)
+  compiled = jax.jit(net.init)(jax.random.key(1), x, t)
+  kernel = compiled['params']['blocks']['up']['kernel']
+  assert jnp.abs(kernel[0] - kernel[1]).max() > 0.1
+  closed, _ = jax.make_jaxpr(lambda rng: net.init(rng, x, t), return_shape=True)(jax.random.key(1))
+  replayed = init._replay(closed, jax.random.key(1), [])  # raises where it had to be compiled
+  for a, b in zip(replayed, jax.tree.leaves(compiled), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+  noisy = net.apply(moved(compiled), x, t, None, False, rngs={'dropout': jax.random.key(1)})
+  assert jnp.abs(noisy[0] - noisy[1]).max() > 1e-4
+
+
+def test_the_size_of_the_paper():
+  """DiT-XL/2: 675M (2212.09748, Table 1), with a learned variance and a table of 1,001 labels."""
+  net = DiT(1000, 2, 1152, 28, 16, num_out=2, scan=True, remat=True)
+  params = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 4)), jnp.zeros(1))
+  total = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+  assert 674e6 < total < 676e6
+  assert params['params']['blocks']['qkv']['kernel'].shape == (28, 1152, 3456)
+
+
+def test_bfloat16_keeps_the_residual_stream_float32():
+  sizes = {'patch': 2, 'width': 32, 'num_blocks': 2, 'num_heads': 2}
+  full, half = DiT(**sizes), DiT(**sizes, dtype=jnp.bfloat16)
+  x, t = jax.random.normal(jax.random.key(0), (2, 4, 4, 1)), jnp.array([0.2, 0.7])
+  params = moved(jax.jit(full.init)(jax.random.key(0), x, t), 0.05)
+  a = jax.jit(full.apply)(params, x, t)
+  b, kept = jax.jit(lambda p: half.apply(p, x, t, capture_intermediates=True))(params)
+  error = jnp.sqrt(((a - b) ** 2).mean() / (a**2).mean())
+  assert b.dtype == jnp.float32 and 1e-5 < error < 0.03
+  kept = kept['intermediates']
+  assert kept['block_1']['__call__'][0].dtype == jnp.float32
+  assert kept['block_1']['up']['__call__'][0].dtype == jnp.bfloat16
+  assert kept['time_2']['__call__'][0].dtype == jnp.float32
+
+
 def test_dropout_needs_to_be_asked_for():
   net = DiT(patch=2, width=16, num_blocks=1, num_heads=2, dropout=0.5)
   x, t = jnp.ones((1, 4, 4, 1)), jnp.ones(1)
@@ -84,6 +150,11 @@ def test_dropout_needs_to_be_asked_for():
 def test_patch_must_divide():
   with pytest.raises(BadInput, match=r'patch = 3.*\(4, 4, 1\)'):
     DiT(patch=3, width=16).init(jax.random.key(0), jnp.ones((1, 4, 4, 1)), jnp.ones(1))
+
+
+def test_heads_must_share_the_width():
+  with pytest.raises(BadInput, match='width = 16.*num_heads = 3'):
+    DiT(width=16, num_heads=3).init(jax.random.key(0), jnp.ones((1, 4, 4, 1)), jnp.ones(1))
 
 
 def test_fourier_time_separates_times():

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.train import checkpoint
+from genjax.train import checkpoint, shards
 from genjax.types import BadInput, TrainState
 
 
@@ -100,17 +100,17 @@ def test_every_damaged_file_is_found_and_the_step_before_restored(
 
 
 def test_numbers_that_orbax_reads_otherwise_are_found(two, monkeypatch):
-  read = checkpoint._read_arrays
+  read = shards._load
 
-  def off_by_a_bit(path, names):
-    arrays = read(path, names)
+  def off_by_a_bit(path, keys):
+    arrays = read(path, keys)
     if path.parent.name == '20':
-      kernel = arrays['params/model/dense/kernel'].copy()
+      kernel = arrays['params/model/dense/kernel@0_0'].copy()
       kernel.view(np.uint32)[1, 1] ^= 1
-      arrays['params/model/dense/kernel'] = kernel
+      arrays['params/model/dense/kernel@0_0'] = kernel
     return arrays
 
-  monkeypatch.setattr(checkpoint, '_read_arrays', off_by_a_bit)
+  monkeypatch.setattr(shards, '_load', off_by_a_bit)
   _, _, step, warnings = checkpoint.restore(two, like(make_state(0)))
   assert step == 10 and 'params/model/dense/kernel differs' in warnings[0]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.train import checkpoint, loop
+from genjax.train import checkpoint, loop, preempt
 from genjax.types import TrainState
 
 BAR = types.SimpleNamespace(update=lambda n: None, set_postfix=lambda *args, **kw: None)
@@ -30,11 +30,12 @@ def steps(loss=lambda step: 1.0, param=lambda step: 0.0, k=5):
   return dispatch
 
 
-def train(directory, dispatch, *, num=40, log_every=10, save_every=10, validate=None, keep_last=9):
+def train(directory, dispatch, *, num=40, log_every=10, save_every=10, validate=None, keep_last=9,
+          nan_steps_allowed=0, state=None, meta=None):
   written = []
-  plan = loop.Plan(num, 5, log_every, save_every, keep_last, 0, 10)
-  last = loop.train(start(), {}, dispatch, itertools.repeat(()), plan, directory, progress=BAR,
-                    validate=validate, write=lambda *row: written.append(row))
+  plan = loop.Plan(num, 5, log_every, save_every, keep_last, 0, 10, nan_steps_allowed)
+  last = loop.train(state or start(), meta or {}, dispatch, itertools.repeat(()), plan, directory,
+                    progress=BAR, validate=validate, write=lambda *row: written.append(row))
   return last, written
 
 
@@ -75,3 +76,79 @@ def test_the_best_validated_step_is_kept(tmp_path):
   assert checkpoint.steps(tmp_path) == [20, 40]
   meta = checkpoint.restore(tmp_path, start())[1]
   assert meta == {'best': {'step': 20, 'value': 1.0}}
+
+
+def skipping(bad, k=5):
+  """A dispatch whose steps in `bad` were skipped."""
+  def dispatch(state, rows):
+    reached = int(state.step) + 1 + np.arange(k)
+    losses = np.array([np.nan if n in bad else float(n) for n in reached], np.float32)
+    in_a_row = [sum(all(m in bad for m in range(j, n + 1)) for j in range(1, n + 1))
+                for n in reached]
+    return state._replace(step=jnp.int32(reached[-1])), {
+        'model/loss': losses, 'skipped': np.isin(reached, bad).astype(np.int32),
+        'skipped_in_a_row': np.array(in_a_row)}
+
+  return dispatch
+
+
+def test_skipped_steps_are_counted_and_in_no_mean(tmp_path):
+  _, written = train(tmp_path, skipping([3, 4, 12]), num=20, nan_steps_allowed=2)
+  rows = dict(written)
+  assert [rows[n]['skipped'] for n in (10, 20)] == [2, 1]
+  assert rows[10]['model/loss'] == np.mean([1, 2, 5, 6, 7, 8, 9, 10])
+  assert 'skipped_in_a_row' not in rows[10]
+
+
+def test_more_in_a_row_than_allowed_is_the_end(tmp_path):
+  with pytest.raises(loop.Diverged, match='at step 14, the 3 last steps alike: model/loss=nan'):
+    train(tmp_path, skipping([3, 4, 12, 13, 14, 15]), nan_steps_allowed=2)
+
+
+class Notice:
+  """SIGTERM is noticed at the n-th poll."""
+
+  def __init__(self, monkeypatch, at):
+    self.left = at
+    monkeypatch.setattr(preempt, 'poll', self)
+
+  def __call__(self):
+    self.left -= 1
+    return self.left < 0
+
+
+def test_a_preemption_saves_the_step_it_finds_and_the_rest_is_as_if_it_had_not_been(
+    tmp_path, monkeypatch):
+  whole, _ = train(tmp_path / 'whole', steps(param=float))
+  with monkeypatch.context() as patch:
+    Notice(patch, 5)  # before steps 0, 5, 10, 15, 20: found before 25
+    with pytest.raises(preempt.Preempted, match='stopped at step 25'):
+      train(tmp_path / 'run', steps(param=float))
+  state, meta, step, _ = checkpoint.restore(tmp_path / 'run', start())
+  assert step == 25 and checkpoint.steps(tmp_path / 'run') == [10, 20, 25]
+  last, _ = train(tmp_path / 'run', steps(param=float), state=state, meta=meta)
+  np.testing.assert_array_equal(last.params['model']['w'], whole.params['model']['w'])
+
+
+def test_a_validation_that_a_preemption_cut_short_is_made_up_for(tmp_path, monkeypatch):
+  values = {10: 3.0, 20: 1.0, 30: 5.0, 40: 2.0}
+
+  def cut(state):
+    if int(state.step) == 20:
+      raise preempt.Preempted
+    return values[int(state.step)]
+
+  with pytest.raises(preempt.Preempted, match='stopped at step 20'):
+    train(tmp_path, steps(), validate=cut)
+  state, meta, step, _ = checkpoint.restore(tmp_path, start())
+  assert step == 20 and meta == {'best': {'step': 10, 'value': 3.0}, 'owed': True}
+  train(tmp_path, steps(), validate=lambda state: values[int(state.step)], state=state, meta=meta)
+  assert checkpoint.restore(tmp_path, start())[1] == {'best': {'step': 20, 'value': 1.0}}
+
+
+def test_a_notice_at_a_validated_step_leaves_the_validation_owed(tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    Notice(patch, 4)  # before 20, where a validation is due
+    with pytest.raises(preempt.Preempted, match='stopped at step 20'):
+      train(tmp_path, steps(), validate=lambda state: 1.0)
+  assert checkpoint.restore(tmp_path, start())[1]['owed'] is True

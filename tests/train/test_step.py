@@ -1,20 +1,16 @@
 """The train step against what it must do, written out by hand."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from configs import defaults
+from genjax import build
 from genjax.train import step
-from genjax.types import Aux, Model, Objective, Player
+from genjax.types import Aux, BadInput, Model, Objective, Player
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
 LR = 0.1
 
 
@@ -107,34 +103,89 @@ def test_every_slice_and_step_has_its_own_noise():
   np.testing.assert_allclose(moved, LR * (noise[0] + noise[1]), rtol=1e-4)
 
 
-DEVICES = '''
-import jax, numpy as np
-from configs import defaults
-from genjax import build, sharding
-from genjax.train import init, step
-config = defaults.get()
-config.objective.name, config.model.family = 'wasserstein', 'implicit'
-config.critic.kw = {'features': (256, 256)}
-config.batch_size = 16
-run = build.run(config)
-like = build.abstract_state(config, run)
-state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
-mesh = sharding.make_mesh(fsdp=FSDP)
-dispatch = step.compile_step(run.step, 1, mesh, like)
-for i in range(2):
-  state, metrics = dispatch(state, run.source[i])
-print([f'{float(v):.9g}' for v in metrics.values()])
-'''
+def start_accumulating(objective, k, nan_steps_allowed=0):
+  rules = {p.name: optax.sgd(LR) for p in objective.players}
+  params, carry = objective.init(None, None)
+  made = step.make_step(objective, rules, seed=0, ema=0.0, prepare=lambda batch, rng: batch,
+                        accumulate=k, nan_steps_allowed=nan_steps_allowed)
+  return made, step.init_state(objective, rules, params, carry, 0.0, nan_steps_allowed)
 
 
-@pytest.mark.slow
-def test_one_and_eight_devices_take_the_same_step():
-  results = []
-  for count, fsdp in ((1, 1), (8, 1), (8, 4)):
-    env = {**os.environ, 'XLA_FLAGS': f'--xla_force_host_platform_device_count={count}'}
-    done = subprocess.run([sys.executable, '-c', DEVICES.replace('FSDP', str(fsdp))], env=env,
-                          cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    results.append([float(v.strip("'")) for v in done.stdout.strip()[1:-1].split(', ')])
-  np.testing.assert_allclose(results[1], results[0], rtol=1e-4)
-  np.testing.assert_allclose(results[2], results[0], rtol=1e-4)
+def test_accumulated_gradients_are_the_mean_of_k_gradients_with_k_keys():
+  objective = Objective(init, (Player('model', noisy_loss, ('model',), 2),), Model(init))
+  made, state = start_accumulating(objective, 3)
+  x = np.random.default_rng(0).normal(size=(24, 2)).astype(np.float32)
+  after, metrics = jax.jit(made)(state, {'x': x})
+  w, losses = np.ones(2), []
+  rng = jax.random.fold_in(jax.random.key(0), 0)
+  for i in range(2):
+    gradients = []
+    for part in range(3):
+      rows = x[i::2][part::3]
+      noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(rng, i), part), rows.shape)
+      gradients.append(np.mean(rows + noise, 0))
+      losses.append(gradients[-1] @ w)
+      losses[-1] = float(np.mean((rows + noise) @ w))
+    w = w - LR * np.mean(gradients, 0)
+  np.testing.assert_allclose(after.params['model']['w'], w, rtol=1e-5)
+  np.testing.assert_allclose(metrics['model/loss'], np.mean(losses), rtol=1e-5)
+
+
+def test_rows_of_the_carry_are_cut_like_the_batch_and_keep_their_places():
+  def init_rows(rng, batch):
+    return {'model': {'w': jnp.ones(2)}}, {'rows': {'seen': jnp.zeros((6, 2))},
+                                           'rest': jnp.zeros(())}
+
+  def loss(params, carry, batch, rng, t):
+    rows = {'seen': carry['rows']['seen'] + batch['x']}
+    carry = {'rows': rows, 'rest': carry['rest'] + 1}
+    return jnp.mean(batch['x'] @ params['model']['w']), Aux({}, carry)
+
+  objective = Objective(init_rows, (Player('model', loss, ('model',)),), Model(init_rows))
+  made, state = start_accumulating(objective, 3)
+  x = np.arange(12, dtype=np.float32).reshape(6, 2)
+  after, _ = jax.jit(made)(state, {'x': x})
+  np.testing.assert_array_equal(after.carry['rows']['seen'], x)
+  assert float(after.carry['rest']) == 3
+
+
+@pytest.mark.parametrize('poisoned', ['model', 'critic'])
+def test_a_step_that_is_not_finite_changes_no_player_and_is_counted(poisoned):
+  made, state = start_accumulating(two_players(), 1, nan_steps_allowed=2)
+  made = jax.jit(made)
+  good = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
+  bad = good.copy()
+  bad[{'critic': 0, 'model': 2}[poisoned]] = np.nan  # a row of that player's slice
+  one, m_one = made(state, {'x': good})
+  two, m_two = made(one, {'x': bad})
+  three, m_three = made(two, {'x': good})
+  assert [int(m['skipped']) for m in (m_one, m_two, m_three)] == [0, 1, 0]
+  assert [int(m['skipped_in_a_row']) for m in (m_one, m_two, m_three)] == [0, 1, 0]
+  assert not np.isfinite(m_two[f'{poisoned}/loss'])
+  assert int(two.step) == 2 and list(np.asarray(three.skipped)) == [1, 0]
+  for name in ('params', 'opt_state', 'ema', 'carry'):
+    for a, b in zip(jax.tree.leaves(getattr(one, name)), jax.tree.leaves(getattr(two, name)),
+                    strict=True):
+      np.testing.assert_array_equal(a, b)
+  assert not np.array_equal(three.params['model']['w'], two.params['model']['w'])
+
+
+REFUSED = (('wasserstein', {'estimator': 'sinkhorn'}, 'transport plan'),
+           ('kl', {'free_bits': 0.5}, 'free bits'))
+
+
+@pytest.mark.parametrize('name,kw,words', REFUSED)
+def test_what_couples_examples_is_not_accumulated(name, kw, words):
+  config = defaults.get()
+  config.accumulate, config.batch_size = 2, 8
+  config.objective.name = name
+  config.objective.kw = kw
+  with pytest.raises(BadInput, match=f'accumulate=2.*{words}.*allowed: accumulate=1'):
+    build.run(config)
+
+
+def test_parts_must_divide_the_batch():
+  config = defaults.get()
+  config.accumulate, config.batch_size = 3, 8
+  with pytest.raises(BadInput, match='accumulate=3 does not divide batch_size=8'):
+    build.run(config)

@@ -1,0 +1,37 @@
+"""CIFAR-10 (32x32, 256 levels), unconditional: a diffusion with a UNet or a small transformer.
+
+  --config=configs/cifar10.py
+  --config=configs/cifar10.py:network=dit,size=B
+  --config=configs/cifar10.py:objective=kl,model.conditional=True
+
+Names: network (unet, dit), size (S, B, L or XL, of network=dit), objective (score_matching, kl),
+estimator, SECTION.KEY (grammar: configs/common.py). Left out: network=unet, size=S,
+objective=score_matching. The UNet's sizes, its optimiser and its noise are those of 2006.11239
+(appendix B), its layout is genjax's (43 M parameters, 36 M there), and images are not flipped;
+dit is DiT-S/2 of 2212.09748, with its recipe. The data set must have been prepared:
+python -m experiments.prepare --data=cifar10.
+"""
+
+from configs import common
+
+NAMES = {'network': ('unet', 'dit'), 'size': tuple(common.DIT),
+         'objective': common.DIFFUSION_OBJECTIVES, 'estimator': ()}
+DEFAULT = {'network': 'unet', 'size': 'S', 'objective': 'score_matching'}
+
+UNET = {'steps': 800000, 'batch_size': 128, 'optim.lr': 2e-4, 'optim.warmup': 5000,
+        'optim.clip': 1.0, 'ema': 0.9999, 'model.kw.network': 'unet', 'model.kw.width': 128,
+        'model.kw.multipliers': (1, 2, 2, 2), 'model.kw.num_blocks': 2,
+        'model.kw.attention': (16,), 'model.kw.num_heads': 1, 'model.kw.dropout': 0.1}
+
+
+def get_config(arg: str = ''):
+  """The config of one run on CIFAR-10. Raises ValueError for an argument it does not know."""
+  args = common.parse(arg, NAMES, DEFAULT)
+  if args['network'] == 'unet' and args['size'] != DEFAULT['size']:
+    raise ValueError(f"size={args['size']} is of network=dit, not unet; allowed there: none")
+  network = UNET if args['network'] == 'unet' else {
+      **common.DIT_RECIPE, **common.dit(args['size'], patch=2)}
+  return common.diffusion(args, 'cifar10', {
+      **network, 'steps_per_dispatch': 10, 'model.kw.prediction': 'noise',
+      'model.kw.schedule': 'linear_beta', 'sampler.kw.num_steps': 100, 'sampler.kw.clip': 1.0,
+      'evals.names': ('likelihood', 'novelty', 'cost'), 'evals.num_samples': 10000})

@@ -1,0 +1,135 @@
+"""Compiles the train step of a config for a TPU pod that is not there: does it fit, at what cost?
+
+python -m experiments.compile --config=configs/imagenet256.py --topology=v5e:16x16
+
+Needs no TPU and allocates nothing: the step, its shardings and its dispatch are those that
+experiments.train runs, the data are shapes alone. Needs libtpu: pip install -r requirements-tpu.txt
+(a second, CPU machine's environment will do). What does not fit is refused, with the flags that
+would make it fit, each tried. `--level=O0` compiles several times faster; its memory is slightly
+pessimistic. Several slices: --topology=v5e:16x16 --num_slices=4.
+"""
+
+import importlib.metadata
+import json
+import math
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+import experiments
+from experiments import pod
+from genjax import build, data
+from genjax.train import flops, rundir, topology, writer
+from genjax.types import BadInput
+
+CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train: FILE.py[:argument].')
+TOPOLOGY = flags.DEFINE_string('topology', None, 'GENERATION:SHAPE, as v5e:16x16.')
+NUM_SLICES = flags.DEFINE_integer('num_slices', 1, 'So many slices of that shape.')
+FSDP = flags.DEFINE_integer('fsdp', None, 'config.mesh.fsdp; none: as the config says.')
+LEVEL = flags.DEFINE_enum('level', 'full', ['full', 'O0'], 'How hard the compiler tries.')
+UTILISATION = flags.DEFINE_float('utilisation', 0.4, 'Share of the peak that training is assumed '
+                                 'to reach.', lower_bound=1e-3, upper_bound=1.0)
+RATE = flags.DEFINE_float('rate', None, 'Dollars per chip-hour; none: assumed by generation.',
+                          lower_bound=0.0)
+REMEDIES = flags.DEFINE_bool('remedies', True, 'Where it does not fit, try what would.')
+JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+
+MIB, GIB = 2**20, 2**30
+
+
+def main(_):
+  if TOPOLOGY.value is None:
+    raise BadInput('--topology=GENERATION:SHAPE must be given; there are: '
+                   f'{", ".join(topology.names())}')
+  where = topology.named(TOPOLOGY.value, NUM_SLICES.value)
+  jax.config.update('jax_platforms', 'cpu')  # an own accelerator has no part in this
+  # what is compiled for an absent device cannot be read back
+  jax.config.update('jax_enable_compilation_cache', False)
+  config = CONFIG.value
+  if FSDP.value is not None:
+    config = pod.changed(config, {'mesh.fsdp': FSDP.value})
+  declared = data.declared(config.data.name, **build.plain(config.data.kw))
+  pod.check(config, build.run(config, declared), where)
+  devices = np.asarray(topology.describe(where).devices)
+  made = record(config, declared, where)
+  print(headline(made), flush=True)
+  made.update(pod.attempt(config, declared, devices, LEVEL.value))
+  if not made['fits'] and REMEDIES.value:
+    made['remedies'] = pod.remedies(config, declared, where, devices)
+  if JSON.value:
+    writer.write_bytes(JSON.value, (json.dumps(made, indent=2) + '\n').encode())
+  if not made['fits']:
+    raise BadInput(refusal(made))
+  print(report(made))
+
+
+def record(config, declared, where: topology.Slice) -> dict:
+  """What is known of the run before it is compiled."""
+  run = build.run(config, declared)
+  state, rows = build.abstract_state(config, run), build.abstract_rows(config, run)
+  hardware = flops.count(run.step, state, rows)
+  model_flops = build.model_flops(config, run)
+  rate = where.generation.price if RATE.value is None else RATE.value
+  sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params)]
+  versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in ('jax', 'libtpu'))
+  return {
+      'commit': rundir.commit(), 'versions': versions,
+      'what': f'{config.model.family} by {config.objective.name} on {declared.name}',
+      'parameters': sum(sizes), 'batch_size': config.batch_size, 'steps': config.steps,
+      'steps_per_dispatch': config.steps_per_dispatch, 'accumulate': config.accumulate,
+      'fsdp': config.mesh.fsdp, 'topology': where.name, 'num_slices': where.num_slices,
+      'where': str(where), 'chips': where.chips, 'devices': where.num_devices,
+      'level': LEVEL.value, 'limit_gib': where.generation.hbm_gib,
+      'hardware_flops': hardware.flops, 'model_flops': model_flops, 'loops': hardware.loops,
+      'peak': where.peak, 'utilisation': UTILISATION.value, 'rate': rate,
+      'rate_given': RATE.value is not None,
+      **topology.estimate(model_flops, config.steps, where, UTILISATION.value, rate)._asdict()}
+
+
+def headline(made: dict) -> str:
+  note = f' ({made["loops"]} loop(s) of unknown length counted once)' if made['loops'] else ''
+  return (f'{made["what"]}: {made["parameters"]:,} parameters, global batch {made["batch_size"]}, '
+          f'accumulate {made["accumulate"]}\n'
+          f'{made["where"]}: {made["chips"]} chips, {made["devices"]} devices, '
+          f'fsdp {made["fsdp"]}, {made["steps_per_dispatch"]} step(s) a dispatch\n'
+          f'FLOPs a step: {made["model_flops"]:.4g} of the model, {made["hardware_flops"]:.4g} '
+          f'with what is computed again{note}')
+
+
+def report(made: dict) -> str:
+  """What was compiled, its memory and collectives, and the assumed time and price."""
+  used = (made['peak_memory'] + made['code']) / GIB
+  k = made['steps_per_dispatch']
+  moved = ', '.join(f'{kind} {c["count"] / k:g} ({c["bytes"] / k / MIB:.4g} MiB)'
+                    for kind, c in made['collectives'].items()) or 'none'
+  return '\n'.join([
+      f'compiled at level {made["level"]} in {made["compile_seconds"]:.1f} s',
+      f'memory of a device: {used:.2f} GiB of {made["limit_gib"]} GiB: peak '
+      f'{made["peak_memory"] / GIB:.2f} (arguments {made["arguments"] / GIB:.2f}, temporaries '
+      f'{made["temporaries"] / GIB:.2f}), code {made["code"] / GIB:.2f}'
+      + ('; slightly pessimistic at O0' if made['level'] == 'O0' else ''),
+      f'collectives a step, results on a device: {moved}',
+      f'step: {made["step_seconds"]:.3g} s, assumed: {made["utilisation"]:.0%} of the '
+      f'{made["peak"]:.3g} FLOP/s (bf16) of {made["chips"]} chips',
+      f'job: {made["steps"]:,} steps in {made["hours"]:.3g} h, ${made["dollars"]:,.0f}, '
+      f'{"at the given" if made["rate_given"] else "assumed:"} ${made["rate"]:.2f} a chip-hour'])
+
+
+def refusal(made: dict) -> str:
+  """Why it does not fit, and what does."""
+  needed = 'more HBM than there is' if made['needed_gib'] is None else (
+      f'{made["needed_gib"]:.2f} GiB of HBM a device, available are '
+      f'{made["available_gib"]:.2f} GiB')
+  lines = [f'does not fit {made["where"]}: needs {needed} ({made["reason"]})']
+  if 'remedies' in made:
+    lines += [f'fits with {pod.as_flags(r["settings"])} (at O0: peak '
+              f'{r["peak_memory"] / GIB:.2f} GiB)' for r in made['remedies']] or [
+                  'no remat, fsdp or accumulate that was tried makes it fit; allowed: a topology '
+                  'with more chips or more memory, a smaller batch_size or network']
+  return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+  experiments.run(main)

@@ -1,0 +1,113 @@
+"""Whether a config's train step fits the devices of a pod that is not there, and what would help.
+
+Nothing is allocated: the step, its shardings and its dispatch are those that experiments.train
+runs, the data are shapes alone.
+"""
+
+import itertools
+import time
+
+import jax
+
+from experiments import config as configs
+from genjax import build, sharding
+from genjax.train import compiled, step, topology
+from genjax.types import BadInput
+
+LEVELS = {'full': 'UNKNOWN', 'O0': 'O0'}  # UNKNOWN is what JAX has where nobody asked
+# of each kind the settings that are tried, weakest first
+KINDS = {'remat': [{'model.kw.remat': True}],
+         'fsdp': [{'mesh.fsdp': n} for n in (4, 16, 64, 256)],
+         'accumulate': [{'accumulate': n} for n in (2, 4, 8, 16, 32, 64)]}
+
+
+def changed(config, settings):
+  """A copy of the config with dotted keys set."""
+  copy = config.copy_and_resolve_references()
+  configs.override(copy, settings)
+  return copy
+
+
+def check(config, run: build.Run, where: topology.Slice) -> None:
+  """Raises BadInput for what no compiler needs to be asked."""
+  fsdp, rows = config.mesh.fsdp, config.batch_size // config.accumulate
+  if run.step is None:
+    raise BadInput('this run is fitted in closed form or by EM: it has no step to compile')
+  if fsdp < 1 or where.num_devices // where.num_slices % fsdp:
+    raise BadInput(f'mesh.fsdp={fsdp} does not divide the {where.num_devices // where.num_slices} '
+                   f'devices of a slice of {where.name}')
+  if config.batch_size % config.accumulate or rows % where.num_devices:
+    raise BadInput(f'batch_size={config.batch_size} in accumulate={config.accumulate} part(s) '
+                   f'cannot be shared alike by the {where.num_devices} devices of {where}; '
+                   f'allowed: multiples of {where.num_devices * config.accumulate}, or a smaller '
+                   'topology')
+
+
+def attempt(config, declared, devices, level: str) -> dict:
+  """Compiles: {'fits', 'compile_seconds'} and memory and collectives, or what it needed."""
+  jax.config.update('jax_optimization_level', LEVELS[level])
+  run = build.run(config, declared)
+  start = time.perf_counter()
+  lowered = lower(config, run, sharding.make_mesh(config.mesh.fsdp, devices=devices))
+  try:
+    program = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    needed = compiled.out_of_memory(error)
+    if needed is None:
+      raise
+    return {'fits': False, 'compile_seconds': time.perf_counter() - start, 'needed_gib': needed[0],
+            'available_gib': needed[1], 'reason': str(error).strip().splitlines()[0]}
+  seconds = time.perf_counter() - start
+  return {'fits': True, 'compile_seconds': seconds, **compiled.memory(program)._asdict(),
+          'collectives': compiled.collectives(program.as_text())}
+
+
+def lower(config, run: build.Run, mesh):
+  """The dispatch that training runs, lowered for a mesh whose devices are absent."""
+  return step.lower_step(run.step, config.steps_per_dispatch, mesh,
+                         build.abstract_state(config, run), build.abstract_rows(config, run))
+
+
+def remedies(config, declared, where: topology.Slice, devices) -> list[dict]:
+  """The first setting of each kind that fits at O0; where no kind does alone, of kinds together."""
+  possible = {kind: [s for s in settings if is_allowed(config, declared, where, s)]
+              for kind, settings in KINDS.items()}
+  for count in range(1, len(KINDS) + 1):
+    found = []
+    for together in itertools.combinations(possible.values(), count):
+      # of all but the last kind the strongest: what that leaves is for the last one to find
+      for last in together[-1]:
+        settings = {k: v for kind in (*[s[-1:] for s in together[:-1]], [last]) for s in kind
+                    for k, v in s.items()}
+        if len(settings) < count or not is_allowed(config, declared, where, settings):
+          continue
+        print(f'does not fit; trying {as_flags(settings)}', flush=True)
+        tried = attempt(changed(config, settings), declared, devices, 'O0')
+        if tried['fits']:
+          found.append({'settings': settings, 'peak_memory': tried['peak_memory']})
+          break
+    if found:
+      return found
+  return []
+
+
+def is_allowed(config, declared, where: topology.Slice, settings) -> bool:
+  """Whether that is more than the config has, and gives one that can be built and shared."""
+  if any(new <= _now(config, key) for key, new in settings.items()):
+    return False
+  try:
+    config = changed(config, settings)
+    check(config, build.run(config, declared), where)
+  except BadInput:
+    return False
+  return True
+
+
+def _now(config, key: str):
+  for name in key.split('.'):
+    config = config.get(name, 0)
+  return config or 0
+
+
+def as_flags(settings) -> str:
+  return ' '.join(f'--config.{key}={value}' for key, value in settings.items())

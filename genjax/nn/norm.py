@@ -1,0 +1,45 @@
+"""Group normalisation, shifted and scaled by what the network is told beside x."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+EPSILON = 1e-5
+
+
+def num_groups(channels: int) -> int:
+  """The largest divisor of the channels up to 32 that leaves four of them or more to a group."""
+  return max(n for n in range(1, 33) if channels % n == 0 and (n == 1 or 4 * n <= channels))
+
+
+class GroupNorm(nn.Module):
+  """x [B, ..., C] less its mean over positions and a group of channels, over their deviation.
+
+  Then gain and bias by channel, and (1 + scale), shift [B, C] where given (2105.05233, Sec. 3.1).
+  Statistics in float32, the result in `dtype` (None: that of x). All of it is one affine of x by
+  example and channel: one pass for the sums, one for the result (1803.08494).
+  """
+
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, scale=None, shift=None) -> jax.Array:
+    b, channels = x.shape[0], x.shape[-1]
+    gain = self.param('scale', nn.initializers.ones_init(), (channels,))
+    bias = self.param('bias', nn.initializers.zeros_init(), (channels,))
+    positions = tuple(range(1, x.ndim - 1))
+    x_32 = x.astype(jnp.float32)
+
+    def by_group(sums):  # [B, C] -> [B, C]: the mean of each channel's group
+      groups = sums.reshape(b, num_groups(channels), -1)
+      return jnp.broadcast_to(groups.mean(-1, keepdims=True), groups.shape).reshape(b, channels)
+
+    mean, square = by_group(x_32.mean(positions)), by_group((x_32**2).mean(positions))
+    times = gain * jax.lax.rsqrt(jnp.maximum(square - mean**2, 0.0) + EPSILON)
+    plus = bias - mean * times
+    if scale is not None:
+      times, plus = times * (1.0 + scale), plus * (1.0 + scale) + shift
+    wide = (b, *[1] * len(positions), channels)
+    return (x_32 * times.reshape(wide) + plus.reshape(wide)).astype(self.dtype or x.dtype)

@@ -1,0 +1,134 @@
+"""What a compiled program says of itself: its memory, its collectives, and why it does not fit."""
+
+import math
+import re
+from typing import NamedTuple
+
+# HLO's names of what moves arrays between devices
+COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'ragged-all-to-all',
+               'collective-permute', 'collective-broadcast')
+BITS = {'pred': 8, 's4': 4, 'u4': 4, 'bf16': 16, 'f8e4m3fn': 8, 'f8e5m2': 8}
+HEAD = re.compile(r'^(ENTRY )?%?([\w.-]+) \(.*\{$')
+COLLECTIVE = re.compile(rf'= (.+?) ({"|".join(COLLECTIVES)})(?:-start)?\(')
+ARRAY = re.compile(r'\b([a-z]+\d*\w*)\[([\d,]*)\]')
+CALLS = re.compile(r'\b(?:calls|to_apply|branch_computations|called_computations|'
+                   r'true_computation|false_computation)=(\{[^}]*\}|%?[\w.-]+)')
+WHILE = re.compile(r' while\(.*condition=%?([\w.-]+), body=%?([\w.-]+)')
+TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
+CONSTANT = re.compile(r' (%?[\w.-]+) = s32\[\]\S* constant\((\d+)\)')
+LESS = re.compile(r' compare\(%?[\w.-]+, %?([\w.-]+)\), direction=LT')
+# libtpu 0.0.42: "the total memory required for HLO temporaries (51.75G) exceeds available HBM
+# (15.75G)", and "Used 21.51G of 15.75G hbm" where arguments count
+NEEDED = (re.compile(r'\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)'),
+          re.compile(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm'))
+GIB = {'': 2.0**-30, 'K': 2.0**-20, 'M': 2.0**-10, 'G': 1.0, 'T': 2.0**10}
+
+
+class Memory(NamedTuple):
+  """Bytes of one device."""
+
+  arguments: int  # the state and the batch
+  temporaries: int
+  code: int
+  peak_memory: int  # the largest sum of arguments, temporaries and results at any moment
+
+
+def memory(compiled) -> Memory:
+  """What the compiler reserved on each device."""
+  found = compiled.memory_analysis()
+  return Memory(found.argument_size_in_bytes, found.temp_size_in_bytes,
+                found.generated_code_size_in_bytes, found.peak_memory_in_bytes)
+
+
+def out_of_memory(error: Exception) -> tuple[float | None, float | None] | None:
+  """(needed, available) GiB of HBM of a compiler's refusal; None for any other error.
+
+  (None, None) where it ran out of memory in words that are not known here.
+  """
+  text = str(error)
+  for pattern in NEEDED:
+    if match := pattern.search(text):
+      needed, unit, available, unit_of_available = match.groups()
+      return float(needed) * GIB[unit], float(available) * GIB[unit_of_available]
+  known = 'RESOURCE_EXHAUSTED' in text or 'Ran out of memory' in text
+  return (None, None) if known else None
+
+
+def collectives(hlo: str) -> dict[str, dict]:
+  """{kind: {'count', 'bytes'}} of one run of a program: what its devices send to each other.
+
+  hlo: the text of an optimised module. bytes: of the results on one device, added up. Bodies of
+  loops count as often as they run, where the text says how often, else once. The stages that a
+  collective was cut into, to overlap with products, count as the one that they are.
+  """
+  computations, entry = _computations(hlo)
+  found, seen = {}, set()
+  for name, times in _runs(computations, entry).items():
+    for line in computations[name]:
+      match = COLLECTIVE.search(line)
+      if not match:
+        continue
+      kind, channel = match[2], re.search(r'channel_id=(\d+)', line)
+      if channel and channel[1] in seen:
+        continue
+      seen.add(channel and channel[1])
+      if name.startswith('all-reduce-scatter'):  # a fusion that keeps one part of the sum
+        kind = 'reduce-scatter'
+      total = found.setdefault(kind, {'count': 0, 'bytes': 0})
+      total['count'] += times
+      starts = f'{match[2]}-start(' in line and match[2] != 'all-reduce'
+      total['bytes'] += times * _bytes(match[1], starts and match[1].startswith('('))
+  return dict(sorted(found.items()))
+
+
+def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
+  """{computation: its lines} and the name of the entry."""
+  computations, entry, lines = {}, '', None
+  for line in hlo.splitlines():
+    if match := HEAD.match(line):
+      lines = computations.setdefault(match[2], [])
+      entry = match[2] if match[1] else entry
+    elif lines is not None:
+      lines.append(line)
+  return computations, entry
+
+
+def _runs(computations: dict, entry: str) -> dict[str, int]:
+  """{computation: how often one run of the entry runs it}."""
+  runs = dict.fromkeys(computations, 0)
+
+  def visit(name: str, times: int) -> None:
+    runs[name] += times
+    for line in computations[name]:
+      if loop := WHILE.search(line):
+        condition, body = loop.groups()
+        visit(body, times * _trips(line, computations[condition]))
+      for called in CALLS.findall(line):
+        for inner in re.findall(r'[\w.-]+', called):
+          if inner in computations:
+            visit(inner, times)
+
+  if entry:
+    visit(entry, 1)
+  return {name: times for name, times in runs.items() if times}
+
+
+def _trips(line: str, condition: list[str]) -> int:
+  """How often a loop runs: as annotated, or the constant below which it goes on; 1 if unknown."""
+  if known := TRIPS.search(line):
+    return int(known[1])
+  constants = {m[1].lstrip('%'): int(m[2]) for row in condition if (m := CONSTANT.search(row))}
+  limits = [constants[m[1]] for row in condition
+            if (m := LESS.search(row)) and m[1] in constants]
+  return limits[0] if len(limits) == 1 else 1
+
+
+def _bytes(shape: str, holds_operands: bool) -> int:
+  """Of the arrays in an HLO shape; of an asynchronous start, which holds operands too, the rest."""
+  sizes = []
+  for kind, axes in ARRAY.findall(shape):
+    digits = re.search(r'\d+', kind)
+    bits = BITS.get(kind) or (int(digits[0]) if digits else 0)
+    if axes or not holds_operands:  # scalars in there are no data
+      sizes.append(math.prod(int(n) for n in axes.split(',') if n) * bits // 8)
+  return sum(sizes[len(sizes) // 2:] if holds_operands else sizes)

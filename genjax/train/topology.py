@@ -1,0 +1,128 @@
+"""TPU slices that are sold, by name, and their devices in a process that has none of them.
+
+`describe('v5e:16x16').devices` can be compiled for, on any machine with libtpu; no array can be put
+there. A name is GENERATION:SHAPE; several slices of one shape, joined by the data centre's network,
+are `num_slices`.
+"""
+
+import difflib
+import importlib.util
+import math
+import os
+from typing import NamedTuple
+
+from genjax.types import BadInput
+
+INSTALL = 'pip install -r requirements-tpu.txt'
+# libtpu locks itself to one process, and asks where it is: neither matters where there is no TPU
+QUIET = {'ALLOW_MULTIPLE_LIBTPU_LOAD': '1', 'TPU_WORKER_HOSTNAMES': 'localhost',
+         'TPU_ACCELERATOR_TYPE': 'v5litepod-16', 'TPU_WORKER_ID': '0'}
+NUM_SLICES = (1, 2, 4, 8, 16)
+
+
+class Generation(NamedTuple):
+  """One kind of chip. Figures per chip are the vendor's; the HBM limit is the compiler's."""
+
+  peak: float  # FLOP/s of bfloat16 products, published: docs.cloud.google.com/tpu/docs/NAME
+  devices_per_chip: int
+  hbm_gib: float  # of one device, what the compiler of libtpu 0.0.42 gives to a program
+  price: float  # dollars per chip-hour on demand, in the cheapest region of the United States
+  shapes: tuple[str, ...]
+  multislice: bool  # whether programs over several slices are known to compile here
+  chip_config: str = 'default'
+
+
+# docs.cloud.google.com/tpu/docs/v5e, v6e ("Supported configurations")
+TORUS_2D = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
+# .../tpu/docs/v4, v5p; cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus for 2x2x4
+TORUS_3D = ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8', '8x8x16',
+            '8x16x16')
+
+# Prices: cloud.google.com/tpu/pricing as it was remembered when this was written; they change, so
+# every figure made of them is printed as assumed.
+GENERATIONS = {
+    # megacore: the two cores of a chip are one device, which is what users of v4 are given
+    'v4': Generation(275e12, 1, 30.75, 3.22, TORUS_3D, False, 'megacore'),
+    'v5e': Generation(197e12, 1, 15.75, 1.20, TORUS_2D, True),
+    'v5p': Generation(459e12, 1, 95.74, 4.20, (*TORUS_3D, '16x16x16', '16x16x24'), False),
+    'v6e': Generation(918e12, 1, 31.25, 2.70, TORUS_2D, True),
+}
+
+
+class Slice(NamedTuple):
+  """One or several slices of one kind and shape."""
+
+  name: str  # 'v5e:16x16'
+  num_slices: int
+  generation: Generation
+
+  @property
+  def chips(self) -> int:
+    return self.num_slices * math.prod(map(int, self.name.partition(':')[2].split('x')))
+
+  @property
+  def num_devices(self) -> int:
+    return self.chips * self.generation.devices_per_chip
+
+  @property
+  def peak(self) -> float:
+    """FLOP/s of bfloat16 products of all chips."""
+    return self.chips * self.generation.peak
+
+  def __str__(self) -> str:
+    return self.name if self.num_slices == 1 else f'{self.name} x {self.num_slices} slices'
+
+
+class Estimate(NamedTuple):
+  """What training would take if it reached the assumed share of the chips' peak."""
+
+  step_seconds: float
+  hours: float
+  dollars: float
+
+
+def names() -> tuple[str, ...]:
+  """Every slice that `named` knows."""
+  return tuple(f'{name}:{shape}' for name, g in GENERATIONS.items() for shape in g.shapes)
+
+
+def named(name: str, num_slices: int = 1) -> Slice:
+  """The slice 'GENERATION:SHAPE', so many times. Raises BadInput that lists what is allowed."""
+  if name not in names():
+    close = difflib.get_close_matches(name, names(), 1)
+    hint = f' Did you mean {close[0]!r}?' if close else ''
+    allowed = '; '.join(f'{key}: {" ".join(g.shapes)}' for key, g in GENERATIONS.items())
+    raise BadInput(f'topology {name!r} is not sold, or not known here.{hint} '
+                   f'Allowed, as GENERATION:SHAPE: {allowed}')
+  generation = GENERATIONS[name.partition(':')[0]]
+  allowed = NUM_SLICES if generation.multislice else NUM_SLICES[:1]
+  if num_slices not in allowed:
+    several = ', '.join(key for key, g in GENERATIONS.items() if g.multislice)
+    raise BadInput(f'num_slices={num_slices} with {name}; allowed: {", ".join(map(str, allowed))} '
+                   f'(several slices: {several})')
+  return Slice(name, num_slices, generation)
+
+
+def estimate(model_flops: int, steps: int, where: Slice, utilisation: float,
+             rate: float) -> Estimate:
+  """Time and price of so many steps; rate: dollars per chip-hour."""
+  seconds = model_flops / (where.peak * utilisation)
+  hours = steps * seconds / 3600
+  return Estimate(seconds, hours, hours * where.chips * rate)
+
+
+def describe(of: Slice):
+  """What the TPU compiler knows of the slice: `.devices`, each with `coords`, on no machine.
+
+  Raises BadInput where libtpu is not installed. Sets the environment that keeps libtpu quiet, so
+  call it in a program that uses no TPU of its own.
+  """
+  if importlib.util.find_spec('libtpu') is None:
+    raise BadInput('compiling for an absent TPU needs libtpu, which is not installed; allowed: '
+                   f'after {INSTALL}')
+  os.environ.update(QUIET)
+  from jax.experimental import topologies  # no other module of training needs it
+
+  return topologies.get_topology_desc(
+      platform='tpu', topology_name=of.name, num_slices=of.num_slices,
+      chip_config_name=of.generation.chip_config)
