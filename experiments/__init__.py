@@ -2,14 +2,28 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
 
-from absl import flags
-from absl import logging as absl_logging
 
-from genjax.types import BadInput
+def note_sigterm() -> int:
+  """From now on SIGTERM does not end the process, but is written to the pipe that is returned."""
+  signalled, wakeup = os.pipe()
+  os.set_blocking(wakeup, False)
+  signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+  signal.signal(signal.SIGTERM, lambda *_: None)
+  return signalled
+
+
+# `python -m experiments.VERB` comes here first, with this name, and imports for seconds after it
+SIGNALLED = note_sigterm() if sys.argv[0] == '-m' else None
+
+from absl import flags  # noqa: E402
+from absl import logging as absl_logging  # noqa: E402
+
+from genjax.types import BadInput  # noqa: E402
 
 LIBRARIES = tuple(f'{os.sep}{name}{os.sep}' for name in ('orbax', 'grain', 'jax', 'tensorstore',
                                                          'tensorflow_datasets', 'etils'))
@@ -35,6 +49,8 @@ def _run(main: Callable, distributed: bool) -> int:
   try:
     if distributed:
       define_host_flags()
+    elif SIGNALLED is not None:
+      end_by_sigterm(SIGNALLED)
     if set(sys.argv[1:]) & set(HELP):
       print(sys.modules['__main__'].__doc__ or '')
       print(flags.FLAGS.main_module_help())
@@ -55,6 +71,19 @@ def _run(main: Callable, distributed: bool) -> int:
     return 130
 
 
+def end_by_sigterm(signalled: int) -> None:
+  """SIGTERM ends the process as it does by default, one that was noted at once."""
+  signal.set_wakeup_fd(-1)
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  os.set_blocking(signalled, False)
+  try:
+    noted = os.read(signalled, 64)
+  except BlockingIOError:
+    return
+  if signal.SIGTERM in noted:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def define_host_flags() -> None:
   """How the processes of a job find each other where no scheduler tells them."""
   main = sys.argv[0]  # what absl calls the main module
@@ -73,7 +102,7 @@ def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
 
   hosts.start(heartbeat, flags.FLAGS.coordinator, flags.FLAGS.num_processes,
               flags.FLAGS.process_id)
-  preempt.install()
+  preempt.install(note_sigterm() if SIGNALLED is None else SIGNALLED)
   try:
     code = main(argv)
   except preempt.Preempted as e:

@@ -2,8 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -121,9 +122,59 @@ print(max(np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in zip(last[1], las
 @pytest.mark.slow
 def test_in_float64_one_and_eight_devices_agree_to_1e_9(monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
-  done = jobs.subprocess.run([jobs.sys.executable, '-c', FLOAT64], cwd=jobs.ROOT, text=True,
+  done = subprocess.run([sys.executable, '-c', FLOAT64], cwd=jobs.ROOT, text=True,
                              capture_output=True)
   assert done.returncode == 0, done.stderr
   print('relative distance of the parameters after 20 steps:', done.stdout)
   assert 0 < float(done.stdout) < 1e-9
-  assert jax.device_count() >= 1
+
+
+@pytest.mark.slow
+def test_samples_of_four_devices_on_two_hosts_are_those_of_one(tmp_path):
+  layouts.start('dit', tmp_path / 'run')
+  drawn = {}
+  for layout in ('1x1f1', '2x2f1'):
+    out = tmp_path / f'{layout}.npz'
+    codes = jobs.finish(jobs.launch(
+        'experiments.sample', layout, tmp_path / f'{layout}.log', f'--workdir={tmp_path / "run"}',
+        '--num=300', f'--out={out}', '--sampler_kw={"num_steps": 5}'))
+    assert codes == [0] * len(codes), (tmp_path / f'{layout}.log.0').read_text()
+    drawn[layout] = np.load(out)['x'].astype(int)
+  one, four = drawn.values()
+  assert one.shape == four.shape == (300, 8, 8, 1)
+  # levels: a rounding may tip a pixel that lies between two of them
+  assert np.mean(one != four) < 1e-3 and one.std() > 10
+
+
+REPLAY = '''
+import json, math
+import jax
+from configs import defaults
+from genjax import build, sharding
+from genjax.train import compiled
+config = defaults.get()
+config.model.family, config.batch_size = 'ebm', 512
+run = build.run(config)
+steps = {n: build.compiled_step(config, run, sharding.make_mesh(1, jax.devices()[:n]))
+         for n in (1, 8)}
+params = build.abstract_state(config, run).params
+print(json.dumps({
+    'flops': [step.cost_analysis()['flops'] for step in steps.values()],
+    'collectives': compiled.collectives(steps[8].as_text()),
+    'bytes': 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))}))
+'''
+
+
+def test_a_replay_buffer_stays_on_its_devices(monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
+  done = subprocess.run([sys.executable, '-c', REPLAY], cwd=jobs.ROOT, text=True,
+                        capture_output=True)
+  assert done.returncode == 0, done.stderr
+  found = json.loads(done.stdout)
+  one, eight = found['flops']
+  print(f'FLOPs of a device: {one:.4g} alone, {eight:.4g} of eight: {8 * eight / one:.3f}')
+  assert 0.95 < 8 * eight / one < 1.05
+  # one sum over devices: the gradients of data and of chains, and a few means
+  assert list(found['collectives']) == ['all-reduce']
+  [moved] = found['collectives'].values()
+  assert moved['count'] == 1 and 2 * found['bytes'] <= moved['bytes'] < 2 * found['bytes'] + 256

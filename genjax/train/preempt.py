@@ -27,16 +27,13 @@ class Preempted(Exception):
 class _Watch:
   """What the thread that waits for SIGTERM shares with the program."""
 
-  def __init__(self):
+  def __init__(self, signalled: int):
     self.agreeing = threading.Lock()  # held while hosts agree: nobody passes a poll meanwhile
     self.writing = threading.RLock()  # held while a file is written
     self.position = BEFORE
     self.stop = None  # the position at which to leave
     self.leaving = False
-    self.signalled, wakeup = os.pipe()
-    os.set_blocking(wakeup, False)
-    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # the byte in the pipe is what counts
+    self.signalled = signalled
 
   def run(self) -> None:
     while not (self._here() or hosts.noticed('preempted')):
@@ -72,10 +69,10 @@ class _Watch:
 _watch: _Watch | None = None
 
 
-def install() -> None:
-  """Starts to watch for SIGTERM; in the main thread, once."""
+def install(signalled: int) -> None:
+  """Starts to watch for SIGTERM, once; signalled: a pipe to which its number is written."""
   global _watch
-  _watch = _Watch()
+  _watch = _Watch(signalled)
   threading.Thread(target=_watch.run, daemon=True).start()
 
 

@@ -163,3 +163,25 @@ def test_a_step_is_traced_once_in_a_whole_run(tmp_path, argument):
                     tmp_path / 'checkpoints', validate=validate, write=lambda *row: None,
                     progress=Bar)
   assert int(last.step) == 40 and len(traces) == 1
+
+
+def test_utilisation_skipped_steps_and_a_trace(tmp_path):
+  run = tmp_path / 'run'
+  done = train(run, '--config.log.mfu=True', '--config.nan_steps_allowed=2', '--profile=5',
+               '--config.steps_per_dispatch=1')
+  assert done.code == 0 and done.stderr == '', done.stderr
+  rows = writer.read_metrics(run)
+  logged = [row for row in rows if 'steps_per_second' in row]
+  assert [row['step'] for row in logged] == [10, 20]
+  assert all(0 < row['mfu'] < 1 and row['skipped'] == 0 for row in logged)
+  metrics = json.loads((run / 'eval.json').read_text())['metrics']
+  assert all(value['card']['detail']['skipped_steps'] == 0 for value in metrics.values())
+  [trace] = (run / 'profile').rglob('*.xplane.pb')
+  planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+  events = {event.name for plane in planes for line in plane.lines for event in line.events}
+  steps = {name for name in events if name.startswith('train')}
+  assert steps == {'train'} or len(steps) == 5, steps
+
+
+def test_an_address_is_no_workdir(tmp_path):
+  refused(train('gs://bucket/run'), 'gs://bucket/run', 'file system that all hosts mount')
