@@ -4,8 +4,9 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 STAMP = $(VENV)/installed
 LAUNCH_VENV ?= .venv-launch
+TPU_VENV ?= .venv-tpu
 
-.PHONY: demo test slow lint launch install
+.PHONY: demo test slow lint launch pod install
 
 install: $(STAMP)
 
@@ -28,6 +29,15 @@ slow: $(STAMP)
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .
+
+# The pod check with the compiler for TPUs, which no other command needs.
+pod: $(TPU_VENV)/installed
+	$(TPU_VENV)/bin/python -m pytest tests/experiments/test_compile.py
+
+$(TPU_VENV)/installed: requirements.txt requirements-tpu.txt
+	$(PYTHON) -m venv $(TPU_VENV)
+	$(TPU_VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-tpu.txt
+	touch $@
 
 # The launch files against their validators, which pin other versions: an environment of their own.
 launch: $(STAMP) $(LAUNCH_VENV)/installed

@@ -5,8 +5,8 @@ python -m experiments.compile --config=configs/imagenet256.py --topology=v5e:16x
 Needs no TPU and allocates nothing: the step, its shardings and its dispatch are those that
 experiments.train runs, the data are shapes alone. Needs libtpu: pip install -r requirements-tpu.txt
 (a second, CPU machine's environment will do). What does not fit is refused, with the flags that
-would make it fit, each tried. `--level=O0` compiles several times faster; its memory is slightly
-pessimistic. Several slices: --topology=v5e:16x16 --num_slices=4.
+would make it fit, each tried. `--level=O0` compiles several times faster; what it says of memory
+is some per cent off, either way. Several slices: --topology=v5e:16x16 --num_slices=4.
 """
 
 import importlib.metadata
@@ -109,7 +109,7 @@ def report(made: dict) -> str:
       f'memory of a device: {used:.2f} GiB of {made["limit_gib"]} GiB: peak '
       f'{made["peak_memory"] / GIB:.2f} (arguments {made["arguments"] / GIB:.2f}, temporaries '
       f'{made["temporaries"] / GIB:.2f}), code {made["code"] / GIB:.2f}'
-      + ('; slightly pessimistic at O0' if made['level'] == 'O0' else ''),
+      + ('; some per cent off at O0' if made['level'] == 'O0' else ''),
       f'collectives a step, results on a device: {moved}',
       f'step: {made["step_seconds"]:.3g} s, assumed: {made["utilisation"]:.0%} of the '
       f'{made["peak"]:.3g} FLOP/s (bf16) of {made["chips"]} chips',

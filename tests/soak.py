@@ -107,14 +107,17 @@ def terminated(directory: pathlib.Path, terms: int, seed: int, layout: str = '2x
   random_, config = random.Random(seed), RUNS['one_player']
   straight, broken = directory / 'straight', directory / 'terminated'
   for job in (lambda: train(config, straight, layout), lambda: sample(straight, layout)):
+    began = time.monotonic()
     assert jobs.finish(job()) == [0, 0], f'see {straight}.log.0'
-  phases = sorted((random_.choice(PHASES) for _ in range(terms)), key=PHASES.index, reverse=True)
+  sampling = time.monotonic() - began
+  phases = sorted((PHASES[random_.choice((0, 1, 1, 1, 2, 2, 3, 3))] for _ in range(terms)),
+                  key=PHASES.index, reverse=True)
   hit = []
   while phases:
     phase, before = phases.pop(), last_logged(broken)
     # so many are still to come in training: none may run to the end
     step = before + random_.randrange(1, max(2, (STEPS - before) // (2 + phases.count('train'))))
-    until = time.monotonic() + 6  # then it is about to draw
+    until = time.monotonic() + random_.uniform(0, 0.9) * sampling
     headlines = printed(broken, 'global batch')
     job = sample(broken, layout) if phase == 'sample' else train(config, broken, layout)
     reached = {'compile': lambda seen=headlines: printed(broken, 'global batch') > seen,
@@ -123,7 +126,7 @@ def terminated(directory: pathlib.Path, terms: int, seed: int, layout: str = '2x
                'sample': lambda at=until: time.monotonic() > at}[phase]
     if not jobs.wait_until(reached, job):
       raise AssertionError(f'{phase}: ended before its SIGTERM, see {broken}.log.0')
-    time.sleep(random_.uniform(0, 0.2 if phase in ('compile', 'train') else 3.0))
+    time.sleep(random_.uniform(0, {'evaluate': 3.0, 'sample': 0.0}.get(phase, 0.2)))
     victim = random_.randrange(2)
     job[victim].send_signal(signal.SIGTERM)
     began = time.monotonic()

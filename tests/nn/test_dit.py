@@ -99,6 +99,7 @@ def test_scan_and_remat_change_no_output_and_no_gradient(kw):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found, grads)
 
 
+@pytest.mark.slow
 def test_blocks_of_a_scan_have_their_own_draws_and_the_host_replays_them():
   net = DiT(width=16, num_heads=2, scan=True, dropout=0.5)
   x, t = jnp.ones((4, 4, 4, 1)), jnp.ones(4)

@@ -18,6 +18,7 @@ def parameters():
   return jax.tree.map(lambda a: a + 0.1 * jax.random.normal(jax.random.key(1), a.shape), params)
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_no_number_and_no_step():
   plain, remat = TokenTransformer(**SIZES), TokenTransformer(**SIZES, remat=True)
   params = parameters()

@@ -110,6 +110,7 @@ def test_number_of_parameters(net, shape, low, high):
   assert low < num_parameters(net, shape) < high
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_no_number():
   x, t = inputs()
   plain, remat = (UNet(**TINY, dropout=0.5, remat=flag) for flag in (False, True))
@@ -147,6 +148,7 @@ def test_every_parameter_has_a_gradient():
     assert jnp.isfinite(grad).all() and jnp.abs(grad).max() > 1e-6, jax.tree_util.keystr(path)
 
 
+@pytest.mark.slow
 def test_gradients_of_gradients_and_along_time_are_finite():
   net = UNet(**{**TINY, 'multipliers': (1,), 'attention': ()})
   x, t = inputs((4, 4, 1))

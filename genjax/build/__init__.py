@@ -1,0 +1,25 @@
+"""From a config to the parts of a run: the only reader of a ConfigDict.
+
+Every make(...) gets what its signature names: what build offers (spec, critic, ...) and the
+config's kw. A kw that the signature does not know is refused before an array exists.
+"""
+
+from genjax.build.evaluation import drawer, evaluators, validator
+from genjax.build.parts import family, plain, provided
+from genjax.build.training import (  # isort: split
+  Run,
+  abstract_rows,
+  abstract_state,
+  batches,
+  compiled_step,
+  first_rows,
+  fit,
+  mesh,
+  model_flops,
+  product_dtype,
+  run,
+)
+
+__all__ = ['Run', 'abstract_rows', 'abstract_state', 'batches', 'compiled_step', 'drawer',
+           'evaluators', 'family', 'first_rows', 'fit', 'mesh', 'model_flops', 'plain',
+           'product_dtype', 'provided', 'run', 'validator']

@@ -1,0 +1,138 @@
+"""The parts of a run by name: data, model, sampler, critic, objective, optimizers."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from genjax import compat, data
+from genjax.compat import bind, check_kw, pick
+from genjax.models import FAMILIES
+from genjax.nn import NETWORKS
+from genjax.numerics.samplers import SAMPLERS
+from genjax.objectives import OBJECTIVES
+from genjax.train import optim
+from genjax.types import BadInput, Critic, DataSpec, Model, Objective
+
+SAMPLER_ARGS = ('denoise', 'path', 'rng', 'x_T', 'cond')
+
+
+def plain(section) -> dict:
+  """A config's kw as plain Python."""
+  return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
+
+
+def without_estimator(given: Mapping) -> dict:
+  """The kw beside 'estimator', which `choose` has read and build offers."""
+  return {k: v for k, v in given.items() if k != 'estimator'}
+
+
+def dataset(config) -> data.Dataset:
+  """The data set that config.data names, in memory or memory-mapped."""
+  return data.load(config.data.name, **plain(config.data.kw))
+
+
+def family(name: str, spec: DataSpec, family_kw: Mapping) -> Model:
+  """models/NAME.make(spec, **kw), before a sampler is added."""
+  make = pick('model family', name, FAMILIES).make
+  return bind('model', name, make, {'spec': spec}, family_kw, FAMILIES)
+
+
+def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping) -> Model:
+  """Adds `sample` to a model that denoises: the only place where a sampler meets a model."""
+  sampler = pick('sampler', name, SAMPLERS)
+  check_kw('sampler', name, sampler, SAMPLER_ARGS, sampler_kw, SAMPLERS)
+  if model.denoise is None or model.sample is not None:
+    return model
+
+  def sample(params, rng, n, cond):
+    rng_T, rng = jax.random.split(rng)
+
+    def denoise(x_t, t, cond, rng):
+      return model.denoise(params, x_t, t, cond, rng)
+
+    def path(t):
+      return model.path(params, t)
+
+    _, sigma = path(jnp.ones((n,)))
+    x_T = sigma.reshape(-1, *[1] * len(spec.shape)) * jax.random.normal(rng_T, (n, *spec.shape))
+    return sampler(denoise, path, rng, x_T, cond, **sampler_kw)
+
+  return model._replace(sample=sample)
+
+
+def model(config, spec: DataSpec) -> Model:
+  """The family of config.model on this data, with the sampler of config.sampler."""
+  made = family(config.model.family, spec, plain(config.model.kw))
+  return with_sampler(made, spec, config.sampler.name, plain(config.sampler.kw))
+
+
+def critic(config, spec: DataSpec) -> Critic:
+  """The network of config.critic as a function of x and the label (one-hot, beside x)."""
+  name = config.critic.network
+  network = bind('critic network', name, pick('critic network', name, NETWORKS), {'out': 1},
+                 plain(config.critic.kw), NETWORKS)
+
+  def inputs(x, cond):
+    x = x.reshape(x.shape[0], -1)
+    if cond is None:
+      return x
+    return jnp.concatenate([x, jax.nn.one_hot(cond, spec.num_classes)], -1)
+
+  def init(rng, x, cond):
+    return network.init(rng, inputs(x, cond))['params']
+
+  def apply(params, x, cond, rng):
+    del rng
+    return network.apply({'params': params}, inputs(x, cond))[:, 0], {}
+
+  return Critic(init, apply)
+
+
+def provided(spec: DataSpec) -> dict[str, frozenset[str]]:
+  """What each family provides on such data with its default kw; families that refuse are absent."""
+  found = {}
+  for name in FAMILIES:
+    try:
+      made = with_sampler(family(name, spec, {}), spec, 'ddim', {})
+    except BadInput:
+      continue
+    found[name] = compat.provides(made)
+  return found
+
+
+def choose(kind: str, name: str, table: Mapping, model: Model, config, dataset,
+           given: Mapping) -> str:
+  """The estimator of an objective or evaluator on this model and data, or the teaching refusal."""
+  return compat.choose(
+      kind, name, pick(kind, name, table).NEEDS,
+      compat.provides(model, data.properties(dataset)), given, model=config.model.family,
+      data=dataset.name, others={n: m.NEEDS for n, m in table.items()},
+      models=lambda: provided(dataset.spec))
+
+
+def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
+  """The objective of config on its model and data, and the estimator that was chosen."""
+  made, name = model(config, dataset.spec), config.objective.name
+  objective_kw = plain(config.objective.kw)
+  estimator = choose('objective', name, OBJECTIVES, made, config, dataset, objective_kw)
+  offered = {'model': made, 'spec': dataset.spec, 'estimator': estimator,
+             'log_density': dataset.log_density, 'critic': critic(config, dataset.spec)}
+  return bind('objective', name, OBJECTIVES[name].make, offered,
+              without_estimator(objective_kw), OBJECTIVES), estimator
+
+
+def optimizers(config, objective: Objective) -> dict:
+  """{player: optimizer}: config.optim, overridden by config.optim_by_player.NAME."""
+  players = {p.name: p for p in objective.players}
+  for name, override in config.optim_by_player.items():
+    stray = {k for k, v in override.items() if v is not None}
+    if stray and objective.players and name not in players:
+      raise BadInput(f'optim_by_player.{name}.{sorted(stray)[0]} is set, but the players of '
+                     f'{config.objective.name!r} are: {", ".join(players)}')
+  made = {}
+  for name, player in players.items():
+    override = config.optim_by_player.get(name, {})
+    settings = {**config.optim, **{k: v for k, v in override.items() if v is not None}}
+    made[name] = optim.make(**settings, num_updates=config.steps * player.num_updates)
+  return made

@@ -1,0 +1,176 @@
+"""A training run, whole: its parts, its step on a mesh, the rows of its steps."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from genjax import data, sharding
+from genjax.build.parts import dataset, objective, optimizers
+from genjax.train import flops, step
+from genjax.types import BadInput, Model, Objective
+
+# beside the numbers that `check` looks at
+KEYS = ('seed', 'ema', 'data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
+        'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim',
+        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder', 'log.mfu')
+
+
+class Run(NamedTuple):
+  """The parts of one training run, ready for the loop; nothing is allocated yet but the data."""
+
+  dataset: data.Dataset
+  prepare: Callable  # (raw batch, rng) -> batch on the grid
+  objective: Objective
+  estimator: str
+  model: Model  # what the objective leaves meaningful, with its sampler
+  optimizers: dict
+  source: data.BatchSource | None  # item i: the raw rows of step i; None for a fit
+  init: Callable  # (rng, raw rows of one step) -> TrainState; traceable
+  step: Callable | None  # (state, raw rows of one step) -> state, metrics
+
+
+def run(config, declared: data.Dataset | None = None) -> Run:
+  """All parts of the run that a config describes. Raises BadInput for any mistake in it.
+
+  declared: a data set whose arrays are shapes alone, in place of reading the data; then the run
+  can be compiled, not trained.
+  """
+  check(config)
+  source_data = declared or dataset(config)
+  spec = source_data.spec
+  goal, estimator = objective(config, source_data)
+  rules = optimizers(config, goal)
+  conditional = bool(config.model.kw.get('conditional', False))
+
+  def prepare(batch, rng=None):
+    return data.prepare({k: v for k, v in batch.items() if conditional or k != 'cond'}, spec, rng)
+
+  def init(rng, rows):
+    batch = jax.tree.map(lambda a: a[:config.batch_size], prepare(rows))
+    params, carry = goal.init(rng, batch)
+    return step.init_state(goal, rules, params, carry, config.ema, config.nan_steps_allowed)
+
+  num_slices = sum(p.num_updates for p in goal.players)
+  if config.accumulate > 1 and (goal.couples or not num_slices):
+    raise BadInput(f'accumulate={config.accumulate}, but the loss of {config.objective.name!r} is '
+                   f'no mean over examples: {goal.couples or "it is fitted in one step"}; '
+                   'allowed: accumulate=1')
+  source = num_slices and not declared and data.batches(
+      source_data.splits['train'], config.batch_size * num_slices, config.seed)
+  train_step = num_slices and step.make_step(
+      goal, rules, seed=config.seed, ema=config.ema, prepare=prepare,
+      accumulate=config.accumulate, nan_steps_allowed=config.nan_steps_allowed)
+  return Run(source_data, prepare, goal, estimator, goal.model, rules, source or None, init,
+             train_step or None)
+
+
+def check(config) -> None:
+  """Refuses what a config lacks, numbers that no run can have, and intervals that straddle."""
+  for key in KEYS:
+    _at(config, key)
+  for key in ('steps', 'batch_size', 'steps_per_dispatch', 'accumulate', 'mesh.fsdp',
+              'mesh.heartbeat', 'log.every', 'checkpoint.every', 'evals.num_samples'):
+    value = _at(config, key)
+    if value < 1:
+      raise BadInput(f'{key}={value}; allowed: integers >= 1')
+  for key in ('select.every', 'checkpoint.keep_last', 'checkpoint.keep_every',
+              'nan_steps_allowed'):
+    if _at(config, key) < 0:
+      raise BadInput(f'{key}={_at(config, key)}; allowed: integers >= 0')
+  if not 0 <= config.seed < 2**32:  # of a larger one the generator would drop the upper bits
+    raise BadInput(f'seed={config.seed}; allowed: integers from 0 to 2^32 - 1')
+  if not 0 <= config.ema < 1:
+    raise BadInput(f'ema={config.ema}; allowed: 0 (no average) <= ema < 1')
+  if config.batch_size % config.accumulate:
+    raise BadInput(f'accumulate={config.accumulate} does not divide '
+                   f'batch_size={config.batch_size}')
+  k = config.steps_per_dispatch
+  for key in ('steps', 'log.every', 'checkpoint.every', 'select.every'):
+    if _at(config, key) % k:
+      raise BadInput(f'steps_per_dispatch={k} does not divide {key}={_at(config, key)}')
+
+
+def _at(config, key: str):
+  for name in key.split('.'):
+    if name not in config:
+      raise BadInput(f'the config has no {key}; allowed: one made by this version of genjax')
+    config = config[name]
+  return config
+
+
+def mesh(config) -> Mesh:
+  """The mesh of a training run on this job's devices. Raises BadInput if they cannot share it."""
+  fsdp, devices, parts = config.mesh.fsdp, jax.device_count(), config.accumulate
+  if devices % fsdp:
+    raise BadInput(f'mesh.fsdp={fsdp} does not divide the {devices} device(s) of this job')
+  if config.batch_size % (devices * parts):
+    raise BadInput(f'batch_size={config.batch_size} cannot be shared alike by {devices} devices in '
+                   f'{parts} part(s); allowed: multiples of {devices * parts}')
+  return sharding.make_mesh(fsdp)
+
+
+def first_rows(config, made: Run) -> dict:
+  """Rows that parameters may be initialised from: those of the first step."""
+  if made.source is not None:
+    return made.source[0]
+  train = made.dataset.splits['train']
+  return {k: v[:config.batch_size] for k, v in train.items()}
+
+
+def abstract_rows(config, made: Run) -> dict:
+  """Shapes and dtypes of the raw rows of one step, of data that may be declared only."""
+  slices = max(1, sum(p.num_updates for p in made.objective.players))
+  return {key: jax.ShapeDtypeStruct((config.batch_size * slices, *array.shape[1:]), array.dtype)
+          for key, array in made.dataset.splits['train'].items()}
+
+
+def abstract_state(config, made: Run, on_mesh=None):
+  """Shapes and dtypes of the state, and where it lies on a mesh: allocates nothing."""
+  like = jax.eval_shape(made.init, jax.random.key(config.seed), abstract_rows(config, made))
+  if on_mesh is None or on_mesh.size == 1:
+    return like
+  return jax.tree.map(lambda leaf, of: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of),
+                      like, sharding.state_sharding(on_mesh, like))
+
+
+def compiled_step(config, made: Run, on_mesh) -> Callable:
+  """The train step of a run, config.steps_per_dispatch in one dispatch: (state, rows) -> same."""
+  return step.compile_step(made.step, config.steps_per_dispatch, on_mesh,
+                           abstract_state(config, made, on_mesh), abstract_rows(config, made))
+
+
+def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None = None):
+  """Iterates the raw rows of steps start.. : [R, ...] for k = 1, else k steps as [k, R, ...].
+
+  On several devices they are global arrays, of which each host reads the rows of its devices.
+  """
+  of_step = source if k == 1 else data.stack(source, k)
+  if on_mesh is None or on_mesh.size == 1:
+    return data.loader(of_step, start // k)
+  mine = data.of_host(of_step, sharding.local_rows(on_mesh, source.batch_size))
+  return (sharding.to_global(on_mesh, rows, source.batch_size, leading_axes=int(k > 1))
+          for rows in data.loader(mine, start // k))
+
+
+def fit(config, made: Run):
+  """Parameters by the objective's closed form or EM, on the whole train split."""
+  batch = data.prepare({'x': made.dataset.splits['train']['x']}, made.dataset.spec)
+  return made.objective.fit(jax.random.key(config.seed), np.asarray(batch['x']))
+
+
+def model_flops(config, made: Run) -> int:
+  """FLOPs in products of one step, without what rematerialisation computes a second time."""
+  if config.model.kw.get('remat'):
+    config = config.copy_and_resolve_references()
+    config.model.kw.remat = False
+    made = run(config, declared=made.dataset)
+  return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
+
+
+def product_dtype(config):
+  """The dtype that the products of the model's network have."""
+  return jnp.dtype(config.model.kw.get('dtype') or 'float32')
