@@ -57,8 +57,8 @@ COLUMNS = ['config', 'topology', 'chips', 'batch', 'level', 'GiB of a device', '
 METHOD = """The train step of each config, compiled by libtpu for the named slice on a machine
 without TPU (experiments.compile): nothing was run. GiB of a device: the compiler's peak and the
 code, of what it gives to a program. Level full is what training compiles; O0 compiles faster, and
-its memory is some per cent off (below). A batch "scaled" is not the config's own, of which there would be no example for
-every chip, or too few. Collectives: the bytes of their results on a device. Seconds and dollars are
+its memory is some per cent off (below). A batch "scaled" is not the config's own, of which there
+would be no example for every chip, or too few. Collectives: the bytes of their results on a device. Seconds and dollars are
 no measurement: they are assumed, model FLOPs at {utilisation:.0%} of the chips' published bfloat16
 peak, {rates} a chip-hour, over the config's own number of steps."""
 
@@ -178,14 +178,14 @@ def note(found: dict, failed: list[str]) -> str:
   for cell, made in found.items():
     if made['fits']:
       gib[cell[:4]][cell.level] = made['peak_memory'] + made['code']
-  compared = [f'* {where[0]} on {where[2]}: memory at O0 {of["O0"] / of["full"]:.3f} of that at full'
-              for where, of in gib.items() if len(of) == 2]
+  compared = [f'* {where[0]} on {where[2]}: memory at O0 is {of["O0"] / of["full"]:.3f} of that '
+              'at full' for where, of in gib.items() if len(of) == 2]
   return '\n'.join([
       f'# Pods that were compiled for, {datetime.date.today().isoformat()}', '',
       f'* commit of this table: {rundir.commit() or "none"}; of its cells: {", ".join(commits)}',
       f'* machine: {report.machine()}', f'* versions: {"; ".join(versions)}', '', method, '',
-      report.table(COLUMNS, [row(cell, made) for cell, made in found.items()]), '', *compared, *refused,
-      *(f'* missing: {reason}' for reason in failed), ''])
+      report.table(COLUMNS, [row(cell, made) for cell, made in found.items()]), '', *compared,
+      *refused, *(f'* missing: {reason}' for reason in failed), ''])
 
 
 if __name__ == '__main__':
