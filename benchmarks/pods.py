@@ -58,9 +58,9 @@ METHOD = """The train step of each config, compiled by libtpu for the named slic
 without TPU (experiments.compile): nothing was run. GiB of a device: the compiler's peak and the
 code, of what it gives to a program. Level full is what training compiles; O0 compiles faster, and
 its memory is some per cent off (below). A batch "scaled" is not the config's own, of which there
-would be no example for every chip, or too few. Collectives: the bytes of their results on a device. Seconds and dollars are
-no measurement: they are assumed, model FLOPs at {utilisation:.0%} of the chips' published bfloat16
-peak, {rates} a chip-hour, over the config's own number of steps."""
+would be no example for every chip, or too few. Collectives: the bytes of their results on a device.
+Seconds and dollars are no measurement: they are assumed, model FLOPs at {utilisation:.0%} of the
+chips' published bfloat16 peak, {rates} a chip-hour, over the config's own number of steps."""
 
 
 class Cell(NamedTuple):
