@@ -10,6 +10,11 @@ objective=score_matching. The UNet's sizes, its optimiser and its noise are thos
 (appendix B), its layout is genjax's (43 M parameters, 36 M there), and images are not flipped;
 dit is DiT-S/2 of 2212.09748, with its recipe. The data set must have been prepared:
 python -m experiments.prepare --data=cifar10.
+
+Pod check (compiled, not run; own batch, level O0; more pods in benchmarks/2026-11-22-pods.md):
+v5e:4x4. UNet: 0.88 of 15.75 GiB a device, 5.1e12 model FLOPs a step; assumed at 40 % of the peak
+and $1.20 a chip-hour: 0.0040 s a step, $17 for 800,000 steps. DiT-S/2: 0.78 of 15.75 GiB, 9.3e12
+model FLOPs, likewise assumed 0.0074 s a step, $16 for 400,000 steps.
 """
 
 from configs import common

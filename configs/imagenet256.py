@@ -8,6 +8,10 @@ configs/common.py). Left out: size=XL, objective=score_matching. Size, noise and
 of 2212.09748. The codes must have been prepared: python -m experiments.prepare --data=latents;
 data.path names a directory other than the cache. Samples are codes (FILE.npz), to be decoded
 elsewhere, so what is evaluated here is no image: the likelihood is of the codes, in nats.
+
+Pod check (compiled, not run; own batch, level O0; more pods in benchmarks/2026-11-22-pods.md):
+v5e:4x4, fsdp 4: 4.00 of 15.75 GiB a device, 1.82e14 model FLOPs a step; assumed at 40 % of the
+peak and $1.20 a chip-hour: 0.145 s a step, $308 for 400,000 steps.
 """
 
 from configs import common

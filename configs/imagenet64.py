@@ -7,6 +7,10 @@ Names: size (S, B, L, XL), objective (score_matching, kl), estimator, SECTION.KE
 configs/common.py). Left out: size=L, objective=score_matching. Size and recipe are those of
 2212.09748; patches of 4 give 256 tokens, as many as there. The data set must have been prepared:
 python -m experiments.prepare --data=imagenet_resized/64x64.
+
+Pod check (compiled, not run; own batch, level O0; more pods in benchmarks/2026-11-22-pods.md):
+v5e:4x4, fsdp 4: 2.77 of 15.75 GiB a device, 1.24e14 model FLOPs a step; assumed at 40 % of the
+peak and $1.20 a chip-hour: 0.098 s a step, $210 for 400,000 steps.
 """
 
 from configs import common
