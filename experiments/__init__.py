@@ -114,6 +114,8 @@ def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
   except Exception:
     preempt.wait_if_leaving()
     raise
+  # all is done; Python forgets its handlers as it ends, but not this
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)
   hosts.stop()
   return code
 
