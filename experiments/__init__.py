@@ -1,5 +1,6 @@
 """One program a verb. `run(main)` is what they share: flags, and mistakes that end in one line."""
 
+import atexit
 import logging
 import os
 import signal
@@ -108,16 +109,25 @@ def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
   except preempt.Preempted as e:
     say(f'preempted: {e}; start again to go on', sys.stderr)
     code = preempt.EXIT
-  except (BadInput, OSError):
-    hosts.stop()  # every host has met it; the end of one must not abort the others
+  except (BadInput, OSError) as e:
+    # every host has met it, and the end of one must not abort the others
+    if not preempt.close(hosts.stop):
+      _end(_fail(str(e)))
     raise
   except Exception:
     preempt.wait_if_leaving()
     raise
-  # all is done; Python forgets its handlers as it ends, but not this
-  signal.signal(signal.SIGTERM, signal.SIG_IGN)
-  hosts.stop()
+  if not preempt.close(hosts.stop):
+    _end(code or 0)
   return code
+
+
+def _end(code: int) -> None:
+  """Ends the process without waiting for its threads."""
+  atexit._run_exitfuncs()  # what logs still hold is written
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
 
 
 def say(text: str, stream=None) -> None:

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from genjax.train import hosts
 
@@ -32,12 +33,21 @@ class _Watch:
     self.writing = threading.RLock()  # held while a file is written
     self.position = BEFORE
     self.stop = None  # the position at which to leave
-    self.leaving = False
+    self.leaving = self.closed = False
     self.signalled = signalled
+    self.thread = threading.Thread(target=self.run, daemon=True)
 
   def run(self) -> None:
+    try:
+      self._watch()
+    except Exception:  # the other hosts are left, and with them whatever was being agreed
+      if not self.closed:
+        raise
+
+  def _watch(self) -> None:
     while not (self._here() or hosts.noticed('preempted')):
-      pass
+      if self.closed:
+        return
     hosts.notify('preempted')
     with self.agreeing:
       places = [int(p) for p in hosts.exchange('preempted at', str(self.position))]
@@ -73,7 +83,25 @@ def install(signalled: int) -> None:
   """Starts to watch for SIGTERM, once; signalled: a pipe to which its number is written."""
   global _watch
   _watch = _Watch(signalled)
-  threading.Thread(target=_watch.run, daemon=True).start()
+  _watch.thread.start()
+
+
+def close(leave_hosts: Callable[[], None]) -> bool:
+  """Leaves the hosts and ends the watch, after all is done; whether its thread has ended.
+
+  If not, it waits for a host that is gone: Python must not end under it, or it aborts.
+  """
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Python forgets its handlers as it ends, not this
+  if _watch is None:
+    leave_hosts()
+    return True
+  _watch.closed = True
+  leave_hosts()
+  wakeup = signal.set_wakeup_fd(-1)
+  if wakeup >= 0:
+    os.write(wakeup, b'\0')
+  _watch.thread.join(1.0)
+  return not _watch.thread.is_alive()
 
 
 def poll() -> bool:
