@@ -1,6 +1,5 @@
 """One program a verb. `run(main)` is what they share: flags, and mistakes that end in one line."""
 
-import atexit
 import logging
 import os
 import signal
@@ -123,8 +122,7 @@ def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
 
 
 def _end(code: int) -> None:
-  """Ends the process without waiting for its threads."""
-  atexit._run_exitfuncs()  # what logs still hold is written
+  """Ends the process without waiting for its threads; TensorBoard may miss the last seconds."""
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(code)
