@@ -117,9 +117,9 @@ def terminated(directory: pathlib.Path, terms: int, seed: int, layout: str = '2x
     phase, before = phases.pop(), last_logged(broken)
     # so many are still to come in training: none may run to the end
     step = before + random_.randrange(1, max(2, (STEPS - before) // (2 + phases.count('train'))))
-    until = time.monotonic() + random_.uniform(0.1, 0.8) * sampling
     if phase == 'sample' and not at_end(broken):  # there must be something to sample
       assert jobs.finish(train(config, broken, layout)) == [0, 0], f'see {broken}.log.0'
+    until = time.monotonic() + random_.uniform(0.1, 0.8) * sampling
     headlines = printed(broken, 'global batch')
     job = sample(broken, layout) if phase == 'sample' else train(config, broken, layout)
     reached = {'compile': lambda seen=headlines: printed(broken, 'global batch') > seen,
