@@ -63,8 +63,7 @@ def _run(main: Callable, distributed: bool) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   except OSError as e:
-    name = f': {e.filename}' if e.filename is not None else ''
-    code = _fail(f'{e.strerror}{name}' if e.strerror else str(e))
+    code = _fail(_said(e))
     os._exit(code)  # threads that hold data for a full disk would each add a traceback
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
@@ -93,6 +92,8 @@ def define_host_flags() -> None:
 
 
 def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
+  import jax
+
   from genjax.train import hosts, preempt, rundir
 
   def heartbeat():
@@ -111,9 +112,9 @@ def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
   except (BadInput, OSError) as e:
     # every host has met it, and the end of one must not abort the others
     if not preempt.close(hosts.stop):
-      _end(_fail(str(e)))
+      _end(_fail(_said(e)))
     raise
-  except Exception:
+  except jax.errors.JaxRuntimeError:  # a collective that another host's end has broken
     preempt.wait_if_leaving()
     raise
   if not preempt.close(hosts.stop):
@@ -202,6 +203,13 @@ def keep_compiled() -> None:
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
   # a full disk, or an entry torn by a kill, costs a compilation: nothing that a user could act on
   warnings.filterwarnings('ignore', 'Error (reading|writing) persistent compilation cache')
+
+
+def _said(error: Exception) -> str:
+  """The message of a mistake; of an OSError without its number."""
+  if not isinstance(error, OSError) or not error.strerror:
+    return str(error)
+  return error.strerror if error.filename is None else f'{error.strerror}: {error.filename}'
 
 
 def _fail(message: str) -> int:

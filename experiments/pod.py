@@ -48,7 +48,8 @@ def attempt(config, declared, devices, level: str) -> dict:
   jax.config.update('jax_optimization_level', LEVELS[level])
   run = build.run(config, declared)
   start = time.perf_counter()
-  lowered = lower(config, run, sharding.make_mesh(config.mesh.fsdp, devices=devices))
+  mesh = sharding.make_mesh(config.mesh.fsdp, devices=devices)
+  lowered = step.lower_step(*build.dispatched(config, run, mesh))
   try:
     program = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -60,12 +61,6 @@ def attempt(config, declared, devices, level: str) -> dict:
   seconds = time.perf_counter() - start
   return {'fits': True, 'compile_seconds': seconds, **compiled.memory(program)._asdict(),
           'collectives': compiled.collectives(program.as_text())}
-
-
-def lower(config, run: build.Run, mesh):
-  """The dispatch that training runs, lowered for a mesh whose devices are absent."""
-  return step.lower_step(run.step, config.steps_per_dispatch, mesh,
-                         build.abstract_state(config, run), build.abstract_rows(config, run))
 
 
 def remedies(config, declared, where: topology.Slice, devices) -> list[dict]:

@@ -6,6 +6,7 @@ Exit code 42: preempted (SIGTERM), saved; the same command goes on.
 """
 
 import functools
+import itertools
 import math
 
 import jax
@@ -77,7 +78,8 @@ def train(config, run: build.Run, workdir, mesh):
     state = initial(config, run, like)
   log = with_mfu(config, run, mesh, begin(workdir, record, start))
   if PROFILE.value is not None:
-    dispatch = profile.traced(dispatch, workdir / 'profile', PROFILE.value)
+    dispatch = profile.traced(dispatch, workdir / 'profile', itertools.count(start, k),
+                              PROFILE.value)
   plan = loop.Plan(config.steps, k, config.log.every, config.checkpoint.every,
                    config.checkpoint.keep_last, config.checkpoint.keep_every, config.select.every,
                    config.nan_steps_allowed)
@@ -115,7 +117,7 @@ def with_mfu(config, run: build.Run, mesh, log):
   if not config.log.mfu:
     return log
   per_step = build.model_flops(config, run)
-  rate = flops.matrix_rate(build.product_dtype(config)) * mesh.size
+  rate = flops.matrix_rate(build.model_dtype(config)) * mesh.size
 
   def write(at, metrics):
     speed = metrics.get('steps_per_second')

@@ -12,14 +12,15 @@ from genjax.build.training import (  # isort: split
   abstract_state,
   batches,
   compiled_step,
+  dispatched,
   first_rows,
   fit,
   mesh,
+  model_dtype,
   model_flops,
-  product_dtype,
   run,
 )
 
-__all__ = ['Run', 'abstract_rows', 'abstract_state', 'batches', 'compiled_step', 'drawer',
-           'evaluators', 'family', 'first_rows', 'fit', 'mesh', 'model_flops', 'plain',
-           'product_dtype', 'provided', 'run', 'validator']
+__all__ = ['Run', 'abstract_rows', 'abstract_state', 'batches', 'compiled_step', 'dispatched',
+           'drawer', 'evaluators', 'family', 'first_rows', 'fit', 'mesh', 'model_dtype',
+           'model_flops', 'plain', 'provided', 'run', 'validator']

@@ -139,8 +139,16 @@ def abstract_state(config, made: Run, on_mesh=None):
 
 def compiled_step(config, made: Run, on_mesh) -> Callable:
   """The train step of a run, config.steps_per_dispatch in one dispatch: (state, rows) -> same."""
-  return step.compile_step(made.step, config.steps_per_dispatch, on_mesh,
-                           abstract_state(config, made, on_mesh), abstract_rows(config, made))
+  return step.compile_step(*dispatched(config, made, on_mesh))
+
+
+def dispatched(config, made: Run, on_mesh) -> tuple:
+  """What lowers or compiles one dispatch: step, number of steps, mesh, shapes of state and rows.
+
+  The devices of the mesh need not exist.
+  """
+  return (made.step, config.steps_per_dispatch, on_mesh, abstract_state(config, made),
+          abstract_rows(config, made))
 
 
 def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None = None):
@@ -171,6 +179,6 @@ def model_flops(config, made: Run) -> int:
   return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
 
 
-def product_dtype(config):
+def model_dtype(config):
   """The dtype that the products of the model's network have."""
   return jnp.dtype(config.model.kw.get('dtype') or 'float32')

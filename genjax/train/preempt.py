@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import jax
+
 from genjax.train import hosts
 
 EXIT = 42  # the launchers' word for: start the same command again
@@ -40,7 +42,8 @@ class _Watch:
   def run(self) -> None:
     try:
       self._watch()
-    except Exception:  # the other hosts are left, and with them whatever was being agreed
+    except (jax.errors.JaxRuntimeError, AttributeError):
+      # the other hosts are left, and with them the client by which something was being agreed
       if not self.closed:
         raise
 

@@ -11,12 +11,10 @@ from genjax.types import BadInput, DataSpec
 
 
 def test_committed_weights():
-  for name, entry in encoders.ENCODERS.items():
+  for name, sha256 in encoders.ENCODERS.items():
     encoder = encoders.load(name)
-    assert encoder.card['sha256'] == entry.sha256
+    assert encoder.card['sha256'] == sha256
     assert (encoders.WEIGHTS / f'{name}.npz').stat().st_size <= 200_000
-    assert encoders.for_data(entry.data) == name
-  assert encoders.for_data('ring8') is None
 
 
 def test_digits_features_and_accuracy_on_data_it_was_not_trained_on():
