@@ -21,8 +21,9 @@ from absl import flags
 import experiments
 from benchmarks import report
 from experiments import config as configs
+from genjax import disk
 from genjax.tables import identity
-from genjax.train import rundir, topology, writer
+from genjax.train import rundir, topology
 from genjax.types import BadInput
 
 OUT = flags.DEFINE_string('out', None, 'Directory of the cells.')
@@ -94,7 +95,7 @@ def main(argv):
       print(report.table(COLUMNS, [row(cell, found[cell])]).splitlines()[-1], flush=True)
   text = note(found, failed)
   if NOTE.value:
-    writer.write_bytes(NOTE.value, text.encode())
+    disk.write_bytes(NOTE.value, text.encode())
   print(text)
   return 1 if failed else 0
 

@@ -3,7 +3,8 @@
 python -m benchmarks.run --suite=train [--rounds=9] [--only=vae,dit] [--out=FILE.md]
 
 Suites: train, sample (ratios to PyTorch and zuko), loop (our loop over its own jitted step),
-startup (process start to first step), torch_free (K steps a dispatch over one).
+startup (process start to first step), torch_free (K steps a dispatch over one), metrics (figures of
+samples: times, memory, agreement).
 `--suite=train,loop` runs several into one file. Peers: pip install -r benchmarks/requirements.txt.
 """
 
@@ -16,12 +17,13 @@ import time
 from absl import flags
 
 import experiments
-from benchmarks import report, rounds, startup, worker, workloads
-from genjax.train import writer
+from benchmarks import metrics, report, rounds, startup, worker, workloads
+from genjax import disk
 from genjax.types import BadInput
 
 MODES = ('auto', 'wall', 'cpu')
-SUITE = flags.DEFINE_list('suite', None, 'train, sample, loop, startup, torch_free.', required=True)
+SUITE = flags.DEFINE_list('suite', None, 'train, sample, loop, startup, torch_free, '
+                          'metrics.', required=True)
 ROUNDS = flags.DEFINE_integer('rounds', 9, 'Clean rounds per comparison.', lower_bound=1)
 ONLY = flags.DEFINE_list('only', None, 'Workloads of the suites; none: all.')
 OUT = flags.DEFINE_string('out', None, 'Markdown file for the tables; none: only printed.')
@@ -59,7 +61,7 @@ def main(argv):
     text = '\n'.join([
         report.head(SUITE.value, BLOCK.value, rounds.MAX_FOREIGN, modes), *parts])
     if OUT.value:
-      writer.write_bytes(OUT.value, text.encode())
+      disk.write_bytes(OUT.value, text.encode())
   print(text)
 
 
@@ -108,13 +110,18 @@ def verdict(goal: float | None, met: bool) -> str:
   return '' if goal is None else f'{goal} {"reached" if met else "NOT reached"}'
 
 
+def require(name: str, peer: str) -> None:
+  """Raises BadInput when a peer is not installed."""
+  if importlib.util.find_spec(peer) is None:
+    raise BadInput(f'{name} is compared with {peer}, which is not installed; allowed: after '
+                   'pip install -r benchmarks/requirements.txt')
+
+
 def against_peers(name: str):
   """Rows of one workload: a peer each."""
   workload = workloads.named(name)
   for peer in workload.sides:
-    if importlib.util.find_spec(peer) is None:
-      raise BadInput(f'{name} is compared with {peer}, which is not installed; allowed: after '
-                     'pip install -r benchmarks/requirements.txt')
+    require(name, peer)
   found, facts, mode = compare(name, ('ours', *workload.sides))
   field, rows, notes = mode, [], []
   for peer in workload.sides:
@@ -184,6 +191,33 @@ def dispatch_gain(name: str):
   return [row], [], mode
 
 
+def metric_against_peer(name: str):
+  """The row of one metric: times, memory, and the difference of the figures."""
+  metric = metrics.METRICS[name]
+  require(name, metric.peer)
+  found, facts, mode = compare(name, ('ours', metric.peer))
+  times = rounds.ratio(found.kept, metric.peer, 'ours', mode)
+  # where there is no goal, making the inputs may have taken more
+  memory = metric.memory and (
+      metrics.beyond(facts['ours']) / metrics.beyond(facts[metric.peer]))
+  apart = metrics.difference(*(facts[side]['figures'] for side in ('ours', metric.peer)))
+  row = {'metric': f'{name}: {metric.what}', 'peer': metric.peer,
+         'ours, s': report.show(rounds.seconds(found.kept, 'ours', mode)),
+         'peer, s': report.show(rounds.seconds(found.kept, metric.peer, mode)),
+         'ratio': report.show(times),
+         'CPU ratio': report.show(rounds.ratio(found.kept, metric.peer, 'ours', 'cpu')),
+         'goal': verdict(metric.goal, times.median >= (metric.goal or 0.0)),
+         'memory ratio': '-' if memory is None else f'{memory:.2f}',
+         'memory goal': verdict(metric.memory, (memory or 0.0) <= (metric.memory or 0.0)),
+         'apart': '-' if apart is None else f'{apart:.1e}',
+         'apart goal': verdict(metric.tolerance, (apart or 0.0) <= (metric.tolerance or 0.0)),
+         **common(found, mode)}
+  for side, words in (('ours', 'ours'), (metric.peer, 'peer')):
+    row[f'{words}: peak (beyond start), MiB'] = (
+        f'{facts[side]["peak"] // metrics.MIB} ({metrics.beyond(facts[side]) // metrics.MIB})')
+  return [row], [], mode
+
+
 ROUND = ['mode', 'rounds', 'discarded', 'foreign cores']
 PEERS = ['workload', 'peer', 'parameters', 'batch', 'K', 'ours, ms', 'peer, ms', 'ratio',
          'CPU ratio', 'goal', *ROUND]
@@ -204,6 +238,11 @@ SUITES = {
                    ['workload', 'parameters', 'batch', 'K', 'K a dispatch, ms',
                     'one a dispatch, ms', 'ratio', *ROUND],
                    'K steps in one dispatch over one step'),
+    'metrics': (metrics.METRICS, metric_against_peer,
+                ['metric', 'peer', 'ours, s', 'peer, s', 'ratio', 'CPU ratio', 'goal',
+                 'ours: peak (beyond start), MiB', 'peer: peak (beyond start), MiB',
+                 'memory ratio', 'memory goal', 'apart', 'apart goal', *ROUND],
+                'Metrics of samples, against peers'),
 }
 
 

@@ -6,7 +6,7 @@ Sizes stand here once; our side takes them as overrides of a config, the peers a
 import importlib
 from typing import NamedTuple
 
-from benchmarks import rounds
+from benchmarks import metrics, rounds
 from genjax.types import BadInput
 
 
@@ -117,8 +117,10 @@ def named(name: str) -> Workload:
 def side(name: str, which: str, cores: int) -> rounds.Side:
   """One side of a workload in this process: 'ours', 'ours_1' (one step a dispatch), or a peer.
 
-  Of a loop: 'loop' or 'bare'.
+  Of a loop: 'loop' or 'bare'. Of a metric: 'ours' or its peer.
   """
+  if name in metrics.METRICS:
+    return metrics.side(name, which, cores)
   if name in LOOP:
     from benchmarks import loop
     return loop.side(LOOP[name], which)

@@ -133,18 +133,20 @@ def is_fitted(args: Mapping) -> bool:
 
 def column(metric: str | tuple[str, ...], label: str, better: str = '', *, split: str = 'test',
            axes: tuple[str, ...] = (), floor: str = '', digits: int = 3,
-           source: str = 'metric', reduction: str = 'mean') -> dict:
+           source: str = 'metric', detail: str = '', reduction: str = 'mean') -> dict:
   """A column of a table: one metric under one protocol.
 
   metric: its name in eval.json, or several of which a row has one (then they share a unit and a
   kind); better: 'lower', 'higher' or ''; axes: fields of the protocol that may differ between rows
   and are printed; floor: the metric that says what data themselves score; digits: after
-  the point; source: 'metric', or 'provenance' for a cost; reduction over seeds: 'mean' with a t
+  the point; source: 'metric', or 'provenance' for a cost; detail: in place of the value, an entry
+  of the card's detail, as in 'power/0.05'; reduction over seeds: 'mean' with a t
   interval, or 'each' to list them.
   """
   metric = (metric,) if isinstance(metric, str) else tuple(metric)
   return {'metric': metric, 'label': label, 'better': better, 'split': split, 'axes': tuple(axes),
-          'floor': floor, 'digits': digits, 'source': source, 'reduction': reduction}
+          'floor': floor, 'digits': digits, 'source': source, 'detail': detail,
+          'reduction': reduction}
 
 
 def _split(argument: str) -> list[str]:

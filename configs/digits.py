@@ -15,7 +15,8 @@ NAMES = {'family': common.FAMILIES, 'objective': common.OBJECTIVES, 'estimator':
 DEFAULT = {'family': 'vae', 'objective': 'kl'}
 
 # what a family cannot answer is left out of its eval.json
-EVALS = ('likelihood', 'frechet', 'prdc', 'classified', 'novelty', 'cost')
+EVALS = ('likelihood', 'frechet', 'kid', 'prdc', 'c2st', 'classified', 'novelty', 'copying', 'fld',
+         'cost')
 
 # by objective, then by (family, objective); steps and intervals are multiples of the dispatch
 BY_OBJECTIVE = {

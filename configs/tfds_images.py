@@ -25,7 +25,7 @@ BY_OBJECTIVE = {
     'score_matching': {'optim.lr': 5e-4, 'optim.warmup': 500, 'ema': 0.999},
 }
 ENCODERS = {'fashion_mnist': 'fmnist'}  # the committed ones, by data set
-OF_SAMPLES = ('frechet', 'prdc', 'classified')  # what an encoder is for
+OF_SAMPLES = ('frechet', 'kid', 'prdc', 'classified')  # what an encoder is for
 
 
 def get_config(arg: str = ''):
@@ -36,5 +36,5 @@ def get_config(arg: str = ''):
       'encoder': encoder, 'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10,
       'log.every': 100, 'checkpoint.every': 1000, 'optim.clip': 1.0,
       **BY_OBJECTIVE[args['objective']],
-      'evals.names': ('likelihood', 'novelty', 'cost', *(OF_SAMPLES if encoder else ())),
+      'evals.names': ('likelihood', 'novelty', 'copying', 'cost', *(OF_SAMPLES if encoder else ())),
       'evals.num_samples': 10000})

@@ -36,4 +36,6 @@ def get_config(arg: str = ''):
   args = common.parse(arg, NAMES, DEFAULT)
   return common.build(args, {
       **BUDGET, **BY_OBJECTIVE[args['objective']], **(FITTED if common.is_fitted(args) else {}),
-      'evals.names': ('likelihood', 'true_divergence', 'cost'), 'evals.num_samples': 10000})
+      'encoder': 'identity',
+      'evals.names': ('likelihood', 'true_divergence', 'sliced_w2', 'cost'),
+      'evals.num_samples': 10000})

@@ -23,12 +23,12 @@ SIGNALLED = note_sigterm() if sys.argv[0] == '-m' else None
 from absl import flags  # noqa: E402
 from absl import logging as absl_logging  # noqa: E402
 
+from genjax import disk  # noqa: E402
 from genjax.types import BadInput  # noqa: E402
 
 LIBRARIES = tuple(f'{os.sep}{name}{os.sep}' for name in ('orbax', 'grain', 'jax', 'tensorstore',
                                                          'tensorflow_datasets', 'etils'))
 HELP = ('--help', '-help', '--helpfull', '-h')
-CACHE = '~/.cache/genjax/xla'
 
 
 def run(main: Callable, distributed: bool = False) -> None:
@@ -97,9 +97,10 @@ def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
   from genjax.train import hosts, preempt, rundir
 
   def heartbeat():
-    config = (flags.FLAGS['config'].value if 'config' in flags.FLAGS else
-              rundir.read(flags.FLAGS.workdir)['config'])
-    return config['mesh']['heartbeat']
+    if 'config' in flags.FLAGS:
+      return flags.FLAGS['config'].value['mesh']['heartbeat']
+    workdir = flags.FLAGS.workdir
+    return rundir.read(workdir)['config']['mesh']['heartbeat'] if workdir else hosts.HEARTBEAT
 
   hosts.start(heartbeat, flags.FLAGS.coordinator, flags.FLAGS.num_processes,
               flags.FLAGS.process_id)
@@ -178,12 +179,13 @@ def quiet() -> None:
   absl_logging.use_absl_handler()
   handler = absl_logging.get_absl_handler()
   handler.setFormatter(logging.Formatter('%(message)s'))
+  warnings.showwarning = _show_warning
   handler.addFilter(lambda record: record.levelno >= logging.ERROR or not any(
       name in record.pathname for name in LIBRARIES))
 
 
 def keep_compiled() -> None:
-  """What XLA compiles outlives the process, in $GENJAX_CACHE, else ~/.cache/genjax/xla.
+  """What XLA compiles outlives the process, in `xla` of the cache (see genjax.disk).
 
   JAX's own setting wins (JAX_COMPILATION_CACHE_DIR; JAX_ENABLE_COMPILATION_CACHE=false for none).
   Where the directory cannot be written every process compiles for itself, without a word.
@@ -191,18 +193,27 @@ def keep_compiled() -> None:
   jax = sys.modules.get('jax')  # who compiles has imported it, and who has not need not
   if jax is None or jax.config.jax_compilation_cache_dir:
     return
-  path = os.path.expanduser(os.environ.get('GENJAX_CACHE') or CACHE)
+  path = disk.cache('xla')
   try:
     os.makedirs(path, exist_ok=True)
   except OSError:
     return
   if not os.access(path, os.W_OK):
     return
-  jax.config.update('jax_compilation_cache_dir', path)
+  jax.config.update('jax_compilation_cache_dir', str(path))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)  # small ones add up
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
   # a full disk, or an entry torn by a kill, costs a compilation: nothing that a user could act on
   warnings.filterwarnings('ignore', 'Error (reading|writing) persistent compilation cache')
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+  """A warning of ours in one line; of a library, as Python prints it."""
+  if not issubclass(category, UserWarning) or any(name in filename for name in LIBRARIES):
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+  else:
+    text = f'warning: {message}\n'
+  print(text, end='', file=file or sys.stderr, flush=True)
 
 
 def _said(error: Exception) -> str:

@@ -20,8 +20,8 @@ from ml_collections import config_flags
 
 import experiments
 from experiments import pod
-from genjax import build, data
-from genjax.train import flops, rundir, topology, writer
+from genjax import build, data, disk
+from genjax.train import flops, rundir, topology
 from genjax.types import BadInput
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train: FILE.py[:argument].')
@@ -59,7 +59,7 @@ def main(_):
   if not made['fits'] and REMEDIES.value:
     made['remedies'] = pod.remedies(config, declared, where, devices)
   if JSON.value:
-    writer.write_bytes(JSON.value, (json.dumps(made, indent=2) + '\n').encode())
+    disk.write_bytes(JSON.value, (json.dumps(made, indent=2) + '\n').encode())
   if not made['fits']:
     raise BadInput(refusal(made))
   print(report(made))

@@ -1,26 +1,76 @@
-"""Evaluates a run directory on the test split and writes eval.json and sample pictures.
+"""Evaluates a run directory, or samples of any origin against a reference.
 
-python -m experiments.evaluate --workdir=runs/vae [--split=validation] [--step=N] [--evals=fd,...]
+python -m experiments.evaluate --workdir=runs/vae [--split=validation] [--step=N]
+python -m experiments.evaluate --samples=DIR|FILE.npz|RUN --reference=DATASET:split|DIR|FILE.npz \
+  [--train=...] [--encoder=digits] [--metrics=fd,kid] [--num_samples=N] [--out=FILE.json]
+
+The first answers what the run's config asks and writes eval.json and sample pictures into the run
+directory. The second reads images from a folder, the key x of an npz (images, or with
+--encoder=identity feature vectors), or draws from a run's model; prints a Markdown table, and
+writes --out as {"metrics": {name: {"value", "low", "high", "card"}}} with the table as .md beside
+it. Features and figures are kept in the cache: a second call computes nothing again.
 """
 
 import functools
+import pathlib
 
 from absl import flags
 
 import experiments
-from genjax import runs
+from genjax import disk, encoders, runs
+from genjax import samples as any_samples
 from genjax.evals import card
+from genjax.train import hosts
+from genjax.types import BadInput
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.', required=True)
-SPLIT = flags.DEFINE_enum('split', 'test', ['validation', 'test'], 'What to evaluate on.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.')
+SPLIT = flags.DEFINE_enum('split', 'test', ['validation', 'test'], 'What to evaluate a run on.')
 STEP = flags.DEFINE_integer('step', None, 'Checkpoint; none: the selected one, else the last.')
-EVALS = flags.DEFINE_list('evals', None, 'Evaluators; none: those of the config that apply.')
+SAMPLES = flags.DEFINE_string('samples', None, 'Folder of images, npz, or run directory.')
+REFERENCE = flags.DEFINE_string('reference', None, 'DATASET:split, folder of images, or npz.')
+TRAIN = flags.DEFINE_string('train', None, 'What the model was trained on, if the reference does '
+                            'not bring it: DATASET:split, folder of images, or npz.')
+ENCODER = flags.DEFINE_string('encoder', None, f'{", ".join(encoders.ENCODERS)}, or a file *.npz; '
+                              'none: the one committed for the reference.')
+METRICS = flags.DEFINE_list('metrics', None, 'Names of metrics; none: those that apply.')
+NUM = flags.DEFINE_integer('num_samples', None, 'So many fixed random samples; none: all.')
+SEED = flags.DEFINE_integer('seed', 0, 'Of the choice of samples, splits and permutations.')
+OUT = flags.DEFINE_string('out', None, 'FILE.json to write; the table goes to FILE.md.')
+OF_SAMPLES = ('reference', 'train', 'encoder', 'num_samples', 'out')
 
 
 def main(_):
+  if bool(WORKDIR.value) == bool(SAMPLES.value):
+    raise BadInput('allowed: --workdir=RUN, or --samples=... with --reference=...')
+  if WORKDIR.value:
+    return of_run()
+  if not REFERENCE.value:
+    raise BadInput('--reference is missing; allowed: DATASET:split, a folder of images, FILE.npz')
+  if OUT.value and not OUT.value.endswith('.json'):
+    raise BadInput(f'--out={OUT.value}; allowed: FILE.json')
+  progress = functools.partial(experiments.progress, unit='evaluator', position=1)
+  with (any_samples.on_mesh(SAMPLES.value),
+        experiments.progress(unit='example', desc='encoded') as encoded):
+    found = any_samples.evaluate(
+        SAMPLES.value, REFERENCE.value, METRICS.value, ENCODER.value, TRAIN.value, NUM.value,
+        STEP.value, SEED.value, progress, encoded.update)
+  text = any_samples.table(found)
+  if OUT.value and hosts.is_lead():
+    metrics = {name: value._asdict() for name, value in found['metrics'].items()}
+    disk.write_json(OUT.value, {**found, 'metrics': metrics})
+    disk.write_bytes(pathlib.Path(OUT.value).with_suffix('.md'), text.encode())
+  experiments.say(text)
+  return 0
+
+
+def of_run():
+  """The evaluators that the run's config names, or those that answer --metrics."""
+  for name in OF_SAMPLES:
+    if flags.FLAGS[name].value is not None:
+      raise BadInput(f'--{name} is for --samples; a run is evaluated as its config says')
   progress = functools.partial(experiments.progress, unit='evaluator')
   with runs.on_mesh(WORKDIR.value):
-    metrics = runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, EVALS.value, progress)
+    metrics = runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, METRICS.value, progress)
   experiments.say(card.describe(metrics))
 
 

@@ -9,7 +9,7 @@ import jax
 from absl import logging
 from ml_collections import config_dict
 
-from genjax import build, data, sharding
+from genjax import build, data, disk, sharding
 from genjax.tables import identity
 from genjax.train import checkpoint, hosts, rundir, writer
 from genjax.types import BadInput, Model, Objective
@@ -80,12 +80,12 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,
              progress=iter) -> dict:
   """Runs the evaluators, writes eval.json, samples/final.npz and final.png; {metric: Value}.
 
-  Evaluators of the config that the model cannot answer are left out; those asked for by `names`
-  are refused in the teaching lines (BadInput).
+  Evaluators of the config that the model cannot answer are left out; those of `names`, which are
+  metrics or evaluators, are refused in the teaching lines (BadInput).
   """
   run = load(workdir, step)
   config, spec = run.config, run.dataset.spec
-  wanted = tuple(names or config.evals.names)
+  wanted = build.answering(names) if names else tuple(config.evals.names)
   evals = build.evaluators(config, run.dataset, run.model, split, wanted,
                            optional=() if names else wanted)
   draw = build.drawer(config, spec, run.model, config.seed)(run.params)
@@ -109,7 +109,7 @@ def _write(workdir: pathlib.Path, run: Loaded, split: str, metrics: dict, x) -> 
     # of points as many as were drawn: a cloud shows its density by them
     real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
     writer.write_sample_file(workdir / 'samples' / 'reference.npz', real, spec)
-  writer.write_json(workdir / 'eval.json', {
+  disk.write_json(workdir / 'eval.json', {
       'step': run.step, 'selected': run.selected, 'split': split,
       'metrics': {name: value._asdict() for name, value in metrics.items()},
       'provenance': {**rundir.provenance(workdir), **cost(run),

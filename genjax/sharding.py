@@ -10,7 +10,7 @@ import functools
 
 import jax
 import numpy as np
-from jax.experimental import mesh_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -52,16 +52,20 @@ def current_mesh():
   return None if mesh.empty or mesh.size == 1 else mesh
 
 
-def jit(function=None, **kw):
-  """jax.jit, whose result lies whole on every device of the mesh at the call: hosts can read it."""
+def jit(function=None, *, split: bool = False, **kw):
+  """jax.jit, whose result lies whole on every device of the mesh at the call: hosts can read it.
+
+  split: in its place each device keeps its rows of the result [B, ...]; see `to_host`.
+  """
   if function is None:
-    return functools.partial(jit, **kw)
+    return functools.partial(jit, split=split, **kw)
   jitted = {}
 
   def of_mesh():
     mesh = jax.sharding.get_abstract_mesh()  # inside another jit there is no other
     if mesh not in jitted:
-      jitted[mesh] = jax.jit(function, **kw, **({} if mesh.empty else {'out_shardings': P()}))
+      where = {} if mesh.empty else {'out_shardings': P(BATCH_AXES) if split else P()}
+      jitted[mesh] = jax.jit(function, **kw, **where)
     return jitted[mesh]
 
   @functools.wraps(function)
@@ -70,6 +74,13 @@ def jit(function=None, **kw):
 
   call.lower = lambda *args, **kwargs: of_mesh().lower(*args, **kwargs)
   return call
+
+
+def to_host(tree):
+  """numpy arrays of what `jit` gave: of rows that lie on other hosts, what these have."""
+  if all(leaf.is_fully_addressable or leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
+    return jax.tree.map(np.asarray, tree)
+  return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def constrain_batch(x: jax.Array) -> jax.Array:

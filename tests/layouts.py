@@ -1,8 +1,9 @@
 """Trains one run from one state on several layouts of devices and processes, and compares.
 
-python -m tests.layouts --dir=/tmp/layouts [--models=vae,wgan_gp,dit] [--layouts=1x1f1,2x2f2]
+python -m tests.layouts --dir=/tmp/layouts [--models=vae,wgan_gp,dit] [--layouts=1x1f1,2x2f2_1x1f1]
 
-PxDfF: P processes of D devices each, F of which share the parameters. Of each layout it prints the
+PxDfF: P processes of D devices each, F of which share the parameters; A_B: the first half of the
+steps on A, the others, resumed, on B. Of each layout it prints the
 largest relative difference of the first loss and gradient to those of 1x1f1, and after 20 steps the
 distance of the parameters, beside the distance that a relative change of the first parameters by
 1e-7 causes on 1x1f1. Layouts already run in --dir are not run again.
@@ -31,7 +32,8 @@ MODELS = {
     'wgan_gp': ('configs/digits.py:family=implicit,objective=wasserstein', {}),
     'dit': ('configs/digits.py:family=diffusion,objective=score_matching,model.patch=4', {}),
 }
-LAYOUTS = ('1x1f1', '1x2f2', '1x4f1', '1x4f4', '1x8f2', '2x1f1', '2x2f2', '4x1f4', '4x2f2')
+LAYOUTS = ('1x1f1', '1x2f2', '1x4f1', '1x4f4', '1x8f2', '2x1f1', '2x2f2', '4x1f4', '4x2f2',
+           '2x2f2_1x1f1', '2x2f2_4x1f1')
 
 
 def arguments(model: str, workdir: pathlib.Path, layout: str) -> list[str]:
@@ -62,9 +64,12 @@ def trained(model: str, origin: pathlib.Path, workdir: pathlib.Path, layout: str
     return
   shutil.rmtree(workdir, ignore_errors=True)
   shutil.copytree(origin, workdir)
-  codes = jobs.finish(jobs.launch('experiments.train', layout, workdir.with_suffix('.log'),
-                                  *arguments(model, workdir, layout)), 600)
-  assert codes == [0] * len(codes), f'{model} on {layout}: {codes}, see {workdir}.log.0'
+  parts = layout.split('_')
+  for i, part in enumerate(parts, start=1):
+    codes = jobs.finish(jobs.launch(
+        'experiments.train', part, workdir.with_suffix('.log'), *arguments(model, workdir, part),
+        f'--config.steps={STEPS * i // len(parts)}'), 600)
+    assert codes == [0] * len(codes), f'{model} on {part}: {codes}, see {workdir}.log.0'
 
 
 def state(workdir: pathlib.Path, step: int) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # what a folder or module of genjax may import of genjax
 MAY = {
     'types': set(),
+    'disk': {'types'},
     'sharding': {'types'},
     'numerics': {'types'},
     'prob': {'types', 'numerics'},
@@ -19,14 +20,15 @@ MAY = {
     'models': {'types', 'sharding', 'numerics', 'prob', 'nn'},
     'objectives': {'types', 'numerics', 'prob'},
     'compat': {'types'},
-    'data': {'types', 'numerics', 'prob'},
+    'data': {'types', 'disk', 'numerics', 'prob'},
     'coding': {'types', 'numerics', 'prob'},
-    'encoders': {'types', 'sharding', 'prob', 'nn'},
-    'evals': {'types', 'compat', 'sharding', 'numerics', 'prob'},
-    'train': {'types', 'sharding', 'numerics'},
-    'tables': {'types'},
+    'encoders': {'types', 'disk', 'sharding', 'prob', 'nn'},
+    'evals': {'types', 'compat', 'disk', 'sharding', 'numerics', 'prob'},
+    'train': {'types', 'disk', 'sharding', 'numerics'},
+    'tables': {'types', 'disk'},
     'build': None,  # all
     'runs': None,
+    'samples': None,
     '__init__': {'runs'},
 }
 FORBIDDEN = {'tensorflow', 'torch', 'clu'}

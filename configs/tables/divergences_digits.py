@@ -52,16 +52,22 @@ def metrics():
   return [
       c('nll_exact_bpd', 'NLL exact, bits/dim', 'lower'),
       c('nll_bound_bpd', 'NLL bound, bits/dim', 'lower',
-        axes=('estimator', 'num_repeats', 'num_weights')),
-      c('fd', 'FD', 'lower', axes=SAMPLER, floor='fd_floor', digits=2),
-      c('precision', 'precision', 'higher', axes=SAMPLER, floor='precision_ceiling'),
-      c('recall', 'recall', 'higher', axes=SAMPLER, floor='recall_ceiling'),
-      c('density', 'density', 'higher', axes=SAMPLER, floor='density_ceiling'),
-      c('coverage', 'coverage', 'higher', axes=SAMPLER, floor='coverage_ceiling'),
+        axes=('estimator', 'num_repeats', 'num_weights', 'dequantisation')),
+      c('fd', 'FD', 'lower', axes=SAMPLER, floor='fd_data', digits=2),
+      c('kid', 'KID', 'lower', axes=SAMPLER, floor='kid_data', digits=2),
+      c('precision', 'precision', 'higher', axes=SAMPLER, floor='precision_data'),
+      c('recall', 'recall', 'higher', axes=SAMPLER, floor='recall_data'),
+      c('density', 'density', 'higher', axes=SAMPLER, floor='density_data'),
+      c('coverage', 'coverage', 'higher', axes=SAMPLER, floor='coverage_data'),
       c('classified_09', 'classified at 0.9', 'higher', axes=SAMPLER, floor='classified_09_data'),
       c('min_class_share', 'rarest class', 'higher', axes=SAMPLER, floor='min_class_share_data'),
+      c('c2st', 'told from data', 'lower', axes=SAMPLER, floor='c2st_data'),
       c('novelty_knn', 'nearer to train', axes=SAMPLER),
-      c('novelty_knn_p', 'p of that', axes=SAMPLER, reduction='each'),
+      c('novelty_knn_p', 'p of copies', axes=SAMPLER, reduction='each'),
+      c('novelty_knn_p', 'power at 5 % copies', axes=SAMPLER, detail='power/0.05'),
+      c('c_t', 'C_T', axes=SAMPLER, digits=2),
+      c('authpct', 'authentic, %', axes=SAMPLER, floor='authpct_data', digits=1),
+      c('fld', 'FLD', 'lower', axes=SAMPLER, digits=2),
       c('samples_per_second', 'samples/s', 'higher', axes=SAMPLER, digits=0),
       c('nfe', 'NFE', 'lower', axes=SAMPLER, digits=0),
       c('train_seconds', 'train s', 'lower', source='provenance', axes=('device',), digits=1),
@@ -78,8 +84,15 @@ mass of the integers, *bound* an upper bound on its negative logarithm (ELBO, or
 dash: the family, as trained here, has no such figure. FD, precision, recall, density and coverage
 compare features of the small classifier that is committed for this data set; FD is no FID, and its
 first line is the distance between training and test images, which nothing honest is expected to
-beat by much. *nearer to train*: share of samples whose nearest neighbour is a training image rather
-than one of equally many test images; about one half without memorising, 1 for copies, with the
-p-value beside it. The rows named *generator* share network, seeds, number of generator updates and
-batch; a Wasserstein critic is updated more often per step, which shows in *examples*.
+beat by much. *KID* compares the same features, without bias; below 0 it is noise. *told from data*:
+how often a classifier tells samples from test images, one half where it cannot. *nearer to train*:
+share of samples whose nearest neighbour is a training image rather than one of equally many test
+images; about one half without memorising, 1 for copies; *p of copies* is that of a test whether the
+closest samples lie at training images too often, and *power at 5 % copies* how often that test
+signals these samples with 5 % of them replaced by training images. *C_T* below about -2: samples
+lie nearer to the training set than test images do. *authentic*: samples farther from their nearest
+training image than this from its own nearest. *FLD*: how much worse test images fit a mixture
+around the samples than one around training images. The rows named *generator* share network,
+seeds, number of generator updates and batch; a Wasserstein critic is updated more often per step,
+which shows in *examples*.
 """

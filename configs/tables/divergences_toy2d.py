@@ -44,7 +44,7 @@ def metrics():
       c('kl_model_data', 'KL(model, data), nats', 'lower', digits=4),
       c('js', 'JS, nats', 'lower', digits=4),
       c('tv', 'total variation', 'lower', digits=4),
-      c('sliced_w2', 'sliced W2', 'lower', digits=3),
+      c('sliced_w2', 'sliced W2', 'lower', floor='sliced_w2_data', digits=3),
       c('modes_covered', 'modes (of 3)', 'higher', digits=1),
       c('high_quality', 'within 3 sd', 'higher', digits=3),
       c('train_seconds', 'train s', 'lower', source='provenance', axes=('device',), digits=1),

@@ -4,7 +4,14 @@ Every make(...) gets what its signature names: what build offers (spec, critic, 
 config's kw. A kw that the signature does not know is refused before an array exists.
 """
 
-from genjax.build.evaluation import drawer, evaluators, validator
+from genjax.build.evaluation import (
+  answering,
+  drawer,
+  evaluator,
+  evaluators,
+  keep,
+  validator,
+)
 from genjax.build.parts import family, plain, provided
 from genjax.build.training import (  # isort: split
   Run,
@@ -21,6 +28,6 @@ from genjax.build.training import (  # isort: split
   run,
 )
 
-__all__ = ['Run', 'abstract_rows', 'abstract_state', 'batches', 'compiled_step', 'dispatched',
-           'drawer', 'evaluators', 'family', 'first_rows', 'fit', 'mesh', 'model_dtype',
-           'model_flops', 'plain', 'provided', 'run', 'validator']
+__all__ = ['Run', 'abstract_rows', 'abstract_state', 'answering', 'batches', 'compiled_step',
+           'dispatched', 'drawer', 'evaluator', 'evaluators', 'family', 'first_rows', 'fit', 'keep',
+           'mesh', 'model_dtype', 'model_flops', 'plain', 'provided', 'run', 'validator']

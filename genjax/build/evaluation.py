@@ -1,42 +1,74 @@
 """What measures a run: encoder, evaluators, samples for them, validation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
-from genjax import compat, data, encoders
+import jax
+
+from genjax import compat, data, disk, encoders
 from genjax.build.parts import choose, plain, without_estimator
 from genjax.build.training import Run
 from genjax.compat import bind, pick
+from genjax.encoders import Encoder
 from genjax.evals import EVALS, draw
+from genjax.evals.card import Value
 from genjax.types import DataSpec, Model
 
 
-def encoder(config):
-  """The encoder of config.encoder, or None."""
-  return encoders.load(config.encoder) if config.encoder else None
+def encoder(config, spec: DataSpec):
+  """The encoder of config.encoder for these data, or None."""
+  return encoders.load(config.encoder, spec) if config.encoder else None
+
+
+def keep(key: dict, make: Callable[[], dict]) -> dict:
+  """{metric: Value} of make(), or what it gave before: figures that the key determines.
+
+  Of a job of several hosts they are made again: one that found them would leave the others alone.
+  """
+  if jax.process_count() > 1:
+    return make()
+  found = disk.kept_json('figures', {**key, 'source': disk.source_digest()}, lambda: {
+      name: value._asdict() for name, value in make().items()})
+  return {name: Value(**value) for name, value in found.items()}
+
+
+def evaluator(name: str, eval_kw: Mapping, *, model: Model, family: str, dataset, split: str,
+              encoder: Encoder | None, num_samples: int, seed: int,
+              tick: Callable = lambda: None) -> Callable:
+  """run(params, draw) -> {metric: Value} of one evaluator; BadInput where it cannot answer.
+
+  family: the name of the model in a refusal. tick() is called within what takes long.
+  """
+  spec, module = dataset.spec, pick('evaluator', name, EVALS)
+  offered = {
+      'model': model, 'spec': spec, 'dataset': dataset, 'split': split, 'encoder': encoder,
+      'pixels': encoders.load('identity', spec), 'keep': keep, 'seed': seed,
+      'num_samples': num_samples, 'tick': tick,
+      'prepare': lambda batch, rng=None: data.prepare(batch, spec, rng),
+      'estimator': choose('evaluator', name, EVALS, model, family, dataset, eval_kw)}
+  return bind('evaluator', name, module.make, offered, without_estimator(eval_kw), EVALS)
+
+
+def answering(names: Iterable[str]) -> tuple[str, ...]:
+  """The evaluators of these names, or whose metrics they are. Raises BadInput for another name."""
+  owners = {metric: name for name, module in EVALS.items() for metric in (*module.METRICS, name)}
+  return tuple(dict.fromkeys(pick('metric', name, owners) for name in names))
 
 
 def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
                tick: Callable = lambda: None) -> dict:
-  """{name: run(params, draw) -> {metric: Value}} of the evaluators that this model can answer.
+  """{name: evaluator} of those that this model can answer.
 
   Names in `optional` that the model or the data cannot answer are left out; others are refused.
-  tick() is called within what takes long.
   """
-  spec, offered_encoder = dataset.spec, encoder(config)
-  made = {}
-  for name in names:
-    module, eval_kw = pick('evaluator', name, EVALS), plain(config.evals.kw.get(name, {}))
-    have = compat.provides(model, data.properties(dataset))
-    if name in optional and not compat.legal(module.NEEDS, have):
-      continue
-    estimator = choose('evaluator', name, EVALS, model, config, dataset, eval_kw)
-    offered = {'model': model, 'spec': spec, 'estimator': estimator, 'dataset': dataset,
-               'split': split, 'prepare': lambda batch, rng=None: data.prepare(batch, spec, rng),
-               'encoder': offered_encoder, 'seed': config.seed,
-               'num_samples': config.evals.num_samples, 'tick': tick}
-    made[name] = bind('evaluator', name, module.make, offered, without_estimator(eval_kw), EVALS)
-  return made
+  read = encoder(config, dataset.spec)
+  have = compat.provides(model, data.properties(dataset))
+  return {
+      name: evaluator(name, plain(config.evals.kw.get(name, {})), model=model,
+                      family=config.model.family, dataset=dataset, split=split, encoder=read,
+                      num_samples=config.evals.num_samples, seed=config.seed, tick=tick)
+      for name in names
+      if name not in optional or compat.legal(pick('evaluator', name, EVALS).NEEDS, have)}
 
 
 def drawer(config, spec: DataSpec, model: Model, seed: int, cond: int | None = None,
@@ -52,8 +84,7 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
   """validate(state) -> config.select.metric on the validation split; None without selection."""
   if not config.select.metric or not config.select.every or made.step is None:
     return None
-  owners = {metric: name for name, module in EVALS.items() for metric in module.METRICS}
-  name = pick('metric', config.select.metric, owners)
+  [name] = answering([config.select.metric])
   evaluate = evaluators(config, made.dataset, made.model, 'validation', (name,), tick=tick)[name]
   draw_from = drawer(config, made.dataset.spec, made.model, config.seed, tick=tick)
 

@@ -101,12 +101,12 @@ def provided(spec: DataSpec) -> dict[str, frozenset[str]]:
   return found
 
 
-def choose(kind: str, name: str, table: Mapping, model: Model, config, dataset,
+def choose(kind: str, name: str, table: Mapping, model: Model, family: str, dataset,
            given: Mapping) -> str:
   """The estimator of an objective or evaluator on this model and data, or the teaching refusal."""
   return compat.choose(
       kind, name, pick(kind, name, table).NEEDS,
-      compat.provides(model, data.properties(dataset)), given, model=config.model.family,
+      compat.provides(model, data.properties(dataset)), given, model=family,
       data=dataset.name, others={n: m.NEEDS for n, m in table.items()},
       models=lambda: provided(dataset.spec))
 
@@ -115,7 +115,8 @@ def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
   """The objective of config on its model and data, and the estimator that was chosen."""
   made, name = model(config, dataset.spec), config.objective.name
   objective_kw = plain(config.objective.kw)
-  estimator = choose('objective', name, OBJECTIVES, made, config, dataset, objective_kw)
+  estimator = choose('objective', name, OBJECTIVES, made, config.model.family, dataset,
+                     objective_kw)
   offered = {'model': made, 'spec': dataset.spec, 'estimator': estimator,
              'log_density': dataset.log_density, 'critic': critic(config, dataset.spec)}
   return bind('objective', name, OBJECTIVES[name].make, offered,

@@ -8,12 +8,12 @@ import pathlib
 from collections.abc import Callable
 
 from genjax.data import digits, files, latents, shapes, store, toys
-from genjax.data.dataset import Dataset, from_bytes, prepare, properties, to_bytes
+from genjax.data.dataset import Dataset, identity, prepare, properties
 from genjax.data.source import BatchSource, batches, loader, of_host, stack
 from genjax.types import BadInput
 
-__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'batches', 'declared', 'from_bytes', 'load',
-           'loader', 'names', 'of_host', 'prepare', 'properties', 'stack', 'to_bytes']
+__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'batches', 'declared', 'identity', 'load',
+           'loader', 'names', 'of_host', 'prepare', 'properties', 'stack']
 
 # Nothing to prepare: what the package bundles, draws, or reads from a user's path. Every other
 # name is looked up in the cache that experiments.prepare fills.
@@ -79,7 +79,7 @@ def _prepared(name: str, data_dir=None) -> Dataset:
                    f'{store.directory(name, data_dir)}). Run {store.command(name)} (downloads), or '
                    f'{store.command(name, "DIR")} with its files in DIR.')
   here = store.prepared(data_dir)
-  close = difflib.get_close_matches(name, [*BUNDLED, *here, *known], 3)
+  close = difflib.get_close_matches(name, {*BUNDLED, *here, *known}, 3)
   hint = f' Did you mean {" or ".join(map(repr, close))}?' if close else ''
   raise BadInput(f'unknown data set {name!r}.{hint} Bundled: {", ".join(BUNDLED)}; prepared here: '
                  f'{", ".join(here) or "none"}; or any TFDS image set, as mnist, fashion_mnist, '

@@ -1,7 +1,5 @@
 """What a data set is: arrays of integers or float32, how to read them, and their identity."""
 
-import hashlib
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import prob
+from genjax import disk, prob
 from genjax.types import BadInput, DataSpec
 
 SPLITS = ('train', 'validation', 'test')
@@ -33,12 +31,13 @@ class Dataset(NamedTuple):
 
 def properties(dataset: Dataset) -> frozenset[str]:
   """What NEEDS may ask of the data, of 'discrete' | 'continuous', 'image', 'code', 'coordinates',
-  'labels', 'log_density', 'modes'.
+  'labels', 'log_density', 'modes', 'training_set'.
 
   image: pixels. code: of an autoencoder, whose values mean nothing without its decoder.
   coordinates: continuous values that may be compared as they are.
   """
-  discrete, code = dataset.spec.levels is not None, 'std' in dataset.splits['train']
+  discrete = dataset.spec.levels is not None
+  code = any('std' in arrays for arrays in dataset.splits.values())
   there = {
       'discrete': discrete,
       'continuous': not discrete,
@@ -48,6 +47,7 @@ def properties(dataset: Dataset) -> frozenset[str]:
       'labels': dataset.spec.num_classes is not None,
       'log_density': dataset.log_density is not None,
       'modes': dataset.modes is not None,
+      'training_set': 'train' in dataset.splits,
   }
   return frozenset(name for name, value in there.items() if value)
 
@@ -78,44 +78,10 @@ def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
   return out
 
 
-def to_bytes(k, levels: int) -> np.ndarray:
-  """Levels 0..levels-1 -> uint8 0..255 as image files and npz hold them: round(255 k / (L-1))."""
-  return np.rint(255.0 * np.asarray(k) / (levels - 1)).astype(np.uint8)
-
-
-def from_bytes(value, levels: int, source: str = 'the input') -> np.ndarray:
-  """The inverse of `to_bytes`: uint8 0..255 -> uint8 0..levels-1.
-
-  Values that `to_bytes` cannot give are rounded, with a warning that counts them.
-  """
-  value = np.asarray(value)
-  if levels == 256:
-    return value
-  nearest = np.rint(np.arange(256) * (levels - 1) / 255.0).astype(np.uint8)
-  k = nearest[value]
-  off = int((to_bytes(k, levels) != value).sum())
-  if off:
-    warnings.warn(f'{source}: {off} of {value.size} values are not among the {levels} grey levels '
-                  'stretched to 0..255; they were rounded to the nearest.', stacklevel=2)
-  return k
-
-
-def digest(arrays: dict) -> str:
-  """sha256 over name, dtype, shape and bytes of every array, in the order of their names."""
-  sha = hashlib.sha256()
-  for key in sorted(arrays):
-    array = arrays[key]
-    sha.update(f'{key} {array.dtype.str} {array.shape}\n'.encode())
-    rows = max(1, (1 << 24) // max(1, array[:1].nbytes))  # 16 MB at a time: a memory map may be big
-    for first in range(0, len(array), rows):
-      sha.update(np.ascontiguousarray(array[first:first + rows]))
-  return sha.hexdigest()
-
-
 def identity(name: str, kw: dict, recipe: str, splits: dict) -> dict:
   """{'name', 'kw', 'recipe', 'sha256'}: the content hash of each split and how it was made."""
   return {'name': name, 'kw': kw, 'recipe': recipe,
-          'sha256': {split: digest(arrays) for split, arrays in splits.items()}}
+          'sha256': {split: disk.digest(arrays) for split, arrays in splits.items()}}
 
 
 def permutation(n: int, seed: int) -> np.ndarray:

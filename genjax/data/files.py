@@ -2,15 +2,18 @@
 
 import gzip
 import pathlib
+import warnings
 import zipfile
 import zlib
 
 import numpy as np
 
+from genjax import disk
 from genjax.data import dataset
 from genjax.types import BadInput, DataSpec
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+LOSSY = ('.jpg', '.jpeg', '.webp')
 # how each mode of Pillow is read; the palette of P and the bits of 1 are encodings, not content
 MODES = {'L': 'L', '1': 'L', 'RGB': 'RGB', 'P': 'RGB'}
 IDX_FILES = {'train': 'train', 'test': 't10k'}
@@ -18,11 +21,17 @@ IDX_FILES = {'train': 'train', 'test': 't10k'}
 
 def folder(*, path: str = '', levels: int = 256, validation: float = 0.1, test: float = 0.1,
            seed: int = 0) -> dataset.Dataset:
-  """All images under `path` as uint8 [N, H, W, C], sorted by relative path; nothing is resized.
+  """The images of `read_folder`, split by a permutation from `seed`."""
+  recipe = 'images of a folder sorted by path, decoded by Pillow, not resized'
+  return _split('folder', read_folder(path, levels), levels, validation, test, seed, recipe)
 
-  If every image lies in one of at least two subfolders, these are the classes, in sorted order.
-  levels < 256: grey values are taken back from 0..255. Split by a permutation from `seed`.
-  Raises BadInput for an empty folder, an unreadable image, mixed sizes or modes.
+
+def read_folder(path: str, levels: int) -> dict:
+  """All images under `path`: {'x': uint8 [N, H, W, C], 'cond'?: int32 [N]}; nothing is resized.
+
+  In the order of their relative paths. If every image lies in one of at least two subfolders, these
+  are the classes, in sorted order. levels < 256: grey values are taken back from 0..255. Warns of
+  JPEGs. Raises BadInput for an empty folder, an unreadable image, mixed sizes or modes.
   """
   root = pathlib.Path(_existing('folder', path))
   if not root.is_dir():
@@ -31,6 +40,10 @@ def folder(*, path: str = '', levels: int = 256, validation: float = 0.1, test: 
                  and not any(part.startswith('.') for part in p.relative_to(root).parts))
   if not found:
     raise BadInput(f"data set 'folder': no images in {path!r}; looked for {' '.join(SUFFIXES)}")
+  lossy = sum(file.suffix.lower() in LOSSY for file in found)
+  if lossy:
+    warnings.warn(f'{root}: {lossy} of {len(found)} files are compressed with loss, which shows in '
+                  'every figure of fidelity', stacklevel=2)
   images = None
   for i, file in enumerate(found):
     image = _image(file)
@@ -40,19 +53,25 @@ def folder(*, path: str = '', levels: int = 256, validation: float = 0.1, test: 
       raise BadInput(f'images of different sizes: {found[0]} is {_size(images.shape[1:])}, {file} '
                      f'is {_size(image.shape)}; nothing is resized here, so make them equal')
     images[i] = image
-  arrays = {'x': dataset.from_bytes(images, _levels(levels), str(root))}
+  arrays = {'x': disk.from_bytes(images, _levels(levels), str(root))}
   classes = [p.relative_to(root).parts[0] for p in found if p.parent != root]
   if len(classes) == len(found) and len(set(classes)) > 1:
     arrays['cond'] = np.unique(classes, return_inverse=True)[1].astype(np.int32)
-  recipe = 'images of a folder sorted by path, decoded by Pillow, not resized'
-  return _split('folder', arrays, levels, validation, test, seed, recipe)
+  return arrays
 
 
 def npz(*, path: str = '', levels: int = 256, validation: float = 0.1, test: float = 0.1,
         seed: int = 0) -> dataset.Dataset:
-  """Key x: uint8 images [N, H, W, C] (0..255) or float [N, ...]; optional key cond: integers [N].
+  """The arrays of `read_npz`, split by a permutation from `seed`."""
+  arrays, levels = read_npz(path, levels)
+  return _split('npz', arrays, levels, validation, test, seed, 'arrays of an npz')
 
-  Raises BadInput for a damaged file, a missing key, another dtype or shape, values not finite.
+
+def read_npz(path: str, levels: int) -> tuple[dict, int | None]:
+  """{'x', 'cond'?} of an npz, and the levels of x (None: it is continuous).
+
+  x: uint8 images [N, H, W, C] (0..255) or float [N, ...]; cond: integers [N]. Raises BadInput for a
+  damaged file, a missing key, another dtype or shape, values not finite.
   """
   try:
     with np.load(_existing('npz', path), allow_pickle=False) as file:
@@ -65,7 +84,7 @@ def npz(*, path: str = '', levels: int = 256, validation: float = 0.1, test: flo
   arrays['x'], levels = _checked_x(arrays['x'], levels, path)
   if 'cond' in arrays:
     arrays['cond'] = _checked_cond(arrays['cond'], len(arrays['x']), path)
-  return _split('npz', arrays, levels, validation, test, seed, 'arrays of an npz')
+  return arrays, levels
 
 
 def idx(path: str) -> dataset.Dataset:
@@ -134,7 +153,7 @@ def _image(path: pathlib.Path) -> np.ndarray:
 def _checked_x(x: np.ndarray, levels: int, path: str):
   """x as uint8 levels or float32, and its number of levels."""
   if x.dtype == np.uint8 and x.ndim == 4:
-    return dataset.from_bytes(x, _levels(levels), path), levels
+    return disk.from_bytes(x, _levels(levels), path), levels
   if not np.issubdtype(x.dtype, np.floating) or x.ndim < 2:
     raise BadInput(f'{path!r}: x is {x.dtype} {x.shape}; allowed: uint8 [N, H, W, C] (0..255), '
                    'or float [N, ...]')

@@ -13,6 +13,7 @@ import tempfile
 
 import numpy as np
 
+from genjax import disk
 from genjax.data import dataset
 from genjax.types import BadInput, DataSpec
 
@@ -21,9 +22,9 @@ HASH_AT_MOST = 1 << 30  # bytes of one set that are hashed again at load if a fi
 
 
 def cache_dir(data_dir=None) -> pathlib.Path:
-  """`data_dir`, else the environment's GENJAX_DATA, else ~/.cache/genjax/data."""
-  path = data_dir or os.environ.get('GENJAX_DATA') or '~/.cache/genjax/data'
-  return pathlib.Path(path).expanduser()
+  """`data_dir`, else the environment's GENJAX_DATA, else `data` in the cache."""
+  path = data_dir or os.environ.get('GENJAX_DATA')
+  return pathlib.Path(path).expanduser() if path else disk.cache('data')
 
 
 def directory(name: str, data_dir=None) -> pathlib.Path:
@@ -72,7 +73,7 @@ def load(name: str, data_dir=None) -> dataset.Dataset:
       splits.setdefault(split, {})[key] = np.load(where / path, mmap_mode='r', allow_pickle=False)
     total = sum(size for size, _ in recorded.values())
     for split in {path.split('-')[0] for path in touched} if total <= HASH_AT_MOST else ():
-      if dataset.digest(splits[split]) != identity['sha256'][split]:
+      if disk.digest(splits[split]) != identity['sha256'][split]:
         raise ValueError(f'the {split} split is not what was prepared')
   except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
     raise BadInput(f'data set {name!r} in {where} is damaged: {error}. Prepare it again: '

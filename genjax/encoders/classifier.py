@@ -8,29 +8,19 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from genjax import prob, sharding
+from genjax import disk, prob, sharding
+from genjax.encoders import batched
+from genjax.encoders.encoder import Encoder
 from genjax.nn.dense import Dense
 from genjax.types import BadInput, DataSpec
 
 BATCH = 256
-
-
-class Encoder(NamedTuple):
-  """A feature network with its weights. Integer levels in, float32 out, batched inside."""
-
-  name: str
-  spec: DataSpec  # of the data that it reads
-  features: Callable  # levels int [N, *shape] -> float32 [N, d]
-  probs: Callable | None  # levels int [N, *shape] -> float32 [N, num_classes]
-  card: dict  # name, sha256, dim, source (data, accuracy, seed)
 
 
 class Classifier(nn.Module):
@@ -84,17 +74,13 @@ def encoder(name: str, network: Classifier, params, spec: DataSpec, card: dict,
     if levels.shape[1:] != tuple(spec.shape):
       raise BadInput(f'encoder {name!r} got examples of shape {levels.shape[1:]}; '
                      f'allowed: {tuple(spec.shape)}')
-    n = len(levels)
-    parts = []
-    for start in range(0, n, BATCH):  # of one shape: compiled once
-      rows = levels[np.minimum(np.arange(start, start + BATCH), n - 1)].astype(np.int32)
-      parts.append([np.asarray(a) for a in _apply(network, spec.levels, params, rows)])
-    return [np.concatenate(p)[:n] for p in zip(*parts, strict=True)]
+    return batched.apply(lambda rows: _apply(network, spec.levels, params, rows), levels, BATCH,
+                         lambda rows: rows.astype(np.int32))
 
   return Encoder(name, spec, lambda k: scale * both(k)[0], lambda k: both(k)[1], card)
 
 
-@sharding.jit(static_argnums=(0, 1))
+@sharding.jit(static_argnums=(0, 1), split=True)
 def _apply(network, levels, params, k):
   k = sharding.constrain_batch(k)
   features, logits = network.apply({'params': params}, prob.from_levels(k, levels))
@@ -111,8 +97,7 @@ def save(path, params, network: Classifier, spec: DataSpec, scale: float, source
                       'merge': network.merge}, 'scale': scale, 'source': source}
   buffer = io.BytesIO()
   np.savez_compressed(buffer, card=np.array(json.dumps(card, sort_keys=True)), **arrays)
-  with open(path, 'wb') as file:
-    file.write(buffer.getvalue())
+  disk.write_bytes(path, buffer.getvalue())
   return buffer.getvalue()
 
 
@@ -147,5 +132,6 @@ def load(name: str, path, sha256: str | None = None) -> Encoder:
   except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError) as error:
     raise BadInput(f'encoder {name!r}: {path} is no encoder that experiments.encoder wrote, or is '
                    f'damaged ({error})') from None
-  full = {'name': name, 'sha256': found, 'dim': network.num_features, 'source': source}
+  full = {'name': name, 'sha256': found, 'dim': network.num_features,
+          'input': f'levels 0..{spec.levels - 1}', 'source': source}
   return encoder(name, network, params, spec, full, scale)

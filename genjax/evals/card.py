@@ -11,6 +11,9 @@ import numpy as np
 
 LEVEL = 0.95
 Z = 1.959963984540054  # normal quantile of (1 + LEVEL) / 2
+# A sample's skewness falls short where tails are heavy. With so many times it the mean of 100
+# values that are log-normal, sigma 3/2 (skewness 33), is covered; by a normal interval in .84.
+SKEW = 1.5
 
 
 class Value(NamedTuple):
@@ -55,29 +58,55 @@ def with_interval(value, low, high, card: dict, estimand: str, method: str) -> V
       **card, 'interval': {'estimand': estimand, 'method': method, 'level': LEVEL}})
 
 
+def raised(value: float, half: float) -> tuple[float, float]:
+  """The ends of the interval of a squared distance D from its half width h: D - h, above D + h.
+
+  Where a few directions matter D is a sum of few squares, and h is short when D is small. On the
+  scale of the root the upper end is higher by h^2 / (4 D). Simulated coverages reach .95
+  everywhere only with twice that, and with no more than h again.
+  """
+  raised = min(half**2 / (2.0 * value), half) if value > 0 else half
+  return max(value - half, 0.0), value + half + raised
+
+
 def of_mean(values, card: dict, estimand: str) -> Value:
-  """The mean of independent values [N] with the normal interval; not finite anywhere: no number."""
+  """The mean of independent values [N] with its interval; not finite anywhere: no number.
+
+  The wider of Student's t interval and Hall's, which allows for skewness (Hall 1992, by a cubic
+  transformation), at each end; without skewness they are one.
+  """
   values = np.asarray(values, np.float64)
   bad = int(np.sum(~np.isfinite(values)))
   if bad:
     return absent(card, f'not finite for {bad} of {values.size} examples')
-  mean = values.mean()
-  if values.size < 2:
+  n, mean = values.size, values.mean()
+  if n < 2:
     return plain(mean, card, 'one example')
-  half = Z * values.std(ddof=1) / np.sqrt(values.size)
-  return with_interval(mean, mean - half, mean + half, card, estimand,
-                       'normal, from the per-example values')
+  from scipy import special  # not before it is needed: it takes a while to import
+  std = values.std(ddof=1)
+  t = special.stdtrit(n - 1, (1 + LEVEL) / 2)
+  # of the mean; values that do not vary have none, and the limit at 0 is Student's interval
+  skew = SKEW * np.mean(((values - mean) / (std or 1.0)) ** 3) / np.sqrt(n)
+  skew = skew if abs(skew) > 1e-6 else 1e-6
+
+  def hall(x):
+    return 3.0 / skew * (np.cbrt(1.0 + skew * (x - skew / 6.0)) - 1.0)
+
+  error = std / np.sqrt(n)
+  return with_interval(mean, mean - error * max(hall(t), t), mean - error * min(hall(-t), -t), card,
+                       estimand, "Student's t, with Hall's for skewness; conservative")
 
 
 def of_share(count, n: int, card: dict, estimand: str) -> Value:
-  """A share of n independent draws with the Wilson score interval."""
-  p, z2 = count / n, Z**2
-  centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-  half = Z * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
-  # at the ends they are 0 and 1 but for rounding
-  low = centre - half if count else 0.0
-  high = centre + half if count < n else 1.0
-  return with_interval(p, low, high, card, estimand, 'Wilson score')
+  """A share of n independent draws with the Clopper-Pearson interval, which never covers less.
+
+  The Wilson score interval is narrower, but its coverage falls to .92 at n = 200.
+  """
+  from scipy import special  # not before it is needed: it takes a while to import
+  tail = (1 - LEVEL) / 2
+  low = special.betaincinv(count, n - count + 1, tail) if count else 0.0
+  high = special.betaincinv(count + 1, n - count, 1 - tail) if count < n else 1.0
+  return with_interval(count / n, low, high, card, estimand, 'Clopper-Pearson, conservative')
 
 
 def describe(metrics: dict) -> str:

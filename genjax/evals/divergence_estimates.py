@@ -1,4 +1,4 @@
-"""Divergences between known data and a model from samples: Monte Carlo, histogram, sliced W2."""
+"""Divergences between known data and a model from samples: Monte Carlo, histogram."""
 
 import jax
 import jax.numpy as jnp
@@ -113,21 +113,6 @@ def _kl(a, b) -> float:
   if np.any(b[used] <= 0):
     return float('inf')
   return float(np.sum(a[used] * np.log(a[used] / b[used])))
-
-
-def sliced_w2(x, y, num_projections: int = 128) -> float:
-  """sqrt of the mean over directions of the squared 1-D W2 of equally many points [N, d].
-
-  2-D: equally spaced directions; else fixed random ones (1902.00434, Eq. 9).
-  """
-  if x.shape[1] == 2:
-    angle = np.pi * np.arange(num_projections) / num_projections
-    directions = np.stack([np.cos(angle), np.sin(angle)])
-  else:
-    directions = np.random.default_rng(0).standard_normal((x.shape[1], num_projections))
-    directions /= np.linalg.norm(directions, axis=0)
-  gaps = np.sort(x @ directions, 0) - np.sort(y @ directions, 0)
-  return float(np.sqrt(np.mean(gaps**2)))
 
 
 def mode_counts(x, modes, radius: float) -> np.ndarray:

@@ -8,6 +8,8 @@ from genjax import prob, sharding
 from genjax.evals import card as cards
 from genjax.types import BadInput
 
+CELL_TERM = 'log_cell_volume'  # what `prob.dequantise` adds to the terms of an `elbo`
+
 METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_exact_nats', 'nll_bound_nats')
 NEEDS = {
     'exact': ('log_prob',),
@@ -24,9 +26,10 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   bound: mean over num_repeats draws of the sum of the `elbo` terms (each under 'terms' in the
   card's detail, in the metric's unit). importance_weighted: -log (1/K) sum_k w_k with
   K = num_weights, a bound as well (IWAE, 1509.00519, Eq. 8). Codes of an autoencoder are drawn
-  anew from their moments for each repeat, as in training. Interval: normal from the
-  per-example values, which carry the noise of the estimator too. An example that is not finite
-  makes the value None. tick() is called before each batch. Raises BadInput for counts below 1.
+  anew from their moments for each repeat, as in training. The cards say whether the integers were
+  dequantised (`prob.dequantise`). Interval: from the per-example values, which carry the noise of
+  the estimator too. An example that is not finite makes the value None. tick() is called before
+  each batch. Raises BadInput for counts below 1.
   """
   for name, value in {'num_repeats': num_repeats, 'num_weights': num_weights,
                       'batch_size': batch_size}.items():
@@ -53,11 +56,15 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
     arrays = dataset.splits[split]
     terms = _over_split(per_example, params, arrays, jax.random.key(seed), repeats, batch_size,
                         tick)
+    names = set(terms)
+    if estimator == 'importance_weighted' and model.elbo is not None:
+      names = _elbo_terms(model, prepare, params, arrays)
     total = to_unit(-sum(terms.values()))
     detail = {'terms': {name: float(np.mean(to_unit(-v))) for name, v in terms.items()}}
     card = cards.make_card(
         metric, estimator=estimator, kind=kind, split=split, n_reference=len(total),
         unit='bits per dimension' if unit == 'bpd' else 'nats per example',
+        dequantisation='uniform' if CELL_TERM in names else 'none',
         detail=detail if estimator == 'bound' and np.all(np.isfinite(total)) else {}, **protocol)
     estimand = {'exact': 'population mean', 'bound': 'population mean of the bound',
                 'importance_weighted': f'population mean of the bound at {num_weights} weights'}
@@ -86,6 +93,15 @@ def _terms_fn(model, estimator, prepare, num_weights):
     return {'log_mean_weight': total - jnp.log(num_weights)}
 
   return {'exact': exact, 'bound': bound, 'importance_weighted': importance_weighted}[estimator]
+
+
+def _elbo_terms(model, prepare, params, arrays) -> set[str]:
+  """Names of the terms of the model's bound; nothing is computed."""
+  def elbo(params, batch, rng):
+    return model.elbo(params, prepare(batch, rng), rng)
+
+  batch = {k: v[np.arange(1)] for k, v in arrays.items()} | {'mask': np.ones(1, bool)}
+  return set(jax.eval_shape(elbo, params, batch, jax.random.key(0)))
 
 
 def _over_split(per_example, params, arrays, rng, repeats, batch_size, tick):

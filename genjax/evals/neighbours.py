@@ -1,6 +1,14 @@
-"""Blocked float32 nearest neighbours, and the points that evaluators compare."""
+"""Nearest neighbours in blocks, as exact arithmetic on the float32 points would find them.
 
-import functools
+Distances of all pairs are float32 with a bound of their error, and only sift: what lies within the
+bound of a decision is decided by float64 differences on the host. So a large matrix product is
+enough, on any device, and points that nearly coincide or tie lose no digits.
+"""
+
+import gc
+import hashlib
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,82 +17,166 @@ import numpy as np
 from genjax import sharding
 from genjax.types import BadInput
 
-# up to this many coordinates the differences themselves are squared and summed (exact near 0);
-# beyond it |a|^2 + |b|^2 - 2 ab of the centred points, a matrix product
-DIRECT_DIM = 64
+# up to this many coordinates the differences themselves are squared and summed, whose error is
+# relative: in the plane many points are close; beyond, |a|^2 + |b|^2 - 2 ab of the centred points
+DIRECT_DIM = 16
+BLOCK = 2**24  # distances of a block at most, float32: a few of its size are in memory at once
+MAX_ROWS = 128
+GROUP = 32  # rows or columns that are reduced first
+# four times the unit roundoff u of float32. The errors are at most (d + 3) u of a sum of d squared
+# differences and 2 (d + 5) u (|a|^2 + |b|^2) of the other form; what is left is for radii that are
+# rounded, and for products of bfloat16 parts on a TPU (Precision.HIGHEST)
+EPS = 2.0**-22
+TINY = 1e-30  # squares below float32 are lost; coordinates are scaled to at most 1
+LARGE = 2**24  # bytes
+FAR = 2.0**40  # a coordinate of what fills the last group
 
 
-def squared_distances(x, y):
-  """Squared Euclidean distances float32 [N, M] of the rows of x [N, d] and y [M, d]."""
-  x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
-  if x.shape[1] <= DIRECT_DIM:
+class Columns(NamedTuple):
+  """Points on every device, against which blocks of rows are compared.
+
+  M is filled up to groups with points far from all; of a figure of columns only the first are read.
+  """
+
+  points: jax.Array  # float32 [M, d], less centre, times scale
+  squares: jax.Array  # [M], their squared lengths
+  centre: np.ndarray  # [d]; 0 up to DIRECT_DIM, where it would cost digits
+  scale: np.float32  # a power of two: its products are exact
+
+
+def place(y, *others) -> Columns:
+  """y float32 [M, d] as columns; rows, and their scale, may come from the others too."""
+  if y.nbytes > LARGE:
+    gc.collect()  # JAX lets go of the points that were placed before only now
+  centre = np.zeros(y.shape[1], np.float32)
+  if y.shape[1] > DIRECT_DIM:
+    centre = y.mean(0, dtype=np.float64).astype(np.float32)
+  most = max(max(float(a.max()), -float(a.min())) for a in (y, *others))
+  scale = np.float32(2.0 ** -np.clip(np.ceil(np.log2(most)) + 1 if most else 0, -100, 100))
+  points = _aligned(len(y) + -len(y) % GROUP, y.shape[1])
+  points[len(y):] = FAR
+  np.subtract(y, centre, out=points[:len(y)])
+  points[:len(y)] *= scale
+  squares = np.einsum('md,md->m', points, points)
+  mesh = sharding.current_mesh()
+  points, squares = jax.device_put((points, squares), mesh and sharding.replicated(mesh))
+  return Columns(points, squares, centre, scale)
+
+
+def _aligned(n: int, d: int) -> np.ndarray:
+  """An array float32 [n, d] that a CPU device takes as it lies, without a copy."""
+  space = np.empty(n * d + 16, np.float32)
+  return space[-space.ctypes.data % 64 // 4:][:n * d].reshape(n, d)
+
+
+def bounds(rows, columns: Columns):
+  """Bounds float32 [B, M] of the squared distances, times scale^2, of rows [B, d] and columns.
+
+  Inside jit; Gram form and differences have each their bound. Rows are split over the devices.
+  """
+  x, y = sharding.constrain_batch((rows - columns.centre) * columns.scale), columns.points
+  d = x.shape[1]
+  if d <= DIRECT_DIM:
     # one coordinate at a time: a sum over a short last axis is not vectorised on a CPU
-    columns = ((x[:, i, None] - y[None, :, i]) ** 2 for i in range(x.shape[1]))
-    return functools.reduce(jnp.add, columns)
-  centre = y.mean(0)
-  x, y = x - centre, y - centre
-  gram = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
-  return jnp.maximum(jnp.sum(x**2, 1)[:, None] + jnp.sum(y**2, 1)[None, :] - 2.0 * gram, 0.0)
+    d2 = sum((x[:, i, None] - y[None, :, i]) ** 2 for i in range(d))
+    error = EPS * (d + 4) * d2 + TINY
+  else:
+    x2, y2 = jnp.sum(x**2, 1)[:, None], columns.squares[None, :]
+    d2 = x2 + y2 - 2.0 * jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    error = EPS * (d + 8) * (x2 + y2) + TINY
+  return d2 - error, d2 + error
 
 
-@sharding.jit(static_argnames=('k', 'block', 'same'))
-def nearest(x, y, *, k: int, same: bool = False, block: int = 256):
+def in_groups(values, axis: int):
+  """[B, M] as [B / GROUP, GROUP, M] (axis 0) or [B, GROUP, M / GROUP] (1), to reduce axis 1 first.
+
+  For a reduction over more at once XLA keeps its operand in memory. Heights and widths of blocks
+  are whole groups.
+  """
+  return values.reshape((-1, GROUP, values.shape[1]) if axis == 0 else (len(values), GROUP, -1))
+
+
+def exact(x, y, i, j):
+  """Squared distances float64 [P] of x[i] and y[j], from their differences."""
+  out = np.empty(len(i))
+  step = max(2**17 // x.shape[1], 1)  # in the cache
+  for start in range(0, len(i), step):
+    part = slice(start, start + step)
+    difference = x[i[part]].astype(np.float64)
+    difference -= y[j[part]]
+    out[part] = np.einsum('pd,pd->p', difference, difference)
+  return out
+
+
+def height(n: int, m: int) -> int:
+  """Rows of a block for n rows against m columns: whole groups, which all devices share alike."""
+  mesh = sharding.current_mesh()
+  unit = math.lcm(GROUP, mesh.size if mesh else 1)
+  return unit * -(-min(n, MAX_ROWS, max(BLOCK // m, 1)) // unit)
+
+
+def blocks(n: int, rows: int):
+  """(start, stop, indices [rows]) over n rows; the last block is filled up with the last row."""
+  for start in range(0, n, rows):
+    yield start, min(start + rows, n), np.minimum(np.arange(start, start + rows), n - 1)
+
+
+def nearest(x, y, *, k: int, same: bool = False):
   """The k nearest rows of y for each row of x: squared distances [N, k] and indices [N, k].
 
-  same: x is y, and a point is no neighbour of itself (by its index, so duplicates count). Equal
-  distances go to the lower index. k masked minima: `lax.top_k` is several times slower on a CPU.
+  x [N, d] and y [M, d] are compared as float32; distances are float64, ascending. Equal distances
+  go to the lower index. same: x is y, and a point is no neighbour of itself (by its index, so
+  duplicates count). Raises BadInput where y has fewer than k points to give.
   """
-  n, m = x.shape[0], y.shape[0]
-  num_blocks = -(-n // block)
-  padded = jnp.pad(x, ((0, num_blocks * block - n), (0, 0))).reshape(num_blocks, block, -1)
-  column = jnp.arange(m)
-
-  def one(args):
-    rows, start = args
-    d2 = squared_distances(rows, y)
-    if same:
-      own = start + jnp.arange(block)[:, None]
-      d2 = jnp.where(column[None, :] == own, jnp.inf, d2)
-    values, indices = [], []
-    for _ in range(k):
-      index = jnp.argmin(d2, 1)
-      values.append(jnp.take_along_axis(d2, index[:, None], 1)[:, 0])
-      indices.append(index)
-      d2 = jnp.where(column[None, :] == index[:, None], jnp.inf, d2)
-    return jnp.stack(values, 1), jnp.stack(indices, 1)
-
-  values, indices = jax.lax.map(one, (padded, jnp.arange(num_blocks) * block))
-  return values.reshape(-1, k)[:n], indices.reshape(-1, k)[:n]
+  x = np.ascontiguousarray(x, np.float32)
+  y = x if same else np.ascontiguousarray(y, np.float32)
+  if not 0 < k <= len(y) - same:
+    raise BadInput(f'k={k!r} neighbours among {len(y)} points; allowed: 1 to {len(y) - same}')
+  # of equal rows no more than the first k, beside the point itself, are ever neighbours
+  rows, row_of = _first_copies(x, k + 1)
+  picked, _ = (rows, row_of) if same else _first_copies(y, k + 1)
+  columns = place(y if len(picked) == len(y) else y[picked], x)
+  distances, indices = np.empty((len(rows), k)), np.empty((len(rows), k), np.int64)
+  for start, stop, index in blocks(len(rows), height(len(rows), len(picked))):
+    own = index if same else np.full_like(index, -1)
+    near = np.asarray(_near(x[rows[index]], own, columns, k=k))[:stop - start]
+    i, j = np.nonzero(near)
+    d2 = exact(x, y, rows[index[i]], picked[j])
+    order = np.lexsort((j, d2, i))
+    first = order[np.searchsorted(i, np.arange(stop - start))[:, None] + np.arange(k)]
+    distances[start:stop], indices[start:stop] = d2[first], picked[j[first]]
+  return distances[row_of], indices[row_of]
 
 
-def subset(x, n: int, seed: int = 0):
-  """n rows of x without replacement, fixed by the seed; all of x in its order when n >= len(x)."""
-  if n >= len(x):
-    return x
-  return x[np.sort(np.random.default_rng(seed).permutation(len(x))[:n])]
+@sharding.jit(static_argnames='k')
+def _near(rows, own, columns, k):
+  """Which columns may be among the k nearest of each row: bool [B, M], own left out.
+
+  Of the least upper bounds of groups the k-th smallest is an upper bound of the k-th distance.
+  """
+  lower, upper = bounds(rows, columns)
+  own = jnp.arange(upper.shape[1])[None, :] == own[:, None]
+  upper = jnp.where(own, jnp.inf, upper)
+  least = in_groups(upper, 1).min(1) if upper.shape[1] > 4 * k * GROUP else upper
+  # masked minima: `lax.top_k` is several times slower on a CPU
+  for _ in range(k - 1):
+    at = jnp.argmin(least, 1)
+    least = jnp.where(jnp.arange(least.shape[1]) == at[:, None], jnp.inf, least)
+  return (lower <= least.min(1)[:, None]) & ~own
 
 
-def feature_fn(evaluator: str, estimator: str, encoder, dataset):
-  """x of the data set -> float32 [N, d]: the encoder's features, or for 'raw' x itself."""
-  if estimator == 'raw':
-    return lambda x: np.asarray(x, np.float32).reshape(len(x), -1)
-  return require_encoder(evaluator, encoder, dataset).features
+def _first_copies(x, most: int):
+  """Indices of the first `most` copies of each distinct row; for each row, its place among them.
 
-
-def require_encoder(evaluator: str, encoder, dataset):
-  """The encoder; raises BadInput when the data set has none, or one that reads other data."""
-  if encoder is None:
-    raise BadInput(
-        f'evaluator {evaluator!r} needs an encoder, and data {dataset.name!r} has none; train one '
-        f'with: python -m experiments.encoder --data={dataset.name} --out=FILE.npz')
-  if encoder.spec[:2] != dataset.spec[:2]:
-    raise BadInput(
-        f'encoder {encoder.name!r} reads {_describe(encoder.spec)}, but data {dataset.name!r} have '
-        f'{_describe(dataset.spec)}; allowed: an encoder of the same shape and levels, from '
-        f'python -m experiments.encoder --data={dataset.name} --out=FILE.npz')
-  return encoder
-
-
-def _describe(spec) -> str:
-  levels = 'continuous values' if spec.levels is None else f'{spec.levels} levels'
-  return f'examples of shape {tuple(spec.shape)} with {levels}'
+  A later copy has the place of the last that is kept. Rows are equal by a digest of 128 bits.
+  """
+  digests = [hashlib.blake2b(row, digest_size=16).digest() for row in x]
+  _, group = np.unique(np.array(digests, 'V16'), return_inverse=True)
+  order = np.argsort(group, kind='stable')
+  start = np.searchsorted(group[order], group[order])
+  copy = np.empty(len(x), np.int64)
+  copy[order] = np.arange(len(x)) - start
+  place_of = np.cumsum(copy < most) - 1
+  last = order[start + np.minimum(copy[order], most - 1)]
+  place_of[order] = place_of[last]
+  return np.flatnonzero(copy < most), place_of

@@ -1,97 +1,181 @@
 """Are samples closer to the training set than to as many held-out examples?"""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from genjax.evals import card as cards
-from genjax.evals import neighbours
+from genjax.evals import neighbours, planted, two_sample
 from genjax.types import BadInput
 
 METRICS = ('novelty_knn', 'novelty_knn_p')
-NEEDS = {'nearest_neighbour': ('sample',)}
-# features of an encoder that was trained on the training examples would make the labels of the
-# reference points unexchangeable: pixels do not
-SPACE = 'Euclidean distance of x (integer levels, or the coordinates)'
+NEEDS = {'nearest_neighbour': ('sample', 'data.training_set')}
+CLOSEST = (0.01, 0.05, 0.2, 1.0)  # the test looks at so large parts of the samples, the closest
 
 
-def make(model, *, estimator, spec, dataset, split, num_samples=1024, num_permutations=9999,
-         subset_seed=0):
-  """run(params, draw) -> novelty_knn, novelty_knn_p, copies.
+class Near(NamedTuple):
+  """Of each sample: its nearest and second nearest reference point, the distance to the first."""
+
+  first: np.ndarray  # int [N]
+  second: np.ndarray  # int [N]
+  distance: np.ndarray  # [N], squared
+
+
+class Test(NamedTuple):
+  """A p-value, and for each part of CLOSEST the standardised number of training labels."""
+
+  p: float
+  scores: np.ndarray
+
+
+def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024, subset_seed=0,
+         keep=two_sample.compute, num_reference=10_000, num_permutations=9999, num_plantings=20):
+  """run(params, draw) -> novelty_knn, novelty_knn_p, both also with `_copies`, and copies.
 
   novelty_knn: share of samples whose nearest point among m training and m held-out examples is a
-  training example (m = the smaller split, at most num_samples); about 1/2 without memorisation,
-  1 when samples are copies. novelty_knn_p: one-sided p-value by permuting the labels of the
-  2 m reference points, which all samples share (a binomial test over samples is not calibrated).
-  copies: share of samples equal to a training example of the whole split, integers only. Ties go
-  to a point by a fixed random order. Raises BadInput on split 'train'.
+  training example (m = the smaller split, at most num_reference); about 1/2 without memorisation.
+  novelty_knn_p: p-value of `knn_test`. `_copies`: training examples in the place of the samples,
+  whose share is 1 where m is the whole training set, and 1/2 + m / (2 M) of M. copies: share of
+  samples equal to a training example of the whole set, integers only. Distances are Euclidean in
+  `two_sample.space`. Raises BadInput on split 'train'.
   """
   del model
-  if split == 'train':
-    raise BadInput("evaluator novelty: split='train' is not held out; allowed: "
-                   f'{", ".join(s for s in dataset.splits if s != "train")}')
-  train, held_out = dataset.splits['train']['x'], dataset.splits[split]['x']
-  m = min(len(train), len(held_out), num_samples)
+  train, held_out = sets('novelty', dataset, split)
+  encoder = two_sample.space('novelty', encoder, pixels, dataset)
+  m = min(len(train), len(held_out), num_reference)
+  num_copies = min(num_samples, len(train))
+  protocol = {'estimator': estimator, 'split': split, 'subset_seed': subset_seed,
+              'n_reference': 2 * m}
+  rules = {'novelty_knn': {'unit': 'share', 'ties': 'fixed random order'},
+           'novelty_knn_p': {'unit': 'p-value', 'closest': list(CLOSEST),
+                             'num_permutations': num_permutations}}
+
+  def values(near, label, suffix='', detail=None, **of_samples):
+    made = {metric: cards.make_card(metric + suffix, encoder=encoder, n_generated=len(near.first),
+                                    **protocol, **rule, **of_samples)
+            for metric, rule in rules.items()}
+    test = knn_test(near, label, num_permutations, subset_seed)
+    share, half = share_near(near, label)
+    scores = dict(zip(map(str, CLOSEST), test.scores.round(3).tolist(), strict=True))
+    return {
+        'novelty_knn' + suffix: cards.with_interval(
+            share, max(share - half, 0.0), min(share + half, 1.0), made['novelty_knn'],
+            'expectation over samples and reference points',
+            'conservative: jackknife over reference points, plus the variance of the samples'),
+        'novelty_knn_p' + suffix: cards.plain(
+            test.p, {**made['novelty_knn_p'], 'detail': {'scores': scores, **(detail or {})}},
+            'a p-value')}
 
   def run(params, draw):
     del params
     x, info = draw(num_samples)
-    shared = {'estimator': estimator, 'split': split, 'n_generated': len(x), 'n_reference': 2 * m,
-              'sampler': info.get('sampler'), 'space': SPACE}
-    card = cards.make_card('novelty_knn', unit='share', **shared, ties='fixed random order')
-    p_card = cards.make_card('novelty_knn_p', unit='p-value', **shared,
-                             num_permutations=num_permutations)
-    out = {}
-    if np.all(np.isfinite(x)):
-      pair = [neighbours.subset(a, m, subset_seed) for a in (train, held_out)]
-      share, half, p = knn_test(x, *pair, num_permutations, subset_seed)
-      out['novelty_knn'] = cards.with_interval(
-          share, max(share - half, 0.0), min(share + half, 1.0), card,
-          'expectation over samples and reference points',
-          'jackknife over reference points, plus the binomial variance of the samples')
-      out['novelty_knn_p'] = cards.plain(p, p_card, 'a p-value')
-    else:
-      out['novelty_knn'] = cards.absent(card, 'samples are not finite')
-      out['novelty_knn_p'] = cards.absent(p_card, 'samples are not finite')
-    if spec.levels is not None:
-      out['copies'] = _copies(x, train, shared)
+    sampler = two_sample.sampled(info)
+    points, label = pool(*(encoder.features(two_sample.subset(a, m, subset_seed))
+                           for a in (train, held_out)), subset_seed)
+    # of another seed than the pool's: any training example may be copied
+    copies = nearest(encoder.features(two_sample.subset(train, num_copies, subset_seed + 1)),
+                     points)
+
+    def measure(features, points, card):
+      near = nearest(features, points)
+
+      def signals(rows, which):
+        mixed = Near(*(planted.replace(a, rows, b[which])
+                       for a, b in zip(near, copies, strict=True)))
+        return knn_test(mixed, label, 999, subset_seed).p < planted.LEVEL
+
+      detail = planted.detail(f'novelty_knn_p < {planted.LEVEL}', signals, len(features),
+                              num_copies, num_plantings, subset_seed)
+      return values(near, label, detail=detail, **sampler)
+
+    card = lambda metric: cards.make_card(metric, encoder=encoder, n_generated=len(x), **protocol,
+                                          **rules[metric], **sampler)
+    out = two_sample.checked(METRICS, measure, np.asarray(encoder.features(x)), points, card)
+    key = {'evaluator': 'novelty', 'suffix': '_copies', 'n': num_copies, 'data': dataset.identity,
+           'encoder': encoder.card, 'num_permutations': num_permutations, **protocol}
+    out |= keep(key, lambda: values(copies, label, '_copies', generated_are='training examples'))
+    if dataset.spec.levels is not None:
+      out['copies'] = _copies(x, train, estimator=estimator, split=split, **sampler)
     return out
 
   return run
 
 
-def knn_test(x, train, held_out, num_permutations: int = 9999, seed: int = 0):
-  """Share of x nearer to train than to held_out, half width of its interval, one-sided p-value.
+def sets(evaluator: str, dataset, split: str):
+  """The training examples and the held-out ones; raises BadInput where split is 'train'."""
+  if split == 'train':
+    raise BadInput(f"evaluator {evaluator}: split='train' is not held out; allowed: "
+                   f'{", ".join(s for s in dataset.splits if s != "train")}')
+  train, held_out = dataset.splits['train']['x'], dataset.splits[split]['x']
+  if min(len(train), len(held_out)) < 2:
+    raise BadInput(f'evaluator {evaluator}: {len(train)} training and {len(held_out)} held-out '
+                   'examples; allowed: 2 or more of each')
+  return train, held_out
 
-  x [N, ...], train and held_out [m, ...] of equal size. Statistic: mean label of the nearest
-  reference point; a permutation of the labels leaves the neighbours where they are.
+
+def pool(train, held_out, seed: int = 0):
+  """Points [2 m, d] in a fixed random order, and their labels [2 m]: 1 training, 0 held-out."""
+  points = np.concatenate([np.asarray(a, np.float32).reshape(len(a), -1)
+                           for a in (train, held_out)])
+  label = np.repeat([1, 0], [len(train), len(held_out)])
+  order = np.random.default_rng(seed).permutation(len(points))
+  return points[order], label[order]
+
+
+def nearest(x, points) -> Near:
+  """Neighbours of x [N, ...] among points [M, d]; ties go to the lower index."""
+  x = np.asarray(x, np.float32).reshape(len(x), -1)
+  distance, index = neighbours.nearest(x, points, k=2)
+  return Near(index[:, 0], index[:, 1], distance[:, 0])
+
+
+def share_near(near: Near, label) -> tuple[float, float]:
+  """Share of samples whose nearest point has label 1, and the half width of its interval.
+
+  The jackknife removes each reference point, whose samples go to their second nearest.
   """
-  rng = np.random.default_rng(seed)
-  flat = [np.asarray(a, np.float32).reshape(len(a), -1) for a in (x, train, held_out)]
-  points = np.concatenate(flat[1:])
-  label = np.concatenate([np.ones(len(train)), np.zeros(len(held_out))])
-  order = rng.permutation(len(points))
-  points, label = points[order], label[order]
-  _, index = neighbours.nearest(flat[0], points, k=2)
-  first, second = np.asarray(index).T
-  counts = np.bincount(first, minlength=len(points))
-  share = label[first].mean()
-  # a permutation deals the training labels to the reference points: how many fall on those with
-  # the same count is multivariate hypergeometric
-  times, alike = np.unique(counts, return_counts=True)
-  dealt = rng.multivariate_hypergeometric(alike, len(train), num_permutations, method='marginals')
-  null = dealt @ times / len(x)
-  p = (1 + np.sum(null >= share - 1e-12)) / (1 + num_permutations)
-  # without point j the samples that had it nearest go to their second
-  change = np.bincount(first, weights=label[second] - label[first], minlength=len(points)) / len(x)
-  variance = share * (1 - share) / len(x)
+  n = len(near.first)
+  share = label[near.first].mean()
+  change = np.bincount(near.first, weights=label[near.second] - label[near.first],
+                       minlength=len(label)) / n
+  variance = share * (1 - share) / n
   for group in (0, 1):
     moved = change[label == group]
     variance += (len(moved) - 1) * np.var(moved)
-  return float(share), float(cards.Z * np.sqrt(variance)), float(p)
+  return float(share), float(cards.Z * np.sqrt(variance))
 
 
-def _copies(x, train, shared):
+def knn_test(near: Near, label, num_permutations: int = 9999, seed: int = 0) -> Test:
+  """Does the closest part of the samples lie at training points (label 1) too often? One-sided.
+
+  For each part of CLOSEST: of the samples that lie within so low a quantile of all distances to a
+  reference point, the number whose nearest has label 1, standardised. The statistic is the largest
+  of these. Neighbours and distances know no labels, so that under permutations of the labels,
+  which are exchangeable where the samples do not depend on them, the test is exact, however many
+  samples share a reference point (a binomial test over samples is not). A few copies hide in the
+  share of all samples, and not among the closest.
+  """
+  counts = np.stack([np.bincount(near.first[near.distance <= limit], minlength=len(label))
+                     for limit in np.quantile(near.distance, CLOSEST, method='inverted_cdf')], 1)
+  points, total, part = len(label), counts.sum(0), label.mean()
+  square = (counts**2).sum(0) - total**2 / points
+  std = np.sqrt(part * (1 - part) * points / (points - 1) * square)
+  std = np.where(std > 0, std, np.inf)
+  # a permutation deals the labels: how many fall on points of the same counts is hypergeometric
+  rows, alike = np.unique(counts, axis=0, return_counts=True)
+  dealt = np.random.default_rng(seed).multivariate_hypergeometric(
+      alike, int(label.sum()), num_permutations, method='marginals')
+  null = ((dealt @ rows - part * total) / std).max(1)
+  scores = (label @ counts - part * total) / std
+  p = (1 + np.sum(null >= scores.max() - 1e-9)) / (1 + num_permutations)
+  return Test(float(p), scores)
+
+
+def _copies(x, train, **protocol):
   seen = {row.tobytes() for row in np.asarray(train, np.int32)}
+  card = cards.make_card('copies', unit='share', n_generated=len(x), n_reference=len(train),
+                         match='equal integers', **protocol)
+  if not np.all(np.isfinite(x)):
+    return cards.absent(card, 'samples are not finite')
   count = sum(row.tobytes() in seen for row in np.asarray(x, np.int32))
-  card = cards.make_card('copies', unit='share', **{**shared, 'n_reference': len(train)},
-                         match='equal integers')
   return cards.of_share(count, len(x), card, 'share among independent samples, given train')

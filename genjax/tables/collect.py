@@ -76,7 +76,18 @@ def _value(column: Mapping, found: Mapping) -> dict | None:
   if split not in (None, column['split']):
     entry = {**entry, 'value': None, 'low': None, 'high': None, 'card': {
         **entry['card'], 'reason': f'measured on {split}, and the column is {column["split"]}'}}
-  return entry
+  return _detail(entry, column['detail']) if column['detail'] else entry
+
+
+def _detail(entry: dict, path: str) -> dict:
+  """A value with an entry of its card's detail in its place, without an interval."""
+  value = entry['card'].get('detail', {})
+  for key in path.split('/'):
+    value = value.get(key) if isinstance(value, Mapping) else None
+  card = {**entry['card'], 'unit': None, 'interval': {'reason': 'a detail of the card'}}
+  if value is None:
+    card['reason'] = entry['card'].get('reason') or f'the card has no {path}'
+  return {**entry, 'value': value, 'low': None, 'high': None, 'card': card}
 
 
 def _summary(column: Mapping, done: Mapping[int, Mapping]) -> dict | None:

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +59,16 @@ def write(directory: str | os.PathLike, step: int, kept: dict, meta: dict) -> No
       _together(directory, step, lambda: _complete(directory, hidden, step, meta))
     finally:
       if hosts.is_lead():
-        shutil.rmtree(hidden, ignore_errors=True)
+        _remove(hidden)
+
+
+def _remove(folder: pathlib.Path) -> None:
+  """Of a save that failed, threads may still be writing into it for a moment."""
+  for _ in range(50):
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+      return
+    time.sleep(0.1)
 
 
 def _together(directory: pathlib.Path, step: int, action: Callable) -> None:

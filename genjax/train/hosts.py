@@ -17,6 +17,7 @@ from jax._src import distributed  # the one way to the coordinator's key-value s
 
 from genjax.types import BadInput
 
+HEARTBEAT = 100  # seconds after which a silent host ends the job, where no config says it
 PATIENCE = 10.0  # seconds until those who wait say for whom
 _uses = collections.Counter()
 

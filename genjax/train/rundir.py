@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 
+from genjax import disk
 from genjax.train import writer
 from genjax.types import BadInput
 
@@ -42,7 +43,7 @@ def open_run(workdir: str | os.PathLike, config: Mapping, identity: Mapping) -> 
 def record(workdir: pathlib.Path, new: Mapping | None) -> None:
   """Writes what `agree` returned to config.json, atomically; nothing for None."""
   if new is not None:
-    writer.write_json(workdir / 'config.json', {**new, 'sha256': _sha256(new)})
+    disk.write_json(workdir / 'config.json', {**new, 'sha256': _sha256(new)})
 
 
 def agree(workdir: str | os.PathLike, config: Mapping,

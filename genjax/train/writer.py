@@ -1,6 +1,5 @@
 """What a run leaves to be read: metrics, pictures, samples. Whole files appear at once or not."""
 
-import contextlib
 import io
 import json
 import math
@@ -12,39 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from genjax import disk
 from genjax.types import BadInput, DataSpec
 
 SAMPLE_FORMATS = ('.png', '.npz')
 _FLUSH_SECONDS = 10  # of TensorBoard events, by a thread; metrics.jsonl is written at once
 _VISIBLE = 48  # pixels: smaller images are enlarged at least to this
-
-
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-  """None; the file holds either what it held or all of `content`, after a crash too."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  hidden = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    with open(hidden, 'wb') as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    hidden.replace(path)
-  except OSError as error:
-    raise OSError(error.errno, f'cannot write ({error.strerror})', str(path)) from error
-  finally:
-    with contextlib.suppress(OSError):
-      hidden.unlink()  # there only if something failed
-
-
-def write_json(path: str | os.PathLike, content: Any) -> None:
-  """None; `content` as indented JSON (NaN as NaN, numpy numbers as numbers), atomically."""
-  text = json.dumps(content, indent=1, default=_plain)
-  write_bytes(path, (text + '\n').encode())
-
-
-def _plain(value: Any) -> Any:
-  return np.asarray(value).tolist()
 
 
 def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mapping], None]:
@@ -89,7 +61,7 @@ def _drop_after(path: pathlib.Path, start: int) -> None:
           if (row := _parse(line)) is not None and row['step'] <= start]
   content = ''.join(f'{line}\n' for line in kept)
   if content != text:
-    write_bytes(path, content.encode())
+    disk.write_bytes(path, content.encode())
 
 
 def _parse(line: str) -> dict | None:
@@ -119,8 +91,8 @@ def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec) ->
     raise BadInput(f'{path}: allowed: FILE{" or FILE".join(SAMPLE_FORMATS)}')
   if path.suffix == '.npz':
     content = io.BytesIO()
-    np.savez_compressed(content, x=stretch(x, spec.levels) if is_image(spec) else x)
-    write_bytes(path, content.getvalue())
+    np.savez_compressed(content, x=disk.to_bytes(x, spec.levels) if is_image(spec) else x)
+    disk.write_bytes(path, content.getvalue())
   elif is_image(spec):
     image_grid(x, spec.levels, path)
   elif spec.shape == (2,):
@@ -134,14 +106,6 @@ def is_image(spec: DataSpec) -> bool:
   return spec.levels is not None and len(spec.shape) == 3 and spec.shape[-1] in (1, 3)
 
 
-def stretch(k: np.ndarray, levels: int) -> np.ndarray:
-  """Levels 0..L-1 -> uint8 round(255 k / (L - 1)); raises BadInput for what is no level."""
-  k = np.asarray(k)
-  if k.size and (k.dtype.kind not in 'iu' or k.min() < 0 or k.max() >= levels):
-    raise BadInput(f'{k.dtype} in {k.min()}..{k.max()}; allowed: integers 0..{levels - 1}')
-  return np.rint(k * (255 / (levels - 1))).astype(np.uint8)
-
-
 def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int = 0) -> None:
   """None; a PNG with the images x [n, height, width, 1 or 3] (levels 0..L-1), row by row.
 
@@ -153,7 +117,7 @@ def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int
     raise BadInput(f'no image to draw: shape {x.shape}')
   columns = columns or math.ceil(math.sqrt(n))
   scale = max(1, math.ceil(_VISIBLE / max(height, width)))
-  x = stretch(x, levels).repeat(scale, axis=1).repeat(scale, axis=2)
+  x = disk.to_bytes(x, levels).repeat(scale, axis=1).repeat(scale, axis=2)
   gap, rows = 2, math.ceil(n / columns)
   cell = np.array(x.shape[1:3]) + gap
   sheet = np.full((rows * cell[0] + gap, columns * cell[1] + gap, channels), 128, np.uint8)
@@ -162,7 +126,7 @@ def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int
     sheet[top:top + image.shape[0], left:left + image.shape[1]] = image
   content = io.BytesIO()
   Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(content, 'PNG')
-  write_bytes(path, content.getvalue())
+  disk.write_bytes(path, content.getvalue())
 
 
 def scatter(x: np.ndarray, path: str | os.PathLike, box: tuple[float, float] | None = None) -> None:
@@ -179,4 +143,4 @@ def scatter(x: np.ndarray, path: str | os.PathLike, box: tuple[float, float] | N
                                             if len(shown) < len(x) else ''), fontsize=9)
   content = io.BytesIO()
   figure.savefig(content, format='png')
-  write_bytes(path, content.getvalue())
+  disk.write_bytes(path, content.getvalue())

@@ -184,7 +184,7 @@ def test_read_only_workdir(trained, train, tmp_path):
     before = content(root)
     for workdir in (root / 'new', root / 'run'):
       refused(train(workdir, '--config.steps=30'), str(workdir), 'ead-only')
-    refused(programs.run('experiments.evaluate', f'--workdir={root}/run', '--evals=likelihood'),
+    refused(programs.run('experiments.evaluate', f'--workdir={root}/run', '--metrics=likelihood'),
             str(root), 'ead-only')
     refused(programs.run('experiments.sample', f'--workdir={root}/run', f'--out={root}/x.npz'),
             f'{root}/x.npz', 'ead-only')

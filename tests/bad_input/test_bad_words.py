@@ -35,7 +35,7 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'unknown critic': (IMPLICIT, ('--config.critic.network=cnn',), ("'cnn'", 'mlp')),
     'encoder of other data': (IMPLICIT, ('--config.encoder=fmnist',), (
         "'fmnist'", '(28, 28, 1)', "'digits'", '(8, 8, 1) with 17 levels')),
-    'unknown encoder': (DIGITS, ('--config.encoder=inception',), ("'inception'", 'digits')),
+    'unknown encoder': (DIGITS, ('--config.encoder=vgg16',), ("'vgg16'", 'digits')),
     'unknown data set': ('configs/tfds_images.py:data=fashion_mnits,family=vae', (), (
         "'fashion_mnits'", "'fashion_mnist'", 'digits')),
     'dispatch that does not divide': (DIGITS, ('--config.steps_per_dispatch=7',), (
@@ -61,9 +61,9 @@ def test_no_workdir():
 
 
 PROGRAMS = {  # program, flags beside --workdir of an unconditional Gaussian in the plane, words
-    'evaluator that the model cannot answer': ('evaluate', ('--evals=classified',), (
+    'evaluator that the model cannot answer': ('evaluate', ('--metrics=classified',), (
         "'classified'", "'gaussian'", 'data.image', 'usable here', 'likelihood')),
-    'evaluator of no name': ('evaluate', ('--evals=fid',), ("'fid'", 'frechet')),
+    'evaluator of no name': ('evaluate', ('--metrics=fid',), ("'fid'", 'frechet')),
     'split of no name': ('evaluate', ('--split=train',), ('train', 'validation')),
     'step that was not saved': ('evaluate', ('--step=15',), ('15', '10, 20')),
     'label of an unconditional model': ('sample', ('--cond=3',), ('cond=3', 'unconditional')),
@@ -104,6 +104,7 @@ IN_FULL = {  # every program once as a user starts it, imports and all
     'matrix': ('--markdwn',),
     'prepare': ('--data=fashion_mnits',),
     'encoder': ('--data=three_modes', '--out=x.npz'),
+    'weights': ('--encoder=incption',),
 }
 
 
@@ -113,6 +114,6 @@ def test_every_program_as_a_user_starts_it(program, tmp_path):
                               env={'GENJAX_DATA': str(tmp_path)})
   wrong = {'train': "'seed'", 'evaluate': '/no/such/run', 'sample': 'foo.txt',
            'table': "'configs/tables/nothing.py'", 'matrix': "'markdwn'",
-           'prepare': "'fashion_mnist'", 'encoder': 'three_modes'}[program]
+           'prepare': "'fashion_mnist'", 'encoder': 'three_modes', 'weights': 'incption'}[program]
   refused(done, wrong)
   assert done.stdout == '' and content(tmp_path) == {}

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from genjax import data, prob
+from genjax import data, disk, prob
 from genjax.data import dataset, digits
 from genjax.types import BadInput, DataSpec
 
@@ -55,13 +55,13 @@ def test_prepare_leaves_continuous_data_and_masks():
 @pytest.mark.parametrize('levels', [2, 5, 17, 255, 256])
 def test_bytes_round_trip(levels, recwarn):
   k = np.arange(levels)
-  np.testing.assert_array_equal(data.from_bytes(data.to_bytes(k, levels), levels), k)
-  assert data.to_bytes(k, levels)[-1] == 255 and not recwarn.list
+  np.testing.assert_array_equal(disk.from_bytes(disk.to_bytes(k, levels), levels), k)
+  assert disk.to_bytes(k, levels)[-1] == 255 and not recwarn.list
 
 
 def test_bytes_off_the_grid_are_counted():
   with pytest.warns(UserWarning, match='2 of 4 values'):
-    k = data.from_bytes(np.array([0, 1, 254, 255], np.uint8), 17)
+    k = disk.from_bytes(np.array([0, 1, 254, 255], np.uint8), 17)
   assert k.tolist() == [0, 0, 16, 16]
 
 
@@ -69,14 +69,15 @@ def test_identity_changes_with_a_byte_a_shape_and_a_type():
   x = np.zeros((4, 6), np.uint8)
   other = x.copy()
   other[2, 3] = 1
-  seen = {dataset.digest({'x': a}) for a in
+  seen = {disk.digest({'x': a}) for a in
           (x, other, x.reshape(6, 4), x.astype(np.int8), x.astype(np.int16)[:, :3])}
   assert len(seen) == 5
-  assert dataset.digest({'x': x}) != dataset.digest({'cond': x})
+  assert disk.digest({'x': x}) != disk.digest({'cond': x})
 
 
 def test_properties():
-  assert data.properties(data.load('digits')) == {'discrete', 'image', 'labels'}
+  assert data.properties(data.load('digits')) == {
+      'discrete', 'image', 'labels', 'training_set'}
 
 
 def test_unknown_names_and_arguments(monkeypatch, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax import data
+from genjax import data, disk
 from genjax.types import BadInput, DataSpec
 
 
@@ -35,7 +35,8 @@ def test_folder_of_images(tmp_path, mode, channels):
 def test_subfolders_are_classes(tmp_path):
   save_images(tmp_path, classes=('cat', 'ant', 'bee'))
   sets = data.load('folder', path=str(tmp_path))
-  assert sets.spec.num_classes == 3 and data.properties(sets) == {'discrete', 'image', 'labels'}
+  assert sets.spec.num_classes == 3 and data.properties(sets) == {
+      'discrete', 'image', 'labels', 'training_set'}
   ant = np.asarray(Image.open(tmp_path / 'ant' / '001.png'))
   for arrays in sets.splits.values():
     for x, cond in zip(arrays['x'], arrays['cond'], strict=True):
@@ -69,7 +70,7 @@ def test_missing_paths(tmp_path):
 
 def test_npz_of_images_with_few_levels(tmp_path):
   k = np.random.RandomState(0).randint(5, size=(30, 3, 3, 1))
-  np.savez(tmp_path / 'a.npz', x=data.to_bytes(k, 5), cond=np.arange(30) % 4)
+  np.savez(tmp_path / 'a.npz', x=disk.to_bytes(k, 5), cond=np.arange(30) % 4)
   sets = data.load('npz', path=str(tmp_path / 'a.npz'), levels=5, validation=0.2)
   assert sets.spec == DataSpec((3, 3, 1), 5, 4)
   assert [len(a['x']) for a in sets.splits.values()] == [21, 6, 3]

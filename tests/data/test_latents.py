@@ -53,7 +53,7 @@ def load(path, **kw):
 def test_columns_are_what_was_written(codes, moments):
   sets = load(codes)
   assert sets.spec == DataSpec((8, 8, 4), None, 10)
-  assert data.properties(sets) == {'continuous', 'code', 'labels'}
+  assert data.properties(sets) == {'continuous', 'code', 'labels', 'training_set'}
   assert {split: len(a['x']) for split, a in sets.splits.items()} == {
       'train': 180, 'validation': 20, 'test': 40}
   mean, std, label = moments['test']
@@ -300,7 +300,7 @@ def test_a_run_on_codes(codes, tmp_path):
   assert 'fd' not in found and 'precision' not in found
   assert found['nll_bound_nats']['card']['of'] == 'draws of N(mean, std^2)'
   for name in ('frechet', 'prdc', 'classified'):
-    done = programs.run('experiments.evaluate', f'--workdir={run}', f'--evals={name}')
+    done = programs.run('experiments.evaluate', f'--workdir={run}', f'--metrics={name}')
     programs.refused(done, f"evaluator '{name}'", 'data.image', 'codes of an autoencoder',
                      'no decoder')
   assert sorted(p.name for p in (run / 'samples').iterdir()) == ['final.npz', 'reference.npz']

@@ -96,9 +96,9 @@ def test_arrays_depend_on_the_seed_and_not_on_the_size_of_another_split():
 
 def test_properties():
   assert data.properties(data.load('ring8', **SMALL)) == {
-      'continuous', 'coordinates', 'log_density', 'modes'}
+      'training_set', 'continuous', 'coordinates', 'log_density', 'modes'}
   assert data.properties(data.load('moons', **SMALL)) == {
-      'continuous', 'coordinates', 'log_density'}
+      'training_set', 'continuous', 'coordinates', 'log_density'}
 
 
 @pytest.mark.parametrize(('kw', 'words'), [

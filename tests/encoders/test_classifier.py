@@ -9,16 +9,18 @@ from genjax import data, encoders
 from genjax.encoders import classifier
 from genjax.types import BadInput, DataSpec
 
+SPECS = {'digits': DataSpec((8, 8, 1), 17, 10), 'fmnist': DataSpec((28, 28, 1), 256, 10)}
+
 
 def test_committed_weights():
-  for name, sha256 in encoders.ENCODERS.items():
-    encoder = encoders.load(name)
+  for name, sha256 in encoders.COMMITTED.items():
+    encoder = encoders.load(name, SPECS[name])
     assert encoder.card['sha256'] == sha256
     assert (encoders.WEIGHTS / f'{name}.npz').stat().st_size <= 200_000
 
 
 def test_digits_features_and_accuracy_on_data_it_was_not_trained_on():
-  dataset, encoder = data.load('digits'), encoders.load('digits')
+  dataset, encoder = data.load('digits'), encoders.load('digits', SPECS['digits'])
   assert encoder.card['dim'] <= 16
   assert encoder.card['source']['data']['sha256'] == dataset.identity['sha256']
   test = dataset.splits['test']
@@ -31,7 +33,8 @@ def test_digits_features_and_accuracy_on_data_it_was_not_trained_on():
 
 
 def test_batches_and_padding_do_not_change_the_features():
-  encoder, x = encoders.load('digits'), data.load('digits').splits['train']['x'][:700]
+  encoder = encoders.load('digits', SPECS['digits'])
+  x = data.load('digits').splits['train']['x'][:700]
   np.testing.assert_allclose(encoder.features(x)[600:], encoder.features(x[600:]), atol=1e-5)
 
 
@@ -59,7 +62,7 @@ def test_what_is_saved_is_loaded(saved):
   path, network, params = saved
   x = np.random.default_rng(0).integers(0, 17, (5, 8, 8, 1))
   expected = network.apply({'params': params}, jnp.asarray(x / 8.0 - 1, jnp.float32))[0]
-  np.testing.assert_allclose(encoders.load(str(path)).features(x), 2 * expected, atol=0.02)
+  np.testing.assert_allclose(classifier.load('tiny', path).features(x), 2 * expected, atol=0.02)
 
 
 @pytest.mark.parametrize('damage', ['flip', 'cut', 'empty', 'text'])
@@ -70,7 +73,7 @@ def test_damaged_files_are_refused(saved, damage):
   path.write_bytes({'flip': bytes(content), 'cut': path.read_bytes()[:-200], 'empty': b'',
                     'text': b'not an archive'}[damage])
   with pytest.raises(BadInput, match='tiny'):
-    encoders.load(str(path))
+    classifier.load('tiny', path)
 
 
 def test_a_hash_that_differs_is_refused(saved):
@@ -79,9 +82,9 @@ def test_a_hash_that_differs_is_refused(saved):
 
 
 def test_wrong_names_and_shapes_are_refused():
-  with pytest.raises(BadInput, match='inception.*allowed: digits'):
-    encoders.load('inception')
+  with pytest.raises(BadInput, match='incption.*allowed: identity, digits'):
+    encoders.load('incption', SPECS['digits'])
   with pytest.raises(BadInput, match='cannot read'):
-    encoders.load('missing.npz')
+    encoders.load('missing.npz', SPECS['digits'])
   with pytest.raises(BadInput, match=r'\(28, 28, 1\).*allowed: \(8, 8, 1\)'):
-    encoders.load('digits').features(np.zeros((2, 28, 28, 1), np.uint8))
+    encoders.load('digits', SPECS['digits']).features(np.zeros((2, 28, 28, 1), np.uint8))

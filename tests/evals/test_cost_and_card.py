@@ -20,11 +20,14 @@ def test_what_was_not_measured_is_absent():
 
 def test_intervals():
   made = card.make_card('m', estimator='e', unit='u', split='test')
-  wilson = card.of_share(98, 100, made, 'share')
-  np.testing.assert_allclose([wilson.low, wilson.high], [0.93, 0.9945], atol=1e-3)
-  assert card.of_share(0, 50, made, 'share').low == 0.0
+  share = card.of_share(98, 100, made, 'share')
+  np.testing.assert_allclose([share.low, share.high], [0.929616, 0.997569], atol=1e-6)
+  none = card.of_share(0, 50, made, 'share')  # no hit has probability tail at the upper end
+  assert none.low == 0.0 and abs((1 - none.high) ** 50 - 0.025) < 1e-12
   mean = card.of_mean([1.0, 2.0, 3.0], made, 'mean')
-  np.testing.assert_allclose(mean.high - mean.value, 1.959964 / np.sqrt(3), rtol=1e-6)
+  np.testing.assert_allclose(mean.high - mean.value, 4.302653 / np.sqrt(3), rtol=1e-5)
+  same = card.of_mean([2.0, 2.0], made, 'mean')
+  assert same.low == same.value == same.high
   for bad in (card.plain(np.nan, made, ''), card.of_mean([1.0, np.inf], made, '')):
     assert bad.value is None and bad.card['reason']
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from genjax import data, prob
-from genjax.evals import likelihood
+from genjax.evals import card, likelihood
+from genjax.models import categorical_mixture, gaussian
 from genjax.types import BadInput, DataSpec, Model
 
 SPEC = DataSpec((8, 8, 1), 17, 10)
@@ -16,11 +17,11 @@ def digits(x):
   return data.Dataset('tiny', SPEC, {'test': {'x': x}}, {})
 
 
-def run(model, dataset, estimator, **kw):
+def run(model, dataset, estimator, params=None, **kw):
   spec = dataset.spec
   made = likelihood.make(model, estimator=estimator, spec=spec, dataset=dataset, split='test',
                          prepare=lambda b, rng: data.prepare(b, spec, rng), seed=0, **kw)
-  return made({}, None)
+  return made(params or {}, None)
 
 
 def images(n):
@@ -64,9 +65,8 @@ def test_padding_and_batch_size_change_nothing_and_it_is_traced_once():
   whole = run(model, digits(x), 'exact', batch_size=64)['nll_exact_bpd']
   expected = np.sum((x / 8.0 - 1) ** 2, (1, 2, 3)) / (64 * np.log(2))
   np.testing.assert_allclose([small.value, whole.value], expected.mean(), rtol=1e-6)
-  half = 1.96 * expected.std(ddof=1) / np.sqrt(50)
-  np.testing.assert_allclose([small.low, small.high], expected.mean() + half * np.array([-1, 1]),
-                             rtol=1e-4)
+  interval = card.of_mean(expected, {}, '')
+  np.testing.assert_allclose([small.low, small.high], [interval.low, interval.high], rtol=1e-5)
 
 
 def test_continuous_data_are_reported_in_nats():
@@ -112,3 +112,56 @@ def test_importance_weights_tighten_the_bound_towards_the_known_value():
 def test_counts_below_one_are_refused():
   with pytest.raises(BadInput, match='num_repeats=0'):
     run(Model(init=None, elbo=lambda p, b, r: {}), digits(images(2)), 'bound', num_repeats=0)
+
+
+BYTES = DataSpec((4, 4, 3), 256, None)
+
+
+def every_level():
+  """Images of 256 levels in which all levels are equally frequent: [64, 4, 4, 3]."""
+  x = np.tile(np.arange(256), 12)
+  return np.random.default_rng(3).permutation(x).reshape(64, 4, 4, 3).astype(np.uint8)
+
+
+def uniform_density(edge):
+  """Density of the uniform distribution on [-edge, edge]^48."""
+  def log_prob(params, batch, rng):
+    inside = jnp.all(jnp.abs(batch['x']) <= edge * (1 + 1e-6), axis=(1, 2, 3))
+    return jnp.where(inside, -48 * np.log(2 * edge), -jnp.inf)
+
+  return prob.dequantise(Model(init=None, log_prob=log_prob), BYTES)
+
+
+def test_256_equally_likely_levels_cost_8_bits_in_every_way():
+  dataset = data.Dataset('bytes', BYTES, {'test': {'x': every_level()}}, {})
+  # a density of the cube through dequantisation, and as many weights of it
+  for estimator in ('bound', 'importance_weighted'):
+    value = run(uniform_density(1 + 1 / 255), dataset, estimator)['nll_bound_bpd']
+    assert abs(value.value - 8.0) < 1e-5
+    assert value.card['dequantisation'] == 'uniform' and value.card['kind'] == 'bound'
+  # the probability mass of a family of the integers
+  model = categorical_mixture.make(BYTES, num_components=2, smoothing=1.0, marginal_prior=0.0,
+                                   loop={}, num_restarts=1)
+  params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0), None))
+  value = run(model, dataset, 'exact', params=params)['nll_exact_bpd']
+  assert abs(value.value - 8.0) < 1e-5
+  assert value.card['dequantisation'] == 'none' and value.card['kind'] == 'exact'
+  # without the cells' halves outside [-1, 1] it is no density of these data, and no number
+  value = run(uniform_density(1.0), dataset, 'bound')['nll_bound_bpd']
+  assert value.value is None and 'not finite' in value.card['reason']
+
+
+def test_cards_name_dequantisation_repeats_and_weights():
+  # a bound on the mass of the integers themselves is not dequantised
+  model = Model(init=None, elbo=lambda p, b, r: {'kl': jnp.zeros(b['x'].shape[0])},
+                log_weight=lambda p, b, r: jnp.zeros(b['x'].shape[0]))
+  dataset = digits(images(4))
+  bound = run(model, dataset, 'bound', num_repeats=3)['nll_bound_bpd'].card
+  weighted = run(model, dataset, 'importance_weighted', num_weights=5)['nll_bound_bpd'].card
+  assert (bound['dequantisation'], bound['num_repeats']) == ('none', 3)
+  assert (weighted['dequantisation'], weighted['num_weights']) == ('none', 5)
+  model = gaussian.make(SPEC)
+  params = model.init(jax.random.key(0), data.prepare({'x': images(4)}, SPEC))
+  for estimator in ('bound', 'importance_weighted'):
+    value = run(model, dataset, estimator, params=params)['nll_bound_bpd']
+    assert value.card['dequantisation'] == 'uniform'

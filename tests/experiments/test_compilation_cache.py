@@ -21,23 +21,23 @@ def run(**env):
 
 
 def test_programs_are_kept_and_read_again(tmp_path):
-  run(GENJAX_CACHE=f'{tmp_path}/new/xla')
+  run(GENJAX_CACHE=f'{tmp_path}/new')
   entries = {p.name: p.stat().st_mtime_ns for p in (tmp_path / 'new' / 'xla').iterdir()}
   assert any(name.endswith('-cache') for name in entries)
-  run(GENJAX_CACHE=f'{tmp_path}/new/xla')
+  run(GENJAX_CACHE=f'{tmp_path}/new')
   assert entries == {p.name: p.stat().st_mtime_ns for p in (tmp_path / 'new' / 'xla').iterdir()}
 
 
 def test_an_entry_torn_by_a_kill_is_compiled_again(tmp_path):
   run(GENJAX_CACHE=str(tmp_path))
-  for path in tmp_path.iterdir():
+  for path in (tmp_path / 'xla').iterdir():
     path.write_bytes(path.read_bytes()[:20])
   run(GENJAX_CACHE=str(tmp_path))
 
 
 def test_a_directory_that_cannot_be_written_is_passed_over(tmp_path):
   (tmp_path / 'file').write_text('')
-  run(GENJAX_CACHE=f'{tmp_path}/file/xla')
+  run(GENJAX_CACHE=f'{tmp_path}/file')
 
 
 def test_the_setting_of_jax_wins(tmp_path):

@@ -92,10 +92,10 @@ def test_another_config_is_refused_by_its_keys(run):
 
 def test_evaluate_repeats_itself(run):
   first = json.loads((run / 'eval.json').read_text())['metrics']['nll_bound_bpd']
-  done = programs.run('experiments.evaluate', f'--workdir={run}', '--evals=likelihood')
+  done = programs.run('experiments.evaluate', f'--workdir={run}', '--metrics=likelihood')
   assert done.code == 0, done.stderr
   assert json.loads((run / 'eval.json').read_text())['metrics'] == {'nll_bound_bpd': first}
-  done = programs.run('experiments.evaluate', f'--workdir={run}', '--evals=likelihood',
+  done = programs.run('experiments.evaluate', f'--workdir={run}', '--metrics=likelihood',
                       '--split=validation', '--step=10')
   other = json.loads((run / 'eval.json').read_text())
   assert done.code == 0 and (other['split'], other['step']) == ('validation', 10)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import matrix
-from genjax.evals.divergence_estimates import sliced_w2
+from genjax.evals.sliced_w2 import sliced_w2
 from genjax.train import init
 from tests.learning import running
 

@@ -47,7 +47,7 @@ def finish(cell, metrics, commit=COMMIT, **provenance):
 def column(metric='fd', **fields):
   metric = (metric,) if isinstance(metric, str) else metric
   return {'metric': metric, 'label': metric[0], 'better': 'lower', 'split': 'test', 'axes': (),
-          'floor': '', 'digits': 3, 'source': 'metric', 'reduction': 'mean', **fields}
+          'floor': '', 'digits': 3, 'source': 'metric', 'detail': '', 'reduction': 'mean', **fields}
 
 
 def table_of(rows, cells, columns=None):
@@ -185,14 +185,26 @@ def test_missing_cells_show_the_command_that_fills_them(tmp_path):
 def test_floor_published_and_cost_columns(tmp_path):
   row = Row('r', 'c.py:a', {}, {'fd': {'value': 7.5, 'source': 'Paper, Table 1'}}, 'a note')
   cells = cells_of([row], tmp_path, 1)
-  finish(cells[0], {'fd': value(1.0), 'fd_floor': value(0.25)}, train_seconds=12.34, device='cpu')
-  columns = [column(floor='fd_floor'),
+  finish(cells[0], {'fd': value(1.0), 'fd_data': value(0.25)}, train_seconds=12.34, device='cpu')
+  columns = [column(floor='fd_data'),
              column('train_seconds', source='provenance', digits=1, axes=('device',))]
   text = render.markdown(table_of([row], cells, columns), 't')
   floor, line = text.splitlines()[4:6]
   assert floor.startswith('| *the data themselves* | 0.250 |')
   assert '| 12.3 | 7.5 [2] | cpu | n = 1 |' in line
   assert '[1] a note' in text and '[2] Paper, Table 1; protocol: not stated' in text
+
+
+def test_a_column_of_a_detail_of_the_card(tmp_path):
+  cells = cells_of(ROWS[:1], tmp_path, 1)
+  entry = value(1.0)
+  entry['card']['detail'] = {'power': {'0.05': 0.875}}
+  finish(cells[0], {'fd': entry})
+  columns = [column(detail='power/0.05'), column(label='other', detail='power/0.2')]
+  found = table_of(ROWS[:1], cells, columns)['rows'][0]['values']
+  assert found[columns[0]['label']]['value'] == 0.875
+  assert found['other']['value'] is None
+  assert found['other']['reasons'] == {0: 'the card has no power/0.2'}
 
 
 def test_status_follows_the_config_and_not_the_directory(tmp_path):

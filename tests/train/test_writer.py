@@ -1,43 +1,18 @@
 """What a run leaves: whole files, no line twice, pictures one can look at."""
 
 import json
-import math
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from genjax import disk
 from genjax.train import writer
 from genjax.types import BadInput, DataSpec
 
 DIGITS = DataSpec((8, 8, 1), 17, 10)
 POINTS = DataSpec((2,), None, None)
-
-
-def test_json_is_whole_or_as_before(tmp_path):
-  path = tmp_path / 'new' / 'eval.json'
-  writer.write_json(path, {'a': np.float32(0.5), 'b': np.arange(2), 'c': math.nan})
-  read = json.loads(path.read_text())
-  assert read['a'] == 0.5 and read['b'] == [0, 1] and math.isnan(read['c'])
-  before = path.read_bytes()
-  with pytest.raises(TypeError):
-    writer.write_json(path, {'a': {1: 2}, (1, 2): 3})
-  assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == ['eval.json']
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-  path = tmp_path / 'a'
-  writer.write_bytes(path, b'old')
-
-  def full(_):
-    raise OSError(28, 'No space left on device')
-
-  monkeypatch.setattr(writer.os, 'fsync', full)
-  with pytest.raises(OSError, match='cannot write .No space left on device') as caught:
-    writer.write_bytes(path, b'new')
-  assert caught.value.errno == 28 and caught.value.filename == str(path)
-  assert path.read_bytes() == b'old' and [p.name for p in tmp_path.iterdir()] == ['a']
 
 
 def test_resume_drops_the_lines_that_come_again(tmp_path):
@@ -70,14 +45,14 @@ def test_events_can_be_read(tmp_path, monkeypatch):
 
 
 def test_stretch_is_what_can_be_mapped_back():
-  assert writer.stretch(np.array([0, 1, 8, 16]), 17).tolist() == [0, 16, 128, 255]
+  assert disk.to_bytes(np.array([0, 1, 8, 16]), 17).tolist() == [0, 16, 128, 255]
   k = np.arange(17)
-  assert (np.rint(writer.stretch(k, 17) * (16 / 255)) == k).all()
-  assert (writer.stretch(np.arange(256), 256) == np.arange(256)).all()
+  assert (np.rint(disk.to_bytes(k, 17) * (16 / 255)) == k).all()
+  assert (disk.to_bytes(np.arange(256), 256) == np.arange(256)).all()
   with pytest.raises(BadInput, match=r'0\.\.17; allowed: integers 0\.\.16'):
-    writer.stretch(np.array([0, 17]), 17)
+    disk.to_bytes(np.array([0, 17]), 17)
   with pytest.raises(BadInput, match='float32'):
-    writer.stretch(np.ones(2, np.float32), 17)
+    disk.to_bytes(np.ones(2, np.float32), 17)
 
 
 @pytest.mark.parametrize('channels', [1, 3])

@@ -1,0 +1,36 @@
+"""Puts the published weights of a feature network where evaluations find them.
+
+python -m experiments.weights --encoder=inception [--file=PATH]
+
+Without --file they are taken from the folder $GENJAX_WEIGHTS, else downloaded.
+"""
+
+from absl import flags
+
+import experiments
+from genjax.encoders import weights
+from genjax.types import BadInput
+
+ENCODER = flags.DEFINE_string('encoder', None, f'One of: {", ".join(weights.WEIGHTS)}.')
+FILE = flags.DEFINE_string('file', None, 'The published file, where it lies already.')
+
+
+def main(argv):
+  """Prints where the weights lie, the sha256 of their source and the size; BadInput for others."""
+  if len(argv) > 1 or not ENCODER.value:
+    raise BadInput(f'usage: python -m experiments.weights --encoder=NAME [--file=PATH]; '
+                   f'allowed: {", ".join(weights.WEIGHTS)}')
+  name, place = ENCODER.value, weights.place(ENCODER.value)
+  with experiments.progress(total=weights.WEIGHTS[name].bytes, unit='B', unit_scale=True,
+                            leave=False, delay=1) as bar:
+    arrays, card = weights.load(name, FILE.value,
+                                progress=lambda done, total: bar.update(done - bar.n))
+  if not place.exists():
+    raise BadInput(f'{place} cannot be written; GENJAX_CACHE names another folder')
+  count = sum(array.size for array in arrays.values())
+  print(f'{name}: {place}, {place.stat().st_size / 1e6:.0f} MB, {count / 1e6:.1f} million numbers; '
+        f'made of {card["file"]}, sha256 {card["sha256"]}')
+
+
+if __name__ == '__main__':
+  experiments.run(main)

@@ -1,0 +1,162 @@
+"""What lies on disk: whole files or none, images as bytes, and what was once computed is kept.
+
+The cache is $GENJAX_CACHE, else ~/.cache/genjax; nothing in it is more than time saved. Where it
+cannot be written nothing is kept, without a word.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from genjax.types import BadInput
+
+LIMIT = 8 << 30  # bytes of each folder of the cache; the longest unread goes first
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+  """None; the file holds either what it held or all of `content`, after a crash too."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  hidden = path.with_name(f'.{path.name}.{os.getpid()}')
+  try:
+    with open(hidden, 'wb') as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    hidden.replace(path)
+  except OSError as error:
+    raise OSError(error.errno, f'cannot write ({error.strerror})', str(path)) from error
+  finally:
+    with contextlib.suppress(OSError):
+      hidden.unlink()  # there only if something failed
+
+
+def to_json(content: Any) -> str:
+  """Indented JSON (NaN as NaN, numpy numbers as numbers) and a newline."""
+  return json.dumps(content, indent=1, default=lambda value: np.asarray(value).tolist()) + '\n'
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+  """None; `to_json` of the content, atomically."""
+  write_bytes(path, to_json(content).encode())
+
+
+def to_bytes(k, levels: int) -> np.ndarray:
+  """Levels 0..L-1 as image files and npz hold them: uint8 round(255 k / (L - 1)).
+
+  Raises BadInput for what is no level.
+  """
+  k = np.asarray(k)
+  if k.size and (k.dtype.kind not in 'iu' or k.min() < 0 or k.max() >= levels):
+    raise BadInput(f'{k.dtype} in {k.min()}..{k.max()}; allowed: integers 0..{levels - 1}')
+  return np.rint(k * (255 / (levels - 1))).astype(np.uint8)
+
+
+def from_bytes(value, levels: int, source: str = 'the input') -> np.ndarray:
+  """The inverse of `to_bytes`: uint8 0..255 -> uint8 0..levels-1.
+
+  Values that `to_bytes` cannot give are rounded, with a warning that counts them.
+  """
+  value = np.asarray(value)
+  if levels == 256:
+    return value
+  nearest = np.rint(np.arange(256) * (levels - 1) / 255.0).astype(np.uint8)
+  k = nearest[value]
+  off = int((to_bytes(k, levels) != value).sum())
+  if off:
+    warnings.warn(f'{source}: {off} of {value.size} values are not among the {levels} grey levels '
+                  'stretched to 0..255; they were rounded to the nearest.', stacklevel=2)
+  return k
+
+
+def digest(arrays: Mapping[str, Any]) -> str:
+  """sha256 over name, dtype, shape and bytes of every array, in the order of their names."""
+  sha = hashlib.sha256()
+  for key in sorted(arrays):
+    array = arrays[key]
+    sha.update(f'{key} {array.dtype.str} {array.shape}\n'.encode())
+    rows = max(1, (1 << 24) // max(1, array[:1].nbytes))  # 16 MB at a time: a memory map may be big
+    for first in range(0, len(array), rows):
+      sha.update(np.ascontiguousarray(array[first:first + rows]))
+  return sha.hexdigest()
+
+
+def cache(folder: str = '') -> pathlib.Path:
+  """A folder of the cache; it need not exist."""
+  root = os.environ.get('GENJAX_CACHE') or '~/.cache/genjax'
+  return pathlib.Path(root).expanduser() / folder
+
+
+def kept_array(folder: str, key: Mapping, make: Callable[[], np.ndarray]) -> np.ndarray:
+  """make(), or what it gave for the same key (plain data) before."""
+  return _kept(cache(folder) / f'{_name(key)}.npy', make, _read_array, _save_array)
+
+
+def kept_json(folder: str, key: Mapping, make: Callable[[], Any]) -> Any:
+  """make(), or what it gave for the same key before; plain data either way."""
+  return _kept(cache(folder) / f'{_name(key)}.json', lambda: json.loads(to_json(make())),
+               lambda path: json.loads(path.read_text()), write_json)
+
+
+@functools.cache
+def source_digest() -> str:
+  """sha256 of the source of this package: figures of other code are not taken for ours."""
+  sha = hashlib.sha256()
+  for path in sorted(pathlib.Path(__file__).parent.rglob('*.py')):
+    sha.update(path.read_bytes())
+  return sha.hexdigest()
+
+
+def _name(key: Mapping) -> str:
+  return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+def _kept(path: pathlib.Path, make, read, write):
+  with contextlib.suppress(OSError, ValueError, EOFError):
+    found = read(path)
+    os.utime(path)
+    return found
+  made = make()
+  with contextlib.suppress(OSError):  # a full disk costs time, no more
+    write(path, made)
+    _forget(path.parent)
+  return made
+
+
+def _read_array(path: pathlib.Path) -> np.ndarray:
+  with open(path, 'rb') as file:
+    return np.load(file, allow_pickle=False)
+
+
+def _save_array(path: pathlib.Path, array: np.ndarray) -> None:
+  hidden = path.with_name(f'.{path.name}.{os.getpid()}')
+  path.parent.mkdir(parents=True, exist_ok=True)
+  try:
+    with open(hidden, 'wb') as file:
+      np.save(file, array, allow_pickle=False)
+    hidden.replace(path)
+  finally:
+    hidden.unlink(missing_ok=True)
+
+
+def _forget(folder: pathlib.Path) -> None:
+  """Removes the files that were not read for longest, down to LIMIT bytes."""
+  files = []
+  for entry in os.scandir(folder):
+    with contextlib.suppress(FileNotFoundError):  # another process forgets as well
+      found = entry.stat()
+      files.append((found.st_mtime, found.st_size, entry.path))
+  total = sum(size for _, size, _ in files)
+  for _, size, path in sorted(files):
+    if total <= LIMIT:
+      break
+    pathlib.Path(path).unlink(missing_ok=True)
+    total -= size

@@ -1,0 +1,215 @@
+"""Do samples lie nearer to the training set than fresh data do? C_T and authenticity."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from genjax.evals import card as cards
+from genjax.evals import neighbours, novelty, planted, two_sample
+
+METRICS = ('c_t', 'authpct')
+NEEDS = {'features': ('sample', 'data.training_set')}
+Z_LEVEL = -1.6448536269514722  # normal quantile of planted.LEVEL
+NUM_DIMS = 64  # principal components; this, 3 cells and AT_LEAST as C_T is commonly computed
+AT_LEAST = 20  # a cell counts where more samples than these lie in it
+ESTIMAND = 'share among independent samples, given the training set'
+STATISTIC = ('a test statistic: standard normal over samples and held-out sets, given the training '
+             'set, where samples are fresh draws of the data')
+
+
+class Cells(NamedTuple):
+  """A partition of the space by the training set, in which distances to it are taken."""
+
+  mean: np.ndarray  # [d]
+  components: np.ndarray | None  # [d, NUM_DIMS]; None: the space as it is
+  centres: np.ndarray  # [K, .]
+  train: np.ndarray  # [M, .]
+  cell: np.ndarray  # int [M]
+
+
+class Placed(NamedTuple):
+  """Of points [N]: their cell, and the squared distance to the nearest training point in it."""
+
+  cell: np.ndarray
+  distance: np.ndarray
+
+
+class DataCopying(NamedTuple):
+  """C_T, its plain average, and of each cell that counts its index, z and weight."""
+
+  value: float
+  average: float
+  cell: np.ndarray
+  z: np.ndarray
+  weight: np.ndarray
+
+
+def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024, subset_seed=0,
+         keep=two_sample.compute, num_cells=3, num_plantings=20):
+  """run(params, draw) -> c_t, authpct, both also with `_copies`, and authpct_data.
+
+  c_t: see `c_t`; << 0: copies, >> 0: samples lie farther from the training set than held-out data.
+  authpct: per cent of samples that `authentic` finds so (2102.08921, as it is commonly computed).
+  `_copies`: training examples in the place of the samples; `_data`: held-out ones. Distances are
+  Euclidean in `two_sample.space`. Raises BadInput on split 'train'.
+  """
+  del model
+  train, held_out = novelty.sets('copying', dataset, split)
+  encoder = two_sample.space('copying', encoder, pixels, dataset)
+  features = lambda x: np.asarray(encoder.features(x), np.float32).reshape(len(x), -1)
+  cells = functools.cache(lambda: partition(features(train), num_cells, subset_seed))
+  protocol = {'estimator': estimator, 'split': split, 'subset_seed': subset_seed}
+  rules = {'c_t': {'unit': 'z', 'num_cells': num_cells, 'n_held_out': len(held_out),
+                   'combined': 'sum w z / sqrt(sum w^2)'},
+           'authpct': {'unit': 'per cent', 'ties': 'equal distances are not authentic'}}
+
+  def card(metric, n, suffix='', **more):
+    return cards.make_card(metric + suffix, encoder=encoder, n_generated=n,
+                           n_reference=len(train), **protocol, **rules[metric], **more)
+
+  def run(params, draw):
+    del params
+    x, info = draw(num_samples)
+    fresh = features(held_out)
+    sampler = two_sample.sampled(info)
+
+    def measure(x, fresh, card):
+      n, m = len(x), len(train)
+      placed, of_fresh = place(x, cells()), place(fresh, cells())
+      true, true_fresh = (authentic(a, features(train)) for a in (x, fresh))
+
+      def copying(rows, which):
+        mixed = Placed(planted.replace(placed.cell, rows, cells().cell[which]),
+                       planted.replace(placed.distance, rows, 0.0))
+        found = c_t(mixed, of_fresh)
+        return found is not None and found.value < Z_LEVEL
+
+      def unauthentic(rows, which):
+        return z_of_shares(planted.replace(true, rows, False), true_fresh) < Z_LEVEL
+
+      power = lambda rule, signals: planted.detail(rule, signals, n, m, num_plantings, subset_seed)
+      return {
+          'c_t': _c_t_value(c_t(placed, of_fresh), card('c_t'), power(
+              f'c_t < {Z_LEVEL:.3f}', copying)),
+          'authpct': _authpct_value(true, card('authpct'), {
+              'held_out': 100 * float(true_fresh.mean()), 'z': z_of_shares(true, true_fresh),
+              **power(f'z < {Z_LEVEL:.3f}, z of the shares of samples and of held-out examples',
+                      unauthentic)})}
+
+    def known():
+      rows = two_sample.subset(np.arange(len(train)), num_samples, subset_seed + 1)
+      copied = {'suffix': '_copies', 'generated_are': 'training examples'}
+      # at distance 0 from the nearest training point
+      found = c_t(Placed(cells().cell[rows], np.zeros(len(rows))), place(fresh, cells()))
+      return {
+          'c_t_copies': _c_t_value(found, card('c_t', len(rows), **copied)),
+          'authpct_copies': _authpct_value(np.zeros(len(rows), bool), card(
+              'authpct', len(rows), **copied)),
+          'authpct_data': _authpct_value(authentic(fresh, features(train)), card(
+              'authpct', len(fresh), '_data', generated_are=f'{split} examples'))}
+
+    key = {'evaluator': 'copying', 'n': num_samples, 'num_cells': num_cells,
+           'encoder': encoder.card, 'data': dataset.identity, **protocol}
+    out = two_sample.checked(METRICS, measure, features(x), fresh,
+                             lambda metric: card(metric, len(x), **sampler))
+    return {**out, **keep(key, known)}
+
+  return run
+
+
+def _c_t_value(found, card, detail=None):
+  if found is None:
+    return cards.absent(card, f'no cell with held-out examples has more than {AT_LEAST} samples')
+  return cards.plain(found.value, {**card, 'detail': {
+      'weighted_average': found.average, 'cells': found.cell.tolist(),
+      'z': found.z.round(4).tolist(), 'weights': found.weight.round(4).tolist(),
+      **(detail or {})}}, STATISTIC)
+
+
+def _authpct_value(true, card, detail=None):
+  share = cards.of_share(int(true.sum()), len(true), {**card, 'detail': detail or {}}, ESTIMAND)
+  return share._replace(value=100 * share.value, low=100 * share.low, high=100 * share.high)
+
+
+def partition(train, num_cells: int = 3, seed: int = 0) -> Cells:
+  """Cells around k-means centres (10 starts) of train [M, d], on its first NUM_DIMS components.
+
+  Up to NUM_DIMS dimensions stay as they are: principal components of all would only turn them.
+  """
+  from sklearn.cluster import KMeans
+  from sklearn.decomposition import PCA
+
+  mean, components = train.mean(0, dtype=np.float64), None
+  if train.shape[1] > NUM_DIMS < len(train):
+    components = PCA(NUM_DIMS, random_state=seed).fit(train).components_.T
+  projected = _project(train, mean, components)
+  means = KMeans(min(num_cells, len(train)), n_init=10, random_state=seed).fit(projected)
+  centres = means.cluster_centers_.astype(np.float32)
+  return Cells(mean, components, centres, projected,
+               neighbours.nearest(projected, centres, k=1)[1][:, 0])
+
+
+def _project(x, mean, components):
+  x = x - mean.astype(np.float32)
+  return x if components is None else (x @ components).astype(np.float32)
+
+
+def place(x, cells: Cells) -> Placed:
+  """Where points [N, d] lie: the cell of the nearest centre, the nearest training point in it."""
+  x = _project(x, cells.mean, cells.components)
+  cell = neighbours.nearest(x, cells.centres, k=1)[1][:, 0]
+  # cells apart by more than any distance: one more coordinate, equal within a cell
+  far = 2.0 * max(np.linalg.norm(a, axis=1).max() for a in (x, cells.train)) + 1.0
+  apart = lambda a, cell: np.concatenate([a, np.float32(far) * cell[:, None]], 1)
+  distance, _ = neighbours.nearest(apart(x, cell), apart(cells.train, cells.cell), k=1)
+  return Placed(cell, distance[:, 0])
+
+
+def c_t(samples: Placed, held_out: Placed) -> DataCopying | None:
+  """The data-copying statistic (2004.05675): are samples nearer to the training set than fresh?
+
+  Per cell, the Mann-Whitney z of the samples' distances against the held-out ones, weighted by the
+  cell's share w of the held-out. Cells with at most AT_LEAST samples do not count; None where none
+  does. The z of cells are independent, so that sum w z / sqrt(sum w^2) is a standard normal for
+  fresh draws; the paper's weighted average, sum w z / sum w, has a smaller variance.
+  """
+  cells = [i for i in np.unique(held_out.cell) if np.sum(samples.cell == i) > AT_LEAST]
+  if not cells:
+    return None
+  z = np.array([mann_whitney(samples.distance[samples.cell == i],
+                             held_out.distance[held_out.cell == i]) for i in cells])
+  w = np.array([np.mean(held_out.cell == i) for i in cells])
+  return DataCopying(float(w @ z / np.sqrt(w @ w)), float(w @ z / w.sum()), np.array(cells), z, w)
+
+
+def mann_whitney(a, b) -> float:
+  """z of the Mann-Whitney U of a [N] against b [M], corrected for ties; < 0 where a is smaller."""
+  n, m = len(a), len(b)
+  _, index, alike = np.unique(np.concatenate([a, b]), return_inverse=True, return_counts=True)
+  rank = (np.cumsum(alike) - (alike - 1) / 2)[index]
+  u = rank[:n].sum() - n * (n + 1) / 2
+  ties = np.sum(alike.astype(np.float64)**3 - alike) / ((n + m) * (n + m - 1))
+  variance = n * m / 12 * (n + m + 1 - ties)
+  return float((u - n * m / 2) / np.sqrt(variance)) if variance > 0 else 0.0
+
+
+def authentic(x, train) -> np.ndarray:
+  """bool [N]: is x farther from its nearest training point t than t from its own nearest other?
+
+  Equal distances are not authentic, so that no copy is; t is left out by its index.
+  """
+  distance, index = neighbours.nearest(x, train, k=1)
+  t = index[:, 0]
+  around, index = neighbours.nearest(train[t], train, k=2)
+  return distance[:, 0] > np.where(index[:, 0] == t, around[:, 1], around[:, 0])
+
+
+def z_of_shares(a, b) -> float:
+  """z of the difference of the shares that are true in a [N] and in b [M], pooled; 0 if constant.
+
+  Of independent draws from one distribution it is nearly standard normal.
+  """
+  share = (np.sum(a) + np.sum(b)) / (len(a) + len(b))
+  variance = share * (1 - share) * (1 / len(a) + 1 / len(b))
+  return float((np.mean(a) - np.mean(b)) / np.sqrt(variance)) if variance > 0 else 0.0
