@@ -72,6 +72,7 @@ class Moments(NamedTuple):
   mean: np.ndarray
   root: np.ndarray
   regular: bool  # S is positive definite, and the root is triangular
+  covariance: np.ndarray | None = None  # S, where it was formed and is regular
 
 
 def moments(x) -> Moments:
@@ -80,9 +81,10 @@ def moments(x) -> Moments:
   mean = _mean(x)
   if n <= d:
     return Moments(mean, (x.astype(np.float64) - mean) / np.sqrt(n - 1), False)
-  triangle = _cholesky(sum(c.T @ c for c in _centred(x, mean)) / (n - 1))
+  covariance = sum(c.T @ c for c in _centred(x, mean)) / (n - 1)
+  triangle = _cholesky(covariance)
   if triangle is not None:
-    return Moments(mean, triangle.T, True)
+    return Moments(mean, triangle.T, True, covariance)
   root = np.zeros((0, d))
   for c in _centred(x, mean):
     root = np.linalg.qr(np.concatenate([root, c]), mode='r')
@@ -97,7 +99,7 @@ def known_moments(mean, covariance) -> Moments:
   mean, covariance = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
   triangle = _cholesky(covariance)
   if triangle is not None:
-    return Moments(mean, triangle.T, True)
+    return Moments(mean, triangle.T, True, covariance)
   l, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
   if l[0] < -TOLERANCE * max(l[-1], 0.0):
     raise BadInput(f'a covariance has the eigenvalue {l[0]:.3g}, its largest is {l[-1]:.3g}; '
@@ -131,11 +133,12 @@ def distance(a: Moments, b: Moments) -> float:
   With S_i = R_i' R_i the trace of the square root is the nuclear norm of R_1 R_2' (its singular
   values are the square roots of the eigenvalues of S_1 S_2): no eps, exact for any number of rows.
   """
-  cross = a.root @ b.root.T
   if a.regular and b.regular:
-    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(cross @ cross.T), 0.0))
+    from scipy.linalg import lapack  # not before it is needed: it takes a while to import
+    product, _ = lapack.dsygst(a.covariance, b.root.T, itype=2, lower=1)  # R_2 S_1 R_2', half of it
+    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0.0))
   else:  # of small singular values a Gram matrix keeps half of the digits
-    singular = np.linalg.svd(cross, compute_uv=False)
+    singular = np.linalg.svd(a.root @ b.root.T, compute_uv=False)
   return _assemble(a, b, singular)
 
 
