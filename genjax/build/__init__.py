@@ -5,7 +5,7 @@ config's kw. A kw that the signature does not know is refused before an array ex
 """
 
 from genjax.build.evaluation import drawer, evaluators, validator
-from genjax.build.parts import family, plain, provided
+from genjax.build.parts import autoguided, family, plain, provided
 from genjax.build.training import (  # isort: split
   Run,
   abstract_rows,
@@ -21,6 +21,6 @@ from genjax.build.training import (  # isort: split
   run,
 )
 
-__all__ = ['Run', 'abstract_rows', 'abstract_state', 'batches', 'compiled_step', 'dispatched',
-           'drawer', 'evaluators', 'family', 'first_rows', 'fit', 'mesh', 'model_dtype',
-           'model_flops', 'plain', 'provided', 'run', 'validator']
+__all__ = ['Run', 'abstract_rows', 'abstract_state', 'autoguided', 'batches', 'compiled_step',
+           'dispatched', 'drawer', 'evaluators', 'family', 'first_rows', 'fit', 'mesh',
+           'model_dtype', 'model_flops', 'plain', 'provided', 'run', 'validator']
