@@ -21,14 +21,15 @@ def get() -> config_dict.ConfigDict:
       model={'family': 'vae', 'kw': {}},
       objective={'name': 'kl', 'kw': {}},
       critic={'network': 'mlp', 'kw': {'features': (128, 128)}},  # for objectives that train one
-      sampler={'name': 'ddim', 'kw': {}},  # for the models that denoise
+      # for the models that denoise; guidance: weight 1 is none, interval of sigma / alpha, () all
+      sampler={'name': 'ddim', 'kw': {}, 'guidance': {'weight': 1.0, 'interval': ()}},
       optim={
           'name': 'adam', 'lr': 1e-3, 'b1': 0.9, 'b2': 0.999, 'weight_decay': 0.0,
           'clip': 0.0,  # largest global norm of a gradient
           'warmup': 0,  # steps from 0 to lr
           'decay': 'constant',  # constant, cosine or linear, to zero at the last step
       },
-      optim_by_player={'model': _overrides(), 'critic': _overrides()},
+      optim_by_player={'model': _overrides(), 'critic': _overrides(), 'schedule': _overrides()},
       ema=0.0,  # decay of the average of the model's parameters
       log={'every': 100, 'mfu': False},  # mfu: measure the device's matrix rate and log the share
       checkpoint={'every': 500, 'keep_last': 2, 'keep_every': 0},

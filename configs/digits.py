@@ -4,6 +4,17 @@
   --config=configs/digits.py:family=implicit,objective=adversarial,divergence=reverse_kl
   --config=configs/digits.py:family=mixture,model.discretised=False,model.num_components=20
 
+A diffusion is four choices: model.schedule (cosine, linear_beta, linear_logsnr, zero_terminal_snr,
+ve, sub_vp, edm, linear, learned), model.prediction (noise, data, v, score, velocity, edm, levels),
+objective.weighting (simple, elbo, likelihood, min_snr, sigmoid, edm, flow_matching, snr_plus_1,
+data) with objective.time_sampling (stratified, uniform, logit_normal, edm, importance), and
+sampler. For example flow matching, EDM, VDM, DDPM with learned variances:
+
+  --config=configs/digits.py:family=diffusion,objective=score_matching,model.schedule=linear,model.prediction=velocity,objective.weighting=flow_matching,objective.time_sampling=logit_normal
+  --config=configs/digits.py:family=diffusion,objective=score_matching,model.schedule=edm,model.prediction=edm,objective.weighting=edm
+  --config=configs/digits.py:family=diffusion,objective=kl,model.schedule=learned,model.prediction=noise
+  --config=configs/digits.py:family=diffusion,objective=score_matching,model.prediction=noise,model.num_steps=1000,model.variance=learned,objective.num_steps=1000
+
 Names: family, objective, estimator, divergence, SECTION.KEY (grammar: configs/common.py). Left out:
 family=vae, objective=kl. Which pairs are legal: python -m experiments.matrix.
 """

@@ -2,11 +2,12 @@
 
   --config=configs/tfds_images.py:data=fashion_mnist,family=diffusion,objective=score_matching
   --config=configs/tfds_images.py:data=cifar10,family=vae,objective=kl
+  --config=configs/tfds_images.py:family=diffusion,objective=score_matching,model.schedule=linear,model.prediction=velocity,objective.weighting=flow_matching
 
 Names: data (any TFDS name), family, objective, estimator, divergence, SECTION.KEY (grammar:
 configs/common.py). Left out: data=fashion_mnist, family=vae, objective=kl. The data set must have
 been prepared: python -m experiments.prepare --data=NAME. The numbers of steps are starting points
-for a small accelerator, not tuned settings.
+for a small accelerator, not tuned settings. The choices of a diffusion: configs/digits.py.
 """
 
 from configs import common

@@ -1,6 +1,9 @@
 """Draws samples from a run directory: the same seed gives the same samples.
 
 python -m experiments.sample --workdir=runs/vae --num=64 --seed=7 --out=samples.png
+python -m experiments.sample --workdir=runs/diffusion --sampler=heun --num_steps=18 --guidance=2
+
+A sampler's own arguments that have no flag here go into --sampler_kw, and all of them may.
 """
 
 import json
@@ -10,7 +13,8 @@ from absl import flags
 
 import experiments
 from genjax import build, runs
-from genjax.train import hosts, writer
+from genjax.numerics.samplers import SAMPLERS
+from genjax.train import hosts, rundir, writer
 from genjax.types import BadInput
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.',
@@ -22,9 +26,20 @@ OUT = flags.DEFINE_string('out', 'samples.png', 'FILE.png, or FILE.npz with key 
 STEP = flags.DEFINE_integer('step', None, 'Checkpoint; none: the selected one, else the last.')
 EMA = flags.DEFINE_bool('ema', True, 'Use the averaged parameters where the run keeps them.')
 COND = flags.DEFINE_integer('cond', None, 'The label of every sample (conditional models).')
-SAMPLER = flags.DEFINE_string('sampler', None, 'In place of the one in the config (diffusion).')
-SAMPLER_KW = flags.DEFINE_string('sampler_kw', None, 'Its arguments, or in place of those in the '
-                                 'config, as JSON: {"num_steps": 50}.')
+SAMPLER = flags.DEFINE_string('sampler', None, 'In place of the one in the config, with its own '
+                              f'defaults (diffusion): {", ".join(SAMPLERS)}.')
+NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler.')
+ETA = flags.DEFINE_float('eta', None, 'Noise of ddim: 0 none, 1 as ancestral sampling.')
+CHURN = flags.DEFINE_float('churn', None, 'S_churn of euler and heun.')
+SAMPLER_KW = flags.DEFINE_string('sampler_kw', None, 'Other arguments of the sampler, as JSON: '
+                                 '{"spacing": "edm"}. Without --sampler they and the flags stand '
+                                 "beside the config's own.")
+GUIDANCE = flags.DEFINE_float('guidance', None, 'Weight of the guidance: 0 is the unconditional '
+                              'model (or the guide), 1 the conditional one, more is further.')
+INTERVAL = flags.DEFINE_string('guidance_interval', None, 'LOW,HIGH: guide only where sigma / '
+                               'alpha is above LOW and at most HIGH.')
+AUTOGUIDANCE = flags.DEFINE_string('autoguidance', None, 'Run directory of a worse model of the '
+                                   'same task, in place of no label as the guide.')
 
 
 def main(_):
@@ -49,16 +64,51 @@ def main(_):
 
 
 def asked_sampler() -> dict | None:
-  """What --sampler and --sampler_kw put in place of the config's; None: nothing."""
-  if SAMPLER_KW.value is None:
-    return {'name': SAMPLER.value, 'kw': {}} if SAMPLER.value else None
+  """What the flags put in place of the config's sampler: {'name', 'kw', 'guidance'}, or None."""
+  given = {key: flag.value for key, flag in {
+      'num_steps': NUM_STEPS, 'eta': ETA, 'churn': CHURN}.items() if flag.value is not None}
+  other = _json(SAMPLER_KW.value)
+  twice = sorted(given.keys() & other.keys())
+  if twice:
+    raise BadInput(f'--{twice[0]} also stands in --sampler_kw={SAMPLER_KW.value}; allowed: once')
+  guided = guidance()
+  if not (SAMPLER.value or given or SAMPLER_KW.value is not None or guided):
+    return None
+  recorded = rundir.read(WORKDIR.value)['config']['sampler']
+  name = SAMPLER.value or recorded['name']
+  own = {} if SAMPLER.value else recorded['kw']
+  return {'name': name, 'kw': {**own, **given, **other},
+          **({'guidance': guided} if guided else {})}
+
+
+def _json(text: str | None) -> dict:
+  """The object in --sampler_kw. Raises BadInput if it is none."""
+  if text is None:
+    return {}
   try:
-    sampler_kw = json.loads(SAMPLER_KW.value)
+    found = json.loads(text)
   except json.JSONDecodeError:
-    sampler_kw = None
-  if type(sampler_kw) is not dict:
-    raise BadInput(f'--sampler_kw={SAMPLER_KW.value}; allowed: a JSON object, {{"num_steps": 50}}')
-  return {**({'name': SAMPLER.value} if SAMPLER.value else {}), 'kw': sampler_kw}
+    found = None
+  if type(found) is not dict:
+    raise BadInput(f'--sampler_kw={text}; allowed: a JSON object, {{"num_steps": 50}}')
+  return found
+
+
+def guidance() -> dict | None:
+  """The section config.sampler.guidance that the flags ask for, or None."""
+  if GUIDANCE.value is None:
+    for flag in (INTERVAL, AUTOGUIDANCE):
+      if flag.value is not None:
+        raise BadInput(f'--{flag.name}={flag.value} without --guidance=WEIGHT, such as 2')
+    return None
+  try:
+    interval = tuple(float(end) for end in (INTERVAL.value or '').split(',') if INTERVAL.value)
+  except ValueError:
+    interval = (None,)
+  if INTERVAL.value is not None and (len(interval) != 2 or not 0.0 <= interval[0] < interval[1]):
+    raise BadInput(f'--guidance_interval={INTERVAL.value}; allowed: LOW,HIGH, such as 0.2,5.0')
+  return {'weight': GUIDANCE.value, 'interval': interval,
+          **({'autoguidance': AUTOGUIDANCE.value} if AUTOGUIDANCE.value else {})}
 
 
 if __name__ == '__main__':

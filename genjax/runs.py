@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from absl import logging
 from ml_collections import config_dict
 
@@ -42,14 +44,16 @@ def on_mesh(workdir):
 def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None):
   """Reads a run directory; step None: the best by validation where the run selects, else the last.
 
-  ema: the averaged parameters where the run keeps them. sampler: {'name', 'kw'} in place of the
-  config's; without 'name' the config's with other arguments. Raises BadInput for a directory that
-  is no run, has no such step, or is damaged, and for a sampler of a model that needs none.
+  ema: the averaged parameters where the run keeps them. sampler: {'name', 'kw', 'guidance'} in
+  place of the config's, each where it is given; with guidance['autoguidance'], the directory of a
+  worse run of the same task, the parameters are those of `sample`, {'model', 'guide'}. Raises
+  BadInput for a directory that is no run, has no such step, or is damaged, for a sampler of a
+  model that needs none, and for a guide on other data or another path.
   """
   recorded = rundir.read(workdir)
   config = config_dict.ConfigDict(recorded['config'])
   if sampler:
-    config.sampler = {'name': config.sampler.name, **sampler}
+    config.sampler = {**config.sampler.to_dict(), **sampler}
   made = build.run(config)
   if sampler and made.model.denoise is None:
     raise BadInput(f'sampler {config.sampler.name!r}: a {config.model.family} trained by '
@@ -73,7 +77,25 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
     state, _, step, _ = checkpoint.restore(directory, like, step)
   params = state.ema if ema and config.ema else state.params['model']
   skipped = int(state.skipped[0]) if config.nan_steps_allowed else 0
-  return Loaded(config, made.dataset, made.objective, made.model, params, step, selected, skipped)
+  model = made.model
+  if sampler and sampler.get('guidance', {}).get('autoguidance'):
+    model, params = _autoguided(config, made, params, ema)
+  return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped)
+
+
+def _autoguided(config, made, params, ema):
+  """The model with a sampler that another run guides, and the parameters of both."""
+  workdir = config.sampler.guidance.autoguidance
+  guide = load(workdir, None, ema)
+  spec, t = made.dataset.spec, jnp.linspace(0.0, 1.0, 9)
+  if guide.model.denoise is None or guide.dataset.spec != spec:
+    raise BadInput(f'autoguidance={workdir}: a {guide.config.model.family} on '
+                   f'{guide.dataset.name}; allowed: a run that denoises {spec}')
+  if not np.allclose(made.model.path(params, t), guide.model.path(guide.params, t), atol=1e-5):
+    raise BadInput(f'autoguidance={workdir}: its path has other alpha and sigma; allowed: a run '
+                   'with the same schedule')
+  return (build.autoguided(config, spec, made.model, guide.model),
+          {'model': params, 'guide': guide.params})
 
 
 def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,

@@ -41,6 +41,11 @@ class Model(NamedTuple):
   energy: Callable | None = None
   # (params, x_t, t [B], cond, rng) -> E[x_0 | x_t], float32; rng None: dropout off
   denoise: Callable | None = None
+  # (params, x_t, t [B], cond, rng) -> E[x_0 | x_t], v [B, ...] in [0, 1]: a learned variance of the
+  # reverse step, of which the logarithm is v of the way from the posterior's to the upper one
+  reverse: Callable | None = None
+  # (params, batch, rng) -> [B]: what params['schedule'] minimises, for the rest of them as it is
+  schedule_loss: Callable | None = None
   # (params, t [B]) -> alpha [B], sigma [B] of q(x_t | x_0); fixed paths ignore params
   path: Callable | None = None
   # (params, x_t, t [B], s [B], cond) -> x_s: consistency, MeanFlow, distilled students

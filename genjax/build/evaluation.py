@@ -1,17 +1,19 @@
 """What measures a run: encoder, evaluators, samples for them, validation."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
 
 from genjax import compat, data, disk, encoders
-from genjax.build.parts import choose, plain, without_estimator
+from genjax.build.parts import SAMPLER_ARGS, choose, plain, without_estimator
 from genjax.build.training import Run
 from genjax.compat import bind, pick
 from genjax.encoders import Encoder
 from genjax.evals import EVALS, draw
 from genjax.evals.card import Value
+from genjax.numerics.samplers import SAMPLERS
 from genjax.types import DataSpec, Model
 
 
@@ -71,11 +73,26 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
       if name not in optional or compat.legal(pick('evaluator', name, EVALS).NEEDS, have)}
 
 
+def sampler_of(config) -> str:
+  """The sampler as the cards print it: every argument, given or its default, and the guidance."""
+  name, given = config.sampler.name, plain(config.sampler.kw)
+  parameters = inspect.signature(pick('sampler', name, SAMPLERS)).parameters
+  values = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
+            if key not in SAMPLER_ARGS}
+  shown = ', '.join(f'{k}={v}' for k, v in sorted(values.items()) if v is not None)
+  guided = plain(config.sampler.get('guidance', {}))
+  weight, interval = guided.get('weight', 1.0), tuple(guided.get('interval', ()))
+  if weight == 1.0:
+    return f'{name}({shown})'
+  parts = [f'weight={float(weight)}', *([f'interval={interval}'] if interval else []),
+           *([f'autoguidance={guided["autoguidance"]}'] if guided.get('autoguidance') else [])]
+  return f'{name}({shown}), guidance({", ".join(parts)})'
+
+
 def drawer(config, spec: DataSpec, model: Model, seed: int, cond: int | None = None,
            tick: Callable = lambda: None):
   """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says."""
-  arguments = ', '.join(f'{k}={v}' for k, v in sorted(plain(config.sampler.kw).items()))
-  sampler = f'{config.sampler.name}({arguments})' if model.denoise else 'direct'
+  sampler = sampler_of(config) if model.denoise else 'direct'
   return draw.make(model, spec, seed=seed, cond=cond, sampler=sampler, tick=tick,
                    conditional=bool(config.model.kw.get('conditional', False)))
 

@@ -9,12 +9,13 @@ from genjax import compat, data
 from genjax.compat import bind, check_kw, pick
 from genjax.models import FAMILIES
 from genjax.nn import NETWORKS
+from genjax.numerics import guidance
 from genjax.numerics.samplers import SAMPLERS
 from genjax.objectives import OBJECTIVES
 from genjax.train import optim
 from genjax.types import BadInput, Critic, DataSpec, Model, Objective
 
-SAMPLER_ARGS = ('denoise', 'path', 'rng', 'x_T', 'cond')
+SAMPLER_ARGS = ('denoise', 'path', 'rng', 'x_T', 'cond', 'cost', 'reverse')
 
 
 def plain(section) -> dict:
@@ -38,33 +39,72 @@ def family(name: str, spec: DataSpec, family_kw: Mapping) -> Model:
   return bind('model', name, make, {'spec': spec}, family_kw, FAMILIES)
 
 
-def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping) -> Model:
-  """Adds `sample` to a model that denoises: the only place where a sampler meets a model."""
+def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *,
+                 weight: float = 1.0, interval: tuple[float, ...] = (),
+                 guide: Model | None = None) -> Model:
+  """Adds `sample` to a model that denoises: the only place where a sampler meets a model.
+
+  weight, interval: of the guidance, by no label or, where there is a `guide`, by its denoiser;
+  then the parameters of `sample` are {'model': ..., 'guide': ...}.
+  """
   sampler = pick('sampler', name, SAMPLERS)
   check_kw('sampler', name, sampler, SAMPLER_ARGS, sampler_kw, SAMPLERS)
+  interval = tuple(interval) or guidance.EVERYWHERE
+  guidance.check(weight, interval)
+  if name == 'ode' and weight != 1.0 and interval != guidance.EVERYWHERE:
+    raise BadInput("sampler 'ode' takes no guidance interval: its error control cannot see the "
+                   'jump at its ends; allowed: guidance at every noise, or another sampler')
   if model.denoise is None or model.sample is not None:
     return model
 
+  def guided(params, path):
+    def denoiser(model, params):
+      return lambda x_t, t, cond, rng: model.denoise(params, x_t, t, cond, rng)
+
+    if guide is not None:
+      return guidance.autoguidance(denoiser(model, params['model']),
+                                   denoiser(guide, params['guide']), path, weight, interval)
+    return guidance.classifier_free(denoiser(model, params), path, spec.num_classes, weight,
+                                    interval)
+
   def sample(params, rng, n, cond):
     rng_T, rng = jax.random.split(rng)
-
-    def denoise(x_t, t, cond, rng):
-      return model.denoise(params, x_t, t, cond, rng)
+    own = params if guide is None else params['model']
 
     def path(t):
-      return model.path(params, t)
+      return model.path(own, t)
 
     _, sigma = path(jnp.ones((n,)))
     x_T = sigma.reshape(-1, *[1] * len(spec.shape)) * jax.random.normal(rng_T, (n, *spec.shape))
-    return sampler(denoise, path, rng, x_T, cond, **sampler_kw)
+    denoise, cost = guided(params, path)
+    learned = {}
+    if name == 'ddpm' and model.reverse is not None and weight == 1.0:
+      learned = {'reverse': lambda *args: model.reverse(own, *args)}
+    return sampler(denoise, path, rng, x_T, cond, cost=cost, **learned, **sampler_kw)
 
   return model._replace(sample=sample)
 
 
+def guidance_of(config) -> dict:
+  """weight and interval of config.sampler.guidance; runs from before it have none."""
+  given = plain(config.sampler.get('guidance', {}))
+  return {'weight': float(given.get('weight', 1.0)), 'interval': tuple(given.get('interval', ()))}
+
+
 def model(config, spec: DataSpec) -> Model:
   """The family of config.model on this data, with the sampler of config.sampler."""
-  made = family(config.model.family, spec, plain(config.model.kw))
-  return with_sampler(made, spec, config.sampler.name, plain(config.sampler.kw))
+  made, guided = family(config.model.family, spec, plain(config.model.kw)), guidance_of(config)
+  if (guided['weight'] != 1.0 and not config.model.kw.get('conditional')
+      and not config.sampler.guidance.get('autoguidance')):
+    raise BadInput(f'guidance weight = {guided["weight"]}, but model.kw.conditional is not True; '
+                   'allowed: 1, or guidance by a worse run (--autoguidance)')
+  return with_sampler(made, spec, config.sampler.name, plain(config.sampler.kw), **guided)
+
+
+def autoguided(config, spec: DataSpec, made: Model, guide: Model) -> Model:
+  """`made` with the sampler of config guided by another model's denoiser, on the same path."""
+  return with_sampler(made._replace(sample=None), spec, config.sampler.name,
+                      plain(config.sampler.kw), **guidance_of(config), guide=guide)
 
 
 def critic(config, spec: DataSpec) -> Critic:

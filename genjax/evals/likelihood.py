@@ -1,4 +1,4 @@
-"""Negative log-likelihood of a split, by kind: exact, or a bound; never one column for both."""
+"""Negative log-likelihood of a split by kind: exact, bound, estimate; never one column for two."""
 
 import jax
 import jax.numpy as jnp
@@ -6,44 +6,57 @@ import numpy as np
 
 from genjax import prob, sharding
 from genjax.evals import card as cards
+from genjax.numerics import ode_likelihood
 from genjax.types import BadInput
 
 CELL_TERM = 'log_cell_volume'  # what `prob.dequantise` adds to the terms of an `elbo`
 
-METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_exact_nats', 'nll_bound_nats')
+METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_estimate_bpd', 'nll_exact_nats',
+           'nll_bound_nats', 'nll_estimate_nats')
 NEEDS = {
     'exact': ('log_prob',),
     'bound': ('elbo',),
     'importance_weighted': ('log_weight',),
+    'ode': ('denoise', 'path'),
 }
+KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'ode': 'estimate'}
 
 
 def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8, num_weights=64,
-         batch_size=256, tick=lambda: None):
-  """run(params, draw) -> nll_exact_* or nll_bound_*, in bits per dimension or nats per example.
+         num_steps=32, num_probes=4, t_min=1e-3, batch_size=256, tick=lambda: None):
+  """run(params, draw) -> nll_exact_*, nll_bound_* or nll_estimate_*, per dimension or example.
 
   Data with levels: `_bpd`, of the probability mass of the integers; continuous data: `_nats`.
   bound: mean over num_repeats draws of the sum of the `elbo` terms (each under 'terms' in the
   card's detail, in the metric's unit). importance_weighted: -log (1/K) sum_k w_k with
-  K = num_weights, a bound as well (IWAE, 1509.00519, Eq. 8). Codes of an autoencoder are drawn
-  anew from their moments for each repeat, as in training. The cards say whether the integers were
-  dequantised (`prob.dequantise`). Interval: from the per-example values, which carry the noise of
-  the estimator too. An example that is not finite makes the value None. tick() is called before
+  K = num_weights, a bound as well (IWAE, 1509.00519, Eq. 8). ode: the density of the
+  probability-flow ODE (2011.13456, D.2), at x + u for data with levels, an estimate, since solver
+  and trace err on either side; its detail gives the spread of num_probes probes and the value at
+  half as many of num_steps steps. Codes of an autoencoder are drawn anew from their moments for
+  each repeat, as in training. The cards say whether the integers were dequantised
+  (`prob.dequantise`). Interval: from the per-example values, which carry the noise of the
+  estimator too. An example that is not finite makes the value None. tick() is called before
   each batch. Raises BadInput for counts below 1.
   """
   for name, value in {'num_repeats': num_repeats, 'num_weights': num_weights,
+                      'num_steps': num_steps, 'num_probes': num_probes,
                       'batch_size': batch_size}.items():
     if value < 1:
       raise BadInput(f'evaluator likelihood: {name}={value!r}; allowed: integers from 1')
-  kind = 'exact' if estimator == 'exact' else 'bound'
+  if estimator == 'ode' and num_steps < 2:
+    raise BadInput(f'evaluator likelihood: num_steps={num_steps}; allowed: integers from 2')
+  kind = KINDS[estimator]
   unit = 'nats' if spec.levels is None else 'bpd'
   metric = f'nll_{kind}_{unit}'
-  per_example = sharding.jit(_terms_fn(model, estimator, prepare, num_weights))
+  settings = {'num_weights': num_weights, 'num_steps': num_steps, 'num_probes': num_probes,
+              't_min': t_min}
+  per_example = sharding.jit(_terms_fn(model, estimator, prepare, spec, settings))
   repeats = num_repeats if estimator == 'bound' else 1
   protocol = {
       'exact': {},
       'bound': {'num_repeats': num_repeats},
       'importance_weighted': {'num_weights': num_weights},
+      'ode': {'solver': f'rk4({num_steps})', 'num_probes': num_probes, 't_min': t_min},
   }[estimator]
   if 'std' in dataset.splits[split]:  # codes of an autoencoder
     protocol['of'] = 'draws of N(mean, std^2)'
@@ -59,22 +72,61 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
     names = set(terms)
     if estimator == 'importance_weighted' and model.elbo is not None:
       names = _elbo_terms(model, prepare, params, arrays)
+    beside = {name: terms.pop(name) for name in BESIDE if name in terms}
     total = to_unit(-sum(terms.values()))
-    detail = {'terms': {name: float(np.mean(to_unit(-v))) for name, v in terms.items()}}
+    detail = {}
+    if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):
+      detail['terms'] = {name: float(np.mean(to_unit(-v))) for name, v in terms.items()}
+      detail.update({name: float(np.mean(to_unit(v))) for name, v in beside.items()})
     card = cards.make_card(
         metric, estimator=estimator, kind=kind, split=split, n_reference=len(total),
         unit='bits per dimension' if unit == 'bpd' else 'nats per example',
-        dequantisation='uniform' if CELL_TERM in names else 'none',
-        detail=detail if estimator == 'bound' and np.all(np.isfinite(total)) else {}, **protocol)
+        dequantisation='uniform' if CELL_TERM in names else 'none', detail=detail, **protocol)
     estimand = {'exact': 'population mean', 'bound': 'population mean of the bound',
-                'importance_weighted': f'population mean of the bound at {num_weights} weights'}
+                'importance_weighted': f'population mean of the bound at {num_weights} weights',
+                'ode': f'population mean of the estimate at {num_steps} steps'}
     return {metric: cards.of_mean(total, card, estimand[estimator])}
 
   return run
 
 
-def _terms_fn(model, estimator, prepare, num_weights):
-  """(params, integer batch, rng) -> {term: [B] nats}, whose sum is log p(x) or a bound on it."""
+# of the ODE, beside its terms: the value at half the steps less that at all of them, and the
+# standard deviation of one example's value between its probes
+BESIDE = ('half_the_steps', 'probe_std')
+
+
+def _ode_terms(model, spec, num_steps, num_probes, t_min):
+  """(params, batch on the grid, rng) -> the terms of log p(x) by the ODE, and BESIDE, [B] nats."""
+  def terms(params, batch, rng):
+    rng_u, rng_probe = jax.random.split(rng)
+    x = batch['x']
+    if spec.levels is not None:
+      x = prob.cell_noise(rng_u, x, spec.levels)
+
+    def at(num_steps):
+      return ode_likelihood.log_prob(
+          lambda x_t, t, cond, rng: model.denoise(params, x_t, t, cond, rng),
+          lambda t: model.path(params, t), rng_probe, x, batch.get('cond'), num_steps=num_steps,
+          num_probes=num_probes, t_min=t_min)
+
+    found, half = at(num_steps), at(num_steps // 2)
+    divergence = found['divergence'].mean(0)
+    worse = found['prior'] + divergence - half['prior'] - half['divergence'].mean(0)
+    volume = {} if spec.levels is None else {
+        'log_cell_volume': jnp.full(len(x), prob.log_cell_volume(spec))}
+    spread = found['divergence'].std(0, ddof=1) if num_probes > 1 else jnp.zeros(len(x))
+    return {'prior': found['prior'], 'divergence': divergence, **volume,
+            'half_the_steps': worse, 'probe_std': spread}
+
+  return terms
+
+
+def _terms_fn(model, estimator, prepare, spec, settings):
+  """(params, integer batch, rng) -> {term: [B] nats}, whose sum is log p(x), a bound or estimate.
+
+  Those of the ODE stand together with BESIDE, which are no terms.
+  """
+  num_weights = settings.pop('num_weights')
 
   def exact(params, batch, rng):
     return {'log_prob': model.log_prob(params, prepare(batch, rng), None)}
@@ -92,7 +144,12 @@ def _terms_fn(model, estimator, prepare, num_weights):
     total, _ = jax.lax.scan(add, start, jax.random.split(rng, num_weights))
     return {'log_mean_weight': total - jnp.log(num_weights)}
 
-  return {'exact': exact, 'bound': bound, 'importance_weighted': importance_weighted}[estimator]
+  def ode(params, batch, rng):
+    batch = prepare(batch, jax.random.fold_in(rng, 0))
+    return _ode_terms(model, spec, **settings)(params, batch, rng)
+
+  return {'exact': exact, 'bound': bound, 'importance_weighted': importance_weighted,
+          'ode': ode}[estimator]
 
 
 def _elbo_terms(model, prepare, params, arrays) -> set[str]:

@@ -1,97 +1,47 @@
-"""A Gaussian diffusion: a denoiser, its path, and the variational bound of 2107.00630 (VDM).
+"""A Gaussian diffusion: path, network, what the network puts out, and the bound it gives.
 
-Terms of the bound: `reconstruction` E log p(x | z_0), `prior` -KL(q(z_1 | x) || N(0, I)) and
-`diffusion`, minus the denoising loss between the path's ends. Sampling is `numerics.samplers`.
+DDPM, VDM, score SDE, EDM, flow matching and rectified flow are choices of `schedule` and
+`prediction` here, of a weighting and times in `objectives.score_matching`, and of a sampler.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import prob
+from genjax.models.diffusion_bound import VARIANCES, bound, mean_level
 from genjax.nn.dense import product_dtype
 from genjax.nn.dit import DiT
+from genjax.nn.monotone import Monotone
 from genjax.nn.time_mlp import TimeMLP
 from genjax.nn.unet import UNet
 from genjax.numerics import path as paths
+from genjax.numerics import prediction as predictions
 from genjax.types import BadInput, DataSpec, Model
 
 NETWORKS = {'dit': DiT, 'unet': UNet, 'time_mlp': TimeMLP}
 ON_IMAGES = ('dit', 'unet')
-PREDICTIONS = (*paths.PREDICTIONS, 'levels')
+PREDICTIONS = (*predictions.PREDICTIONS, 'levels')
+SCHEDULES = (*paths.SCHEDULES, 'learned')
+CONDITIONS = ('time', 'logsnr')
 
 
-def stratified(rng, n: int) -> jax.Array:
-  """u [n], each uniform in [0, 1), together evenly spread (2107.00630, App. I.1)."""
-  return (jax.random.uniform(rng) + jnp.arange(n) / n) % 1.0
+class Noise(NamedTuple):
+  """A schedule with its bounds, and the times between which logsnr lies within them."""
 
+  name: str
+  logsnr_min: float
+  logsnr_max: float
+  fixed: Callable | None  # t -> alpha, sigma; None: learned
 
-def level_logits(x_t, alpha, sigma, levels: int) -> jax.Array:
-  """log q(x_t | x_0 = level k) + const: [B, ..., levels]; alpha, sigma [B]."""
-  a, s = paths.match(alpha, x_t)[..., None], paths.match(sigma, x_t)[..., None]
-  return -0.5 * ((x_t[..., None] - a * prob.grid(levels)) / s) ** 2
-
-
-def mean_level(output, x_t, alpha, sigma, levels: int) -> jax.Array:
-  """E[x_0 | x_t] [B, ..., C] where output [B, ..., C levels] is log p(x_0 = k | the other parts).
-
-  Bayes in each dimension: p(k | x_t) is proportional to q(x_t | k) exp(output_k). So the network
-  need not learn to round what little noise leaves plain.
-  """
-  prior = output.reshape(*x_t.shape, levels)
-  p = jax.nn.softmax(prior + level_logits(x_t, alpha, sigma, levels))
-  return (p * prob.grid(levels)).sum(-1)
-
-
-def reconstruction(x, z_0, alpha_0, sigma_0, levels: int | None):
-  """E log p(x | z_0) [B] in nats, p(x | z_0) proportional to q(z_0 | x); scales [B].
-
-  With levels: the mass of each integer, normalised over the levels (2107.00630, Eq. 14).
-  Continuous: log N(x; z_0 / alpha_0, (sigma_0 / alpha_0)^2), averaged over z_0 in closed form.
-  """
-  if levels is None:
-    log_std = jnp.log(sigma_0) - jnp.log(alpha_0)
-    return -np.prod(x.shape[1:]) * (0.5 * prob.LOG_2PI + 0.5 + log_std)
-  k = prob.to_levels(x, levels)[..., None]
-  log_p = jax.nn.log_softmax(level_logits(z_0, alpha_0, sigma_0, levels))
-  log_p = jnp.take_along_axis(log_p, k, -1)[..., 0]
-  return prob.sum_event(log_p)
-
-
-def bound(denoise, path, x, rng, *, levels: int | None, num_steps: int | None = None) -> dict:
-  """{'reconstruction', 'prior', 'diffusion'} [B] nats: their expected sum bounds log p(x) below.
-
-  denoise(x_t, t [B]) -> E[x_0 | x_t], path(t [B]) -> alpha, sigma. num_steps None: continuous
-  time, logsnr drawn uniformly, 1/2 (l_max - l_min) |eps - eps_hat|^2 (2107.00630, Eq. 18);
-  T: the T-step model with posterior variances, even in t, T/2 (snr_s - snr_t) |x - x_hat|^2
-  (Eq. 13). The draws of times are spread evenly over the batch.
-  """
-  n = x.shape[0]
-  rng_t, rng_eps, rng_0 = jax.random.split(rng, 3)
-  (alpha_0, sigma_0), (alpha_1, sigma_1) = path(jnp.zeros(n)), path(jnp.ones(n))
-  u = stratified(rng_t, n)
-  if num_steps is None:
-    last, first = paths.logsnr(alpha_1, sigma_1), paths.logsnr(alpha_0, sigma_0)
-    t = paths.time_of_logsnr(path, last + (first - last) * u)
-    weight = first - last
-  else:
-    i = jnp.floor(u * num_steps)
-    t = (i + 1.0) / num_steps
-    drop = paths.logsnr(*path(i / num_steps)) - paths.logsnr(*path(t))
-    weight = num_steps * jnp.expm1(drop)
-  alpha, sigma = path(t)
-  eps = jax.random.normal(rng_eps, x.shape, x.dtype)
-  x_hat = denoise(paths.diffuse(x, eps, alpha, sigma), t)
-  # snr |x - x_hat|^2 = |eps - eps_hat|^2, without a division by sigma of nearly equal numbers
-  eps_error = paths.match(alpha / sigma, x) * (x - x_hat)
-
-  z_0 = paths.diffuse(x, jax.random.normal(rng_0, x.shape, x.dtype), alpha_0, sigma_0)
-  std_1 = paths.match(sigma_1, x)
-  return {
-      'reconstruction': reconstruction(x, z_0, alpha_0, sigma_0, levels),
-      'prior': -prob.sum_event(prob.normal_kl(paths.match(alpha_1, x) * x, std_1)),
-      'diffusion': -0.5 * weight * prob.sum_event(eps_error**2),
-  }
+  def ends(self):
+    """(0, 1), unless logsnr is infinite there."""
+    if self.name not in paths.UNBOUNDED:
+      return 0.0, 1.0
+    bounds = jnp.array([self.logsnr_max, self.logsnr_min])
+    return tuple(paths.time_of_logsnr(self.fixed, bounds))
 
 
 def default_logsnr_max(levels: int | None) -> float:
@@ -127,56 +77,148 @@ def make_network(name: str | None, spec: DataSpec, num_classes: int, num_out: in
   return network(num_classes=num_classes, num_out=num_out, **given)
 
 
+def make_noise(name: str, logsnr_min: float | None, logsnr_max: float | None,
+               levels: int | None) -> Noise:
+  """The schedule and its bounds; None: by schedule and levels. BadInput for an unknown name."""
+  if name not in SCHEDULES:
+    raise BadInput(f'schedule = {name!r} is unknown; allowed: {", ".join(SCHEDULES)}')
+  if name == 'edm':  # sigma from 0.002 to 80 (2206.00364, Table 1)
+    default_min, default_max = -2.0 * float(np.log(80.0)), -2.0 * float(np.log(0.002))
+  else:
+    default_min, default_max = -10.0, default_logsnr_max(levels)
+  low = default_min if logsnr_min is None else logsnr_min
+  high = default_max if logsnr_max is None else logsnr_max
+  checked = paths.schedule('linear_logsnr' if name == 'learned' else name, low, high)
+  return Noise(name, low, high, None if name == 'learned' else checked)
+
+
+def check(spec: DataSpec, prediction: str, condition: str, num_steps: int | None, variance: str,
+          conditional: bool, sigma_data: float) -> None:
+  """Refuses choices that are unknown, or that contradict each other or the data."""
+  for name, value, allowed in (
+      ('prediction', prediction, predictions.PREDICTIONS if spec.levels is None else PREDICTIONS),
+      ('condition', condition, CONDITIONS), ('variance', variance, VARIANCES)):
+    if value not in allowed:
+      raise BadInput(f'{name} = {value!r} is unknown here; allowed: {", ".join(allowed)}')
+  if num_steps is not None and num_steps < 1:
+    raise BadInput(f'num_steps = {num_steps} must be None (continuous time) or at least 1')
+  if variance != 'posterior' and num_steps is None:
+    raise BadInput(f'variance = {variance!r} is of the steps of a bound, and num_steps = None says '
+                   'there are none; allowed: a num_steps, or posterior')
+  if conditional and spec.num_classes is None:
+    raise BadInput('conditional = True, but the data have no labels; allowed: False')
+  if not sigma_data > 0.0:
+    raise BadInput(f'sigma_data = {sigma_data} must be above 0')
+
+
 def make(spec: DataSpec, *, network: str | None = None, width: int | None = None,
          num_blocks: int | None = None, num_heads: int | None = None, patch: int | None = None,
          multipliers: tuple[int, ...] | None = None, attention: tuple[int, ...] | None = None,
          dropout: float | None = None, dtype: str | None = None, remat: bool | None = None,
-         scan: bool | None = None, schedule: str = 'cosine', prediction: str | None = None,
-         logsnr_min: float = -10.0, logsnr_max: float | None = None, num_steps: int | None = None,
-         conditional: bool = False) -> Model:
+         scan: bool | None = None, fourier: tuple[int, ...] | None = None,
+         residual_scale: float | None = None, schedule: str = 'cosine',
+         prediction: str | None = None, logsnr_min: float | None = None,
+         logsnr_max: float | None = None, sigma_data: float = 0.5, condition: str | None = None,
+         scale_input: bool | None = None, num_steps: int | None = None,
+         variance: str = 'posterior', conditional: bool = False) -> Model:
   """Model with `denoise`, `path` and `elbo` (nats; with levels it bounds the probability mass).
 
-  network: 'dit' (default for images), 'unet' or 'time_mlp' (default else); width to scan are its
-  fields, None its own default, and dtype 'float32' or 'bfloat16'. prediction: what the network
-  puts out: 'v' (default for continuous data), 'noise', 'data', or with levels 'levels' (default
-  there): logits of each dimension's level before its own x_t is looked at. num_steps: of the
-  bound; None is continuous time. `denoise` given an rng applies dropout; `elbo` does not. The
-  schedule's logsnr runs from logsnr_max (None: by the levels) to logsnr_min. BadInput on unknown
-  names and on fields that the network does not have.
+  network: 'dit' (default for images), 'unet' or 'time_mlp' (default else); width to residual_scale
+  are its fields, None its own default, and dtype 'float32' or 'bfloat16'.
+  schedule: of `numerics.path`, or 'learned' (2107.00630, App. H; under objective kl alone): logsnr
+  from logsnr_max (None: by the levels; of 'edm' sigma 0.002) to logsnr_min (None: -10; of 'edm'
+  sigma 80); where a schedule has no such ends ('linear', 'zero_terminal_snr'), they are the
+  bound's. prediction: what the network puts out: 'v' (default for continuous data), or another of
+  `numerics.prediction`, or with levels 'levels' (default there): logits of each dimension's level
+  before its own x_t is looked at. sigma_data: the data's deviation, of 'edm' and scale_input.
+  condition: what of the noise the network is told, 'time', or 'logsnr' from 0 to 1 between its
+  bounds (VDM; EDM's c_noise is an affine of it). scale_input: x_t divided by its deviation (EDM's
+  c_in). None: both as in their papers for prediction 'edm', schedules 'edm' and 've' (scale_input)
+  and 'learned' (logsnr), else 'time' and False.
+  num_steps, variance: of the bound; None is continuous time, else T steps with the variance
+  'posterior' (beta tilde), 'upper' (beta) or 'learned' (2102.09672), which adds `reverse`.
+  `denoise` given an rng applies dropout; `elbo` does not. BadInput on unknown names and on fields
+  that the network does not have.
   """
   prediction = prediction or ('v' if spec.levels is None else 'levels')
-  allowed = paths.PREDICTIONS if spec.levels is None else PREDICTIONS
-  if prediction not in allowed:
-    raise BadInput(f'prediction = {prediction!r} is unknown here; allowed: {", ".join(allowed)}')
-  if num_steps is not None and num_steps < 1:
-    raise BadInput(f'num_steps = {num_steps} must be None (continuous time) or at least 1')
-  if conditional and spec.num_classes is None:
-    raise BadInput('conditional = True, but the data have no labels; allowed: False')
+  noise = make_noise(schedule, logsnr_min, logsnr_max, spec.levels)
+  told_logsnr = prediction == 'edm' or schedule in ('edm', 'learned')
+  condition = condition or ('logsnr' if told_logsnr else 'time')
+  if scale_input is None:
+    scale_input = prediction == 'edm' or schedule in paths.EXPLODING
+  check(spec, prediction, condition, num_steps, variance, conditional, sigma_data)
   num_classes = spec.num_classes if conditional else 0
-  num_out = spec.levels if prediction == 'levels' else 1
+  learned, learned_variance = schedule == 'learned', variance == 'learned'
+  num_out = (spec.levels if prediction == 'levels' else 1) + learned_variance
   net = make_network(network, spec, num_classes, num_out, {
       'width': width, 'num_blocks': num_blocks, 'num_heads': num_heads, 'patch': patch,
       'multipliers': multipliers, 'attention': attention, 'dropout': dropout, 'dtype': dtype,
-      'remat': remat, 'scan': scan})
-  fixed_path = paths.schedule(schedule, logsnr_min, logsnr_max or default_logsnr_max(spec.levels))
+      'remat': remat, 'scan': scan, 'fourier': fourier, 'residual_scale': residual_scale})
+  monotone = Monotone()
 
   def init(rng, batch):
-    return net.init(rng, jnp.zeros((1, *spec.shape)), jnp.zeros(1))['params']
+    inputs = jnp.zeros((1, *spec.shape)), jnp.zeros(1)
+    if not learned:
+      return net.init(rng, *inputs)['params']
+    rng_network, rng_schedule = jax.random.split(rng)
+    return {'network': net.init(rng_network, *inputs)['params'],
+            'schedule': monotone.init(rng_schedule, inputs[1])['params']}
 
   def path(params, t):
-    return fixed_path(t)
+    if not learned:
+      return noise.fixed(t)
+    fall = monotone.apply({'params': params['schedule']}, t)
+    return paths.from_logsnr(
+        noise.logsnr_max + (noise.logsnr_min - noise.logsnr_max) * fall)
+
+  def told(t, point):
+    """What the network hears of the noise, [B] in [0, 1]."""
+    if condition == 'time':
+      return t
+    # an infinite logsnr is told as the bound, and has no slope
+    alpha, sigma = (jnp.maximum(a, 1e-12) for a in (point.alpha, point.sigma))
+    share = noise.logsnr_max - paths.logsnr(alpha, sigma)
+    return jnp.clip(share / (noise.logsnr_max - noise.logsnr_min), 0.0, 1.0)
+
+  def reverse(params, x_t, t, cond, rng):
+    point = paths.at(lambda t: path(params, t), t)
+    inputs = x_t
+    if scale_input:
+      inputs = x_t * paths.match(predictions.c_in(point, sigma_data), x_t)
+    theta = params['network'] if learned else params
+    output = net.apply({'params': theta}, inputs, told(t, point), cond if conditional else None,
+                       rng is None, rngs={} if rng is None else {'dropout': rng})
+    x_t, v = x_t.astype(jnp.float32), None
+    if learned_variance:
+      output = output.reshape(*x_t.shape, num_out)
+      output, v = output[..., :-1], jax.nn.sigmoid(output[..., -1])
+      output = output.reshape(x_t.shape) if num_out == 2 else output
+    if prediction == 'levels':
+      return mean_level(output, x_t, point.alpha, point.sigma, spec.levels), v
+    return predictions.to_data(prediction, output, x_t, point, sigma_data), v
 
   def denoise(params, x_t, t, cond, rng):
-    output = net.apply({'params': params}, x_t, t, cond if conditional else None, rng is None,
-                       rngs={} if rng is None else {'dropout': rng})
-    x_t = x_t.astype(jnp.float32)
-    if prediction == 'levels':
-      return mean_level(output, x_t, *path(params, t), spec.levels)
-    return paths.to_data(prediction, output, x_t, *path(params, t))
+    return reverse(params, x_t, t, cond, rng)[0]
+
+  def terms(params, batch, rng, uniform_in):
+    cond = batch.get('cond')
+
+    def of_step(x_t, t):
+      x_hat, v = reverse(params, x_t, t, cond, None)
+      return (x_hat, v) if learned_variance else x_hat
+
+    return bound(of_step, lambda t: path(params, t), batch['x'], rng, levels=spec.levels,
+                 num_steps=num_steps, variance=variance, ends=noise.ends(),
+                 uniform_in=uniform_in)
 
   def elbo(params, batch, rng):
-    cond = batch.get('cond')
-    return bound(lambda x_t, t: denoise(params, x_t, t, cond, None), fixed_path, batch['x'], rng,
-                 levels=spec.levels, num_steps=num_steps)
+    return terms(params, batch, rng, 'time' if learned else 'logsnr')
 
-  return Model(init=init, denoise=denoise, path=path, elbo=elbo)
+  def schedule_loss(params, batch, rng):
+    """The squared estimate: its mean is fixed by the ends, so that its variance remains."""
+    diffusion = terms(params, batch, rng, 'time')['diffusion']
+    return (diffusion / np.prod(spec.shape)) ** 2
+
+  return Model(init=init, denoise=denoise, path=path, elbo=elbo,
+               reverse=reverse if learned_variance else None,
+               schedule_loss=schedule_loss if learned else None)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.dense import Dense
-from genjax.nn.embed import LabelEmbed, fourier_time
+from genjax.nn.embed import LabelEmbed, fourier_features, fourier_time
 from genjax.nn.transformer import attend, merge_heads, split_heads
 from genjax.sharding import constrain_batch
 from genjax.types import BadInput
@@ -69,7 +69,8 @@ class DiT(nn.Module):
   initialisation. dtype: of the products inside (bfloat16); what the blocks add to stays float32,
   as do norms, softmax and embeddings: the sum of many small terms would lose them in eight bits.
   remat: keep only what stands between the blocks for the backward pass. scan: one compiled block,
-  its parameters stacked [num_blocks, ...] under `blocks`. BadInput for a patch that does not
+  its parameters stacked [num_blocks, ...] under `blocks`. fourier: exponents of the Fourier
+  features that stand beside x. BadInput for a patch that does not
   divide H and W and a width that num_heads cannot share.
   """
 
@@ -84,6 +85,7 @@ class DiT(nn.Module):
   dtype: jnp.dtype | None = None
   remat: bool = False
   scan: bool = False
+  fourier: tuple[int, ...] = ()
 
   @nn.compact
   def __call__(self, x, t, cond=None, deterministic: bool = True) -> jax.Array:
@@ -92,7 +94,7 @@ class DiT(nn.Module):
       raise BadInput(f'patch = {self.patch} must divide height and width of data of shape {shape}')
     if self.width % self.num_heads:
       raise BadInput(f'width = {self.width} is not a multiple of num_heads = {self.num_heads}')
-    tokens = patchify(x, self.patch)
+    tokens = patchify(fourier_features(x, self.fourier), self.patch)
     place = self.param('place', nn.initializers.normal(0.02), (tokens.shape[1], self.width))
     h = Dense(self.width, dtype=self.dtype, name='stem')(tokens) + place
 
@@ -106,7 +108,7 @@ class DiT(nn.Module):
     shift, scale = jnp.split(
         Dense(2 * self.width, kernel_init=ZERO, name='modulation')(c), 2, -1)
     h = modulate(nn.LayerNorm(use_bias=False, use_scale=False)(h), shift, scale)
-    out = Dense(tokens.shape[-1] * self.num_out, kernel_init=ZERO, name='head')(h)
+    out = Dense(self.patch**2 * shape[2] * self.num_out, kernel_init=ZERO, name='head')(h)
     return unpatchify(out.astype(jnp.float32), self.patch,
                       (*shape[:2], shape[2] * self.num_out))
 

@@ -16,6 +16,18 @@ def fourier_time(t: jax.Array, dim: int) -> jax.Array:
   return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
 
 
+def fourier_features(x: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
+  """x [..., C] beside sin and cos of 2^n pi x for each exponent n: [..., C (1 + 2 len)], float32.
+
+  What lets a network tell neighbouring levels apart; 7 and 8 for 256 levels (2107.00630, App. C).
+  """
+  if not exponents:
+    return x
+  x = x.astype(jnp.float32)
+  angles = [2.0**n * jnp.pi * x for n in exponents]
+  return jnp.concatenate([x, *map(jnp.sin, angles), *map(jnp.cos, angles)], -1)
+
+
 def label_or_null(cond, batch_size: int, num_classes: int) -> jax.Array:
   """int32 [B]: the labels given, or the value num_classes ("no label") everywhere."""
   if cond is None:

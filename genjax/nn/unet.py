@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from genjax.nn.conv import Conv, double, halve
 from genjax.nn.dense import Dense
-from genjax.nn.embed import LabelEmbed, fourier_time
+from genjax.nn.embed import LabelEmbed, fourier_features, fourier_time
 from genjax.nn.norm import GroupNorm
 from genjax.nn.transformer import attend, merge_heads, split_heads
 from genjax.sharding import constrain_batch
@@ -20,17 +20,23 @@ ZERO = nn.initializers.zeros
 RESAMPLE = {'': lambda x: x, 'down': halve, 'up': double}
 
 
+def scaled(x, scale: float):
+  """x scale; x itself for 1."""
+  return x if scale == 1.0 else x * jnp.asarray(scale, x.dtype)
+
+
 class ResidualBlock(nn.Module):
   """x [B, H, W, C], joined by a skip, plus two convolutions of it -> [B, H', W', features].
 
   c [B, D] scales and shifts between the two; resample, 'down' or 'up', halves or doubles the side
-  before the first. The second starts at zero.
+  before the first. The second starts at zero. The sum is times `scale`.
   """
 
   features: int
   resample: str = ''
   dropout: float = 0.0
   dtype: jnp.dtype | None = None
+  scale: float = 1.0
 
   @nn.compact
   def __call__(self, x, c, skip=None, deterministic: bool = True):
@@ -46,14 +52,18 @@ class ResidualBlock(nn.Module):
     x = change(x)
     if x.shape[-1] != self.features:
       x = Dense(self.features, dtype=self.dtype, name='shortcut')(x)
-    return x + y
+    return scaled(x + y, self.scale)
 
 
 class Attention(nn.Module):
-  """x [B, H, W, C] plus the attention of its positions to each other; x itself at the start."""
+  """x [B, H, W, C] plus the attention of its positions to each other; x itself at the start.
+
+  The sum is times `scale`.
+  """
 
   num_heads: int
   dtype: jnp.dtype | None = None
+  scale: float = 1.0
 
   @nn.compact
   def __call__(self, x):
@@ -63,7 +73,7 @@ class Attention(nn.Module):
     qkv = jnp.split(Dense(3 * channels, dtype=self.dtype, name='qkv')(y), 3, -1)
     y = merge_heads(attend(*(split_heads(part, self.num_heads) for part in qkv)), self.num_heads)
     y = Dense(channels, kernel_init=ZERO, dtype=self.dtype, name='project')(y)
-    return x + y.reshape(x.shape)
+    return scaled(x + y.reshape(x.shape), self.scale)
 
 
 class UNet(nn.Module):
@@ -74,8 +84,11 @@ class UNet(nn.Module):
   unconditional; cond None or num_classes: "no label". The output is 0 at initialisation. dtype:
   of the products and, unlike in DiT, of what stands between the blocks (few sums, and wide
   arrays that fill the memory); statistics, softmax, embeddings and output are float32. remat:
-  keep only what stands between the blocks for the backward pass. BadInput for sides that cannot
-  be halved, sides in `attention` that never occur and channels that num_heads cannot share.
+  keep only what stands between the blocks for the backward pass. fourier: exponents of the Fourier
+  features that stand beside x (2107.00630: (7, 8), with multipliers (1,), which halve nothing).
+  residual_scale: each sum of a block and its input is multiplied by it (2011.13456, App. H, and
+  2206.00364: 1 / sqrt 2; their augmentation is not here). BadInput for sides that cannot be
+  halved, sides in `attention` that never occur and channels that num_heads cannot share.
   """
 
   num_classes: int = 0
@@ -88,6 +101,8 @@ class UNet(nn.Module):
   num_out: int = 1  # numbers put out for each of x
   dtype: jnp.dtype | None = None
   remat: bool = False
+  fourier: tuple[int, ...] = ()
+  residual_scale: float = 1.0
 
   @nn.compact
   def __call__(self, x, t, cond=None, deterministic: bool = True) -> jax.Array:
@@ -98,15 +113,18 @@ class UNet(nn.Module):
     c = self.embed(x.shape[0], t, cond)
 
     def block(h, features, name, skip=None, resample='', attends=False):
-      h = residual(features, resample, self.dropout, self.dtype, name=name)(
+      h = residual(features, resample, self.dropout, self.dtype, self.residual_scale,
+                   name=name)(
           h, c, skip, deterministic)
       if attends:
-        h = attention(self.num_heads, self.dtype, name=f'{name}_attention')(h)
+        h = attention(self.num_heads, self.dtype, self.residual_scale,
+                      name=f'{name}_attention')(h)
       return h
 
     levels = [(i, multiplier * self.width, x.shape[1] >> i in self.attention)
               for i, multiplier in enumerate(self.multipliers)]
-    h = Conv(self.width, dtype=self.dtype, name='stem')(x)
+    h = Conv(self.width, dtype=self.dtype, name='stem')(
+        fourier_features(x, self.fourier))
     skips = [h]
     for i, features, attends in levels:
       for j in range(self.num_blocks):

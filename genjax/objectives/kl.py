@@ -25,7 +25,9 @@ def make(model: Model, *, estimator: str, spec: DataSpec, fit: bool = True, beta
 
   fit=False rules out the estimator 'fit' (closed form or EM), the first choice where it exists.
   'bound': beta scales the terms of the ELBO that are named a KL (beta-VAE); free_bits, in nats,
-    is the least that each of these counts after averaging over the batch (1606.04934).
+    is the least that each of these counts after averaging over the batch (1606.04934). A learned
+    schedule is a second player, which minimises the variance of the bound's estimate and reads
+    rows of its own (2107.00630, App. I.2).
   'importance_weighted': num_samples is k of -log 1/k sum_i w_i (IWAE, 1509.00519, Eq. 8).
   'contrastive_divergence': persistent chains (Tieleman 2008), moved by num_steps of Langevin
     dynamics (step_size, noise_scale, gradient_clip per component) per update; each is restarted
@@ -48,7 +50,11 @@ def make(model: Model, *, estimator: str, spec: DataSpec, fit: bool = True, beta
     return _contrastive_divergence(model, spec, chain, restart, alpha, init_scale)
   loss = {'exact': _exact(model), 'bound': _bound(model, beta, free_bits),
           'importance_weighted': _importance_weighted(model, num_samples)}[estimator]
-  return Objective(_init(model), (Player('model', loss, ('model',)),), model,
+  players = (Player('model', loss, ('model',)),)
+  if model.schedule_loss is not None:
+    players = (Player('model', loss, ('model/network',)),
+               Player('schedule', _variance_of_bound(model), ('model/schedule',)))
+  return Objective(_init(model), players, model,
                    couples='free bits are compared with a mean over the batch' if free_bits else '')
 
 
@@ -81,6 +87,14 @@ def _bound(model, beta, free_bits):
                        else term)
       weighed.append(term)
     return -sum(weighed).mean(), Aux(metrics, carry)
+
+  return loss
+
+
+def _variance_of_bound(model):
+  def loss(params, carry, batch, rng, step):
+    square = model.schedule_loss(params['model'], batch, rng).mean()
+    return square, Aux({'bound_square': square}, carry)
 
   return loss
 

@@ -1,11 +1,11 @@
 """Fisher divergence E_p |grad log p - grad log p_theta|^2: score matching, which needs no Z."""
 
 import jax
-import jax.numpy as jnp
 
 from genjax import prob
-from genjax.numerics import derivatives
-from genjax.objectives import check
+from genjax.numerics import derivatives, times
+from genjax.numerics import weighting as weights
+from genjax.objectives import check, denoising
 from genjax.prob import sum_event
 from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
 
@@ -16,96 +16,70 @@ NEEDS = {
     'sliced': ('energy|log_prob', 'data.continuous'),
     'denoising_one_level': ('energy|log_prob', 'energy|data.continuous'),
 }
-WEIGHTINGS = ('simple', 'elbo', 'min_snr', 'sigmoid')
+# the times that belong to a weighting's recipe; of the others: stratified
+RECIPES = {'edm': 'edm'}
 
 
 def make(model: Model, *, estimator: str, spec: DataSpec, weighting: str = 'simple',
          t_min: float = 1e-3, min_snr_gamma: float = 5.0, sigmoid_bias: float = 2.0,
-         label_dropout: float = 0.0, noise_std: float = 0.3, num_projections: int = 1,
+         sigma_data: float = 0.5, time_sampling: str | None = None,
+         time_mean: float | None = None, time_std: float | None = None,
+         num_steps: int | None = None, bound_weight: float = 1e-3, label_dropout: float = 0.0,
+         noise_std: float = 0.3, num_projections: int = 1,
          variance_reduced: bool = True) -> Objective:
   """Returns one player that matches the model's score to the data's.
 
-  'denoising' (a diffusion): t uniform in [t_min, 1], stratified over the batch; weighting of
-    |eps - eps_hat|^2 / D: 'simple' 1 (2006.11239, Eq. 14), 'elbo' -logsnr'(t) / 2 (2107.00630,
-    Eq. 17), 'min_snr' min(1, min_snr_gamma / snr) (2303.09556), 'sigmoid'
-    -logsnr'(t) / 2 sigmoid(sigmoid_bias - logsnr) (2303.00848); label_dropout: probability that an
-    example's label becomes num_classes, for classifier-free guidance (2207.12598).
+  'denoising' (a diffusion): the mean over t in [t_min, 1] of weighting x |x_0 - x_hat|^2 / D;
+    weighting: of `numerics.weighting` with min_snr_gamma, sigmoid_bias, sigma_data, whatever the
+    model predicts; time_sampling: of `numerics.times` with time_mean, time_std (None: 'edm' for
+    weighting 'edm', else 'stratified'); num_steps: times on the grid i / num_steps (2006.11239),
+    None: all; label_dropout: probability that an example's label becomes num_classes, for
+    classifier-free guidance (2207.12598); bound_weight: of the num_steps-step bound that trains
+    the variance alone, for a model that learns it (2102.09672, Eq. 16, in nats per dimension).
   'explicit': tr grad s + |s|^2 / 2 with the exact trace (Hyvarinen 2005); 'sliced': by
     num_projections random directions (1905.07088), variance_reduced as there.
   'denoising_one_level': |noise_std s(x + noise_std eps) + eps|^2 / 2 (Vincent 2011): the score of
     the data blurred by noise_std.
   Explicit and sliced matching take log p_theta to be twice differentiable: an affine flow's is, a
   spline flow's has kinks at its knots, which the trace does not see and the loss exploits.
-  Metrics: eps_mse, x_mse, diffusion_loss (nats per example, between t_min and 1); score_norm.
-  Raises BadInput for values out of range.
+  Metrics: eps_mse, x_mse (of the times as drawn), diffusion_loss (nats per example, between t_min
+  and 1, whatever the times), vlb; score_norm. Raises BadInput for values out of range.
   """
   check.one_of('estimator', estimator, NEEDS)
-  check.one_of('weighting', weighting, WEIGHTINGS)
-  check.positive(noise_std=noise_std, num_projections=num_projections,
-                 min_snr_gamma=min_snr_gamma)
+  weight = weights.weight(weighting, min_snr_gamma=min_snr_gamma, sigmoid_bias=sigmoid_bias,
+                          sigma_data=sigma_data)
+  time_sampling = time_sampling or RECIPES.get(weighting, 'stratified')
+  check.one_of('time_sampling', time_sampling, times.TIME_SAMPLINGS)
+  check.positive(noise_std=noise_std, num_projections=num_projections, sigma_data=sigma_data,
+                 min_snr_gamma=min_snr_gamma, time_std=1.0 if time_std is None else time_std,
+                 num_steps=1 if num_steps is None else num_steps)
+  check.not_negative(bound_weight=bound_weight)
   check.fraction(label_dropout=label_dropout, t_min=t_min)
+  if (time_mean, time_std) != (None, None) and time_sampling not in times.NORMAL:
+    raise BadInput(f'time_mean={time_mean} and time_std={time_std} are of time_sampling '
+                   f'{" and ".join(times.NORMAL)}, not {time_sampling!r}; allowed: None')
   if label_dropout and spec.num_classes is None:
     raise BadInput(f'label_dropout={label_dropout!r} on data without labels; allowed: 0.0')
+  if model.schedule_loss is not None:
+    raise BadInput("schedule='learned' minimises the variance of a bound, which score_matching "
+                   "does not train; allowed: objective='kl', or a fixed schedule")
+  if model.reverse is not None and num_steps is None:
+    raise BadInput("variance='learned' is of a number of steps, and objective.num_steps is None; "
+                   "allowed: the model's num_steps")
+  carry = ()
   if estimator == 'denoising':
-    weight = _weighting(weighting, min_snr_gamma, sigmoid_bias)
-    loss = _denoising(model, spec, weight, t_min, label_dropout)
+    how = denoising.Times(time_sampling, t_min, (time_mean, time_std), num_steps)
+    loss = denoising.make_loss(model, spec, weight, how, label_dropout, bound_weight)
+    carry = denoising.init_carry(how)
   elif estimator == 'denoising_one_level':
     loss = _denoising_one_level(model, spec, noise_std)
   else:
     loss = _implicit(model, estimator, num_projections, variance_reduced)
   return Objective(
-      init=lambda rng, batch: ({'model': model.init(rng, batch)}, ()),
+      init=lambda rng, batch: ({'model': model.init(rng, batch)}, carry),
       players=(Player('model', loss, ('model',)),),
       # denoising trains no map between times
       model=model._replace(flow_map=None))
-
-
-def _weighting(name, gamma, bias):
-  """(snr, d snr / dt) -> the weight of |x_0 - x_hat|^2; of |eps - eps_hat|^2 it is 1 / snr of it.
-
-  In terms of snr, because logsnr is infinite where the path ends without signal.
-  """
-  return {'simple': lambda snr, slope: snr,
-          'elbo': lambda snr, slope: -0.5 * slope,
-          'min_snr': lambda snr, slope: jnp.minimum(snr, gamma),
-          'sigmoid': lambda snr, slope: -0.5 * slope / (1.0 + jnp.exp(-bias) * snr)}[name]
-
-
-def stratified_times(rng, n: int, t_min: float):
-  """n times, each uniform in [t_min, 1], one in each n-th of it (2107.00630, App. I.1)."""
-  u = jnp.mod(jax.random.uniform(rng) + jnp.arange(n) / n, 1.0)
-  return t_min + (1.0 - t_min) * u
-
-
-def _denoising(model, spec, weight, t_min, label_dropout):
-  def loss(params, carry, batch, rng, step):
-    rng_t, rng_eps, rng_drop, rng_net = jax.random.split(rng, 4)
-    x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
-    if label_dropout and cond is not None:
-      dropped = jax.random.bernoulli(rng_drop, label_dropout, cond.shape)
-      cond = jnp.where(dropped, spec.num_classes, cond)
-
-    t = stratified_times(rng_t, x_0.shape[0], t_min)
-    eps = jax.random.normal(rng_eps, x_0.shape)
-    per_example = lambda a: a.reshape(-1, *(1,) * (x_0.ndim - 1))
-    alpha, sigma = model.path(theta, t)
-    x_t = per_example(alpha) * x_0 + per_example(sigma) * eps
-    x_hat = model.denoise(theta, x_t, t, cond, rng_net)
-
-    def snr_at(t):
-      alpha, sigma = model.path(theta, t)
-      return (alpha / sigma) ** 2
-
-    snr, slope = derivatives.jvp(snr_at, t, jnp.ones_like(t))
-    # x_t = alpha x_0 + sigma eps: |eps - eps_hat|^2 = snr |x_0 - x_hat|^2
-    square = sum_event((x_0 - x_hat) ** 2)
-    dim = x_0[0].size
-    losses = weight(snr, slope) * square / dim
-    metrics = {'eps_mse': (snr * square / dim).mean(), 'x_mse': (square / dim).mean(),
-               'diffusion_loss': (-0.5 * slope * square).mean() * (1.0 - t_min)}
-    return losses.mean(), Aux(metrics, carry)
-
-  return loss
 
 
 def _score(model, params, cond, rng):

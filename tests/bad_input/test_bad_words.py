@@ -25,7 +25,7 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
         "'vae'", "'num_couplings'", "'flow'", 'latent_dim')),
     'kwargs of another objective': (f'{DIGITS},objective.num_critic=4', (), (
         "'kl'", "'num_critic'", "'wasserstein'", 'free_bits')),
-    'unknown sampler': (DIGITS, ('--config.sampler.name=euler',), ("'euler'", 'ddpm', 'ddim')),
+    'unknown sampler': (DIGITS, ('--config.sampler.name=eular',), ("'eular'", 'euler', 'ddim')),
     'kwargs of no sampler': (DIGITS, ('--config.sampler.kw.etta=1.0',), ("'etta'", "'eta'")),
     'unknown evaluator': (DIGITS, ('--config.evals.names=fid',), ("'fid'", 'frechet')),
     'unknown selection': (DIGITS, ('--config.select.metric=nll',), ("'nll'", 'nll_bound_bpd')),
@@ -71,7 +71,7 @@ PROGRAMS = {  # program, flags beside --workdir of an unconditional Gaussian in 
     'no samples': ('sample', ('--num=0',), ('--num=0', 'positive')),
     'seed that would be cut': ('sample', ('--seed=4294967296',), ('4294967296', '4294967295')),
     'sampler of a model that needs none': ('sample', ('--sampler=ddim',), ("'ddim'", 'gaussian')),
-    'unknown sampler': ('sample', ('--sampler=euler',), ("'euler'", 'ddpm', 'ddim')),
+    'unknown sampler': ('sample', ('--sampler=eular',), ("'eular'", 'euler', 'ddim')),
     'sampler_kw that is no object': ('sample', ('--sampler_kw=[1]',), ('[1]', 'JSON object')),
     'sampler_kw that is no JSON': ('sample', ('--sampler_kw={steps=3}',), ('steps=3', 'JSON')),
 }

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import data, prob
+from genjax import compat, data, prob
 from genjax.evals import card, likelihood
 from genjax.models import categorical_mixture, gaussian
 from genjax.types import BadInput, DataSpec, Model
@@ -165,3 +165,41 @@ def test_cards_name_dequantisation_repeats_and_weights():
   for estimator in ('bound', 'importance_weighted'):
     value = run(model, dataset, estimator, params=params)['nll_bound_bpd']
     assert value.card['dequantisation'] == 'uniform'
+
+
+def ode_model(scale):
+  """The exact denoiser of N(0, scale^2 I) on the linear path; it does nothing else."""
+  def denoise(params, x_t, t, cond, rng):
+    alpha, sigma = (a.reshape(-1, *[1] * (x_t.ndim - 1)) for a in (1.0 - t, t))
+    return alpha * scale**2 / (alpha**2 * scale**2 + sigma**2) * x_t
+
+  return Model(init=None, denoise=denoise, path=lambda params, t: (1.0 - t, t))
+
+
+def test_the_ode_estimate_is_the_gaussian_with_its_spread_and_its_steps():
+  x = 0.5 * np.random.default_rng(1).standard_normal((200, 3)).astype(np.float32)
+  dataset = data.Dataset('normal', DataSpec((3,), None, None), {'test': {'x': x}}, {})
+  value = run(ode_model(0.5), dataset, 'ode', num_steps=24, batch_size=64)['nll_estimate_nats']
+  exact = np.mean(np.sum(0.5 * (x / 0.5) ** 2 + 0.5 * np.log(2 * np.pi * 0.25), 1))
+  assert abs(value.value - exact) < 2e-3
+  assert value.card['kind'] == 'estimate' and value.card['solver'] == 'rk4(24)'
+  detail = value.card['detail']
+  assert abs(detail['half_the_steps']) < 0.05 and detail['half_the_steps'] != 0.0
+  assert detail['probe_std'] < 1e-4  # the Jacobian is a multiple of I: Rademacher has no noise
+
+
+def test_the_ode_estimate_of_levels_is_of_the_dequantised_mass():
+  """A wide Gaussian: the mass of a level is the density times the cell, but for Jensen's gap."""
+  x = images(16)[:, :4, :4]
+  dataset = data.Dataset('tiny', DataSpec((4, 4, 1), 17, None), {'test': {'x': x}}, {})
+  value = run(ode_model(0.7), dataset, 'ode', num_steps=24, num_probes=1)['nll_estimate_bpd']
+  k = np.arange(17) / 8 - 1
+  bits = (0.5 * (k / 0.7) ** 2 + 0.5 * np.log(2 * np.pi * 0.49) - np.log(2 / 16)) / np.log(2)
+  assert abs(value.value - bits[x].mean()) < 0.02
+  assert set(value.card['detail']['terms']) == {'prior', 'divergence', 'log_cell_volume'}
+
+
+def test_the_estimate_is_chosen_only_where_no_bound_is():
+  everything = {'log_prob', 'elbo', 'log_weight', 'denoise', 'path'}
+  assert compat.legal(likelihood.NEEDS, frozenset(everything))[-1] == 'ode'
+  assert compat.legal(likelihood.NEEDS, frozenset({'denoise', 'path'})) == ('ode',)

@@ -10,8 +10,9 @@ import pytest
 from genjax import prob
 from genjax.data.toys import gaussian_parameters
 from genjax.evals.quadrature import stretched_grid
-from genjax.models import autoregressive, diffusion, mixture
+from genjax.models import autoregressive, diffusion_bound, mixture
 from genjax.numerics import path as paths
+from genjax.numerics import prediction as predictions
 from genjax.train import init
 from genjax.types import DataSpec
 from tests.learning import running
@@ -97,22 +98,26 @@ def test_a_trained_denoiser_is_within_5_percent_of_the_closed_form():
   assert np.mean(errors) < 0.05
 
 
-@pytest.mark.parametrize('prediction', paths.PREDICTIONS)
+@pytest.mark.parametrize('prediction', predictions.PREDICTIONS)
 @pytest.mark.parametrize('schedule', paths.SCHEDULES)
 def test_an_exact_output_is_read_back_as_the_exact_denoiser(schedule, prediction):
   mean, covariance = gaussian_parameters(4)
   exact = exact_denoiser(mean, covariance)
-  t = paths.time_of_logsnr(paths.schedule(schedule, -10.0, 10.0), jnp.asarray(LOGSNR))
-  alpha, sigma = paths.schedule(schedule, -10.0, 10.0)(t)
-  a, s = np.asarray(alpha, np.float64), np.asarray(sigma, np.float64)
+  path = paths.schedule(schedule, -10.0, 10.0)
+  point = paths.at(path, paths.time_of_logsnr(path, jnp.asarray(LOGSNR)))
+  a, s, d_a, d_s = (np.asarray(field, np.float64) for field in point)
   np.testing.assert_allclose(2 * np.log(a / s), LOGSNR, atol=2e-5)
   x_t = np.stack([noisy(mean, covariance, *scales, 500) for scales in zip(a, s, strict=True)], 1)
   x_0 = np.stack([exact(x_t[:, i], a[i], s[i]) for i in range(len(a))], 1)  # [500, 25, 4]
   eps = (x_t - a[:, None] * x_0) / s[:, None]
-  output = {'noise': eps, 'data': x_0, 'v': a[:, None] * eps - s[:, None] * x_0}[prediction]
-  wide = [jnp.tile(scale, 500) for scale in (alpha, sigma)]
-  found = paths.to_data(prediction, jnp.asarray(output, jnp.float32).reshape(-1, 4),
-                        jnp.asarray(x_t).reshape(-1, 4), *wide).reshape(x_0.shape)
+  std = np.sqrt(s**2 + (0.5 * a) ** 2)  # of x_t, of data of deviation 0.5
+  edm = (x_0 - (0.25 * a / std**2)[:, None] * x_t) / (0.5 * s / std)[:, None]
+  output = {'noise': eps, 'data': x_0, 'v': a[:, None] * eps - s[:, None] * x_0,
+            'score': -eps / s[:, None], 'velocity': d_a[:, None] * x_0 + d_s[:, None] * eps,
+            'edm': edm}[prediction]
+  wide = jax.tree.map(lambda field: jnp.tile(field, 500), point)
+  found = predictions.to_data(prediction, jnp.asarray(output, jnp.float32).reshape(-1, 4),
+                              jnp.asarray(x_t).reshape(-1, 4), wide).reshape(x_0.shape)
   for i in range(len(a)):
     assert relative_error(found[:, i], x_0[:, i]) < 1e-5
 
@@ -131,7 +136,7 @@ def test_the_bound_of_the_exact_denoiser_is_known(num_steps):
     return jnp.asarray(mean, jnp.float32) + (alpha * (cov @ pulled))[..., 0]
 
   x = noisy(mean, covariance, 1.0, 0.0, n)
-  terms = jax.jit(lambda x, rng: diffusion.bound(denoise, path, x, rng, levels=None,
+  terms = jax.jit(lambda x, rng: diffusion_bound.bound(denoise, path, x, rng, levels=None,
                                                  num_steps=num_steps))(x, jax.random.key(0))
   terms = {name: np.asarray(term, np.float64) for name, term in terms.items()}
   error = 4 * terms['diffusion'].std() / n**0.5

@@ -140,3 +140,25 @@ def test_values_out_of_range_are_named(gaussian, kw):
   name = next(iter(kw))
   with pytest.raises(BadInput, match=f'{name}=.*has to'):
     kl.make(gaussian(2), estimator='exact', spec=SPEC, **kw)
+
+
+def test_a_learned_schedule_is_a_second_player_on_its_own_parameters():
+  """It descends the square of the bound's estimate, the network the bound (2107.00630, I.2)."""
+  def terms(params, scale):
+    return scale * params['network'] * params['schedule']
+
+  model = Model(lambda rng, batch: {'network': jnp.float32(2.0), 'schedule': jnp.float32(3.0)},
+                elbo=lambda params, batch, rng: {'diffusion': -terms(params, batch['x'][:, 0])},
+                schedule_loss=lambda params, batch, rng: terms(params, batch['x'][:, 0]) ** 2)
+  objective = kl.make(model, estimator='bound', spec=DataSpec((1,), None, None))
+  assert [(p.name, p.trains) for p in objective.players] == [
+      ('model', ('model/network',)), ('schedule', ('model/schedule',))]
+  batch = {'x': jnp.array([[1.0], [3.0]])}
+  params, carry = objective.init(RNG, batch)
+  (value, aux), (square, of_square) = (player.loss(params, carry, batch, RNG, 0)
+                                       for player in objective.players)
+  assert float(value) == 12.0 and float(aux.metrics['diffusion']) == -12.0
+  assert float(square) == float(of_square.metrics['bound_square']) == 180.0
+  fixed = kl.make(model._replace(schedule_loss=None), estimator='bound',
+                  spec=DataSpec((1,), None, None))
+  assert [p.trains for p in fixed.players] == [('model',)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from genjax import compat
+from genjax.numerics import path as paths
 from genjax.objectives import score_matching
 from genjax.prob import sum_event
 from genjax.types import BadInput, DataSpec, Model
@@ -116,18 +117,123 @@ def test_weightings_are_those_of_the_papers(weighting, weight):
 
 
 def test_weight_is_finite_where_the_path_ends_without_signal():
-  ending = lambda params, t: (jnp.cos(0.5 * np.pi * t), jnp.sin(0.5 * np.pi * t))
-  for name in score_matching.WEIGHTINGS:
+  # a cosine that ends at 0 and not, by rounding, below
+  ending = lambda params, t: (jnp.sin(0.5 * np.pi * (1.0 - t)), jnp.sin(0.5 * np.pi * t))
+  for name in ('simple', 'elbo', 'edm', 'flow_matching'):
     value, metrics, grads = evaluate(
         DIFFUSION._replace(path=ending), {'x': X}, estimator='denoising', weighting=name,
         t_min=0.999)
     assert all(np.isfinite(v) for v in (value, grads['scale'], *metrics.values()))
 
 
-def test_times_fall_one_into_each_part():
-  t = score_matching.stratified_times(RNG, 50, 0.01)
-  assert t.min() >= 0.01 and t.max() <= 1.0
-  np.testing.assert_allclose(np.diff(np.sort(t)), np.full(49, 0.99 / 50), rtol=1e-3)
+@pytest.mark.parametrize('sampling', [
+    'stratified', 'logit_normal', pytest.param('uniform', marks=pytest.mark.slow),
+    pytest.param('importance', marks=pytest.mark.slow)])
+def test_flow_matching_reaches_its_closed_form_minimum(sampling):
+  """Between N(m, S) and noise: the least E|u - u_hat|^2 / D is s0^2 / A, A = (1-t)^2 s0^2 + t^2.
+
+  The exact denoiser has it under every way to draw times, with the mean over their density.
+  """
+  linear = lambda params, t: (1.0 - t, t)
+
+  def denoise(params, x_t, t, cond, rng):
+    gain = (1 - t) * VARIANCE / ((1 - t) ** 2 * VARIANCE + t**2)
+    return params['scale'] * gain[:, None] * x_t
+
+  model = DIFFUSION._replace(path=linear, denoise=denoise)
+  t = 0.05 + 0.95 * (np.arange(20000) + 0.5) / 20000
+  kw = {'estimator': 'denoising', 'weighting': 'flow_matching', 't_min': 0.05}
+  least = VARIANCE / ((1 - t) ** 2 * VARIANCE + t**2)
+  logit = np.log(t / (1 - t))
+  density = np.exp(-0.5 * logit**2) / (t * (1 - t))
+  expected = least.mean()
+  if sampling == 'logit_normal':
+    expected = (least * density).sum() / density.sum()
+  value, _, grads = evaluate(model, GAUSSIAN, time_sampling=sampling, **kw)
+  np.testing.assert_allclose(value, expected, rtol=0.01)
+  np.testing.assert_allclose(grads['scale'], 0.0, atol=0.03)
+  worse = evaluate(model._replace(denoise=lambda p, x, *rest: 1.1 * denoise(p, x, *rest)),
+                   GAUSSIAN, time_sampling=sampling, **kw)[0]
+  assert worse > expected * 1.02
+
+
+def test_edm_recipe_is_its_weight_over_log_normal_times():
+  """2206.00364, Table 1: lambda(sigma) |D - y|^2 averaged over log sigma ~ N(-1.2, 1.2^2)."""
+  std = 0.5
+  path = paths.edm()
+  model = DIFFUSION._replace(
+      path=lambda params, t: path(t),
+      denoise=lambda params, x_t, t, *_: (
+          params['scale'] * (std**2 / (std**2 + path(t)[1] ** 2))[:, None] * x_t))
+  x = std * jax.random.normal(jax.random.key(0), (100000, 3))
+  value, metrics, grads = evaluate(model, {'x': x}, estimator='denoising', weighting='edm')
+  # the least error of D is sigma^2 std^2 / (sigma^2 + std^2) = c_out^2, so every sigma gives 1
+  np.testing.assert_allclose(value, 1.0, rtol=0.01)
+  np.testing.assert_allclose(grads['scale'], 0.0, atol=0.02)
+  nats = 1.5 * np.diff(np.log1p(std**2 / np.array([80.0, 0.002]) ** 2))[0]
+  np.testing.assert_allclose(metrics['diffusion_loss'], nats, rtol=0.08)
+
+
+def test_importance_keeps_its_history_in_the_carry_and_what_is_minimised():
+  objective = score_matching.make(DIFFUSION, estimator='denoising', spec=SPEC, weighting='elbo',
+                                  time_sampling='importance')
+  batch = {'x': GAUSSIAN['x'][:1000]}
+  params, carry = objective.init(RNG, batch)
+  assert carry['rows'] == {} and not carry['rest']['visits'].any()
+  step = jax.jit(lambda carry, key: objective.players[0].loss(params, carry, batch, key, 0))
+  values = []
+  for i in range(60):
+    value, aux = step(carry, jax.random.fold_in(RNG, i))
+    carry = aux.carry
+    values.append(float(value))
+  assert carry['rest']['visits'].sum() == 60000 and (carry['rest']['square'] > 0).all()
+  snr = np.exp(STEEP * (0.5 - np.array([1e-3, 1.0])))
+  nats = 0.5 * -np.diff(np.log1p(snr * VARIANCE))[0] / (1 - 1e-3)  # per dimension, a mean over t
+  np.testing.assert_allclose(np.mean(values), nats, rtol=0.01)
+
+
+def test_times_on_a_grid_are_those_of_the_steps():
+  seen = []
+  model = DIFFUSION._replace(denoise=lambda params, x_t, t, *_: (
+      seen.append(t), params['scale'] * x_t)[1])
+  objective = score_matching.make(model, estimator='denoising', spec=SPEC, num_steps=8)
+  params, carry = objective.init(RNG, {'x': X})
+  objective.players[0].loss(params, carry, {'x': X}, RNG, 0)
+  np.testing.assert_array_equal(np.unique(seen[0]), np.arange(1, 9) / 8)
+
+
+def test_learned_variance_hears_the_bound_alone_and_the_mean_does_not():
+  """L_simple + bound_weight L_vlb with the mean held (2102.09672): v finds the exact variance."""
+  def reverse(params, x_t, t, cond, rng):
+    v = jnp.full(x_t.shape, params['v'])
+    return exact_denoise(params, x_t, t, cond, rng), v
+
+  model = DIFFUSION._replace(
+      init=lambda rng, batch: {'scale': jnp.float32(1.0), 'v': jnp.float32(0.5)}, reverse=reverse)
+  kw = {'estimator': 'denoising', 'num_steps': 20}
+  batch = {'x': GAUSSIAN['x'][:20000]}
+  _, metrics, with_bound = evaluate(model, batch, **kw, bound_weight=0.7)
+  simple, _, without = evaluate(model, batch, **kw, bound_weight=0.0)
+  assert without['v'] == 0.0 and with_bound['v'] != 0.0
+  np.testing.assert_allclose(with_bound['scale'], without['scale'], atol=1e-6)
+  value, _, twice = evaluate(model, batch, **kw, bound_weight=1.4)
+  np.testing.assert_allclose(twice['v'], 2 * with_bound['v'], rtol=1e-4)
+  np.testing.assert_allclose(value, simple + 1.4 * metrics['vlb'], rtol=1e-5)
+  # nats per dimension of 20 steps with variances halfway, summed in closed form
+  s, t = np.maximum(np.arange(20) / 20, 1e-3), np.arange(1, 21) / 20
+  scales = [np.float64(a) for a in (*path(None, s), *path(None, t))]
+  snr_s, snr_t = (scales[0] / scales[1]) ** 2, (scales[2] / scales[3]) ** 2
+  r = scales[1] / scales[3]  # (beta_tilde / beta)^(1/2)
+  least = VARIANCE / (1 + snr_t * VARIANCE)
+  steps = 0.5 * (r * (snr_s - snr_t) * least + r - 1 - np.log(r))
+  np.testing.assert_allclose(metrics['vlb'], steps.sum(), rtol=0.03)
+
+
+def test_a_learned_schedule_and_variance_need_what_trains_them():
+  for field, words in (('schedule_loss', "schedule='learned'.*objective='kl'"),
+                       ('reverse', "variance='learned'.*num_steps is None")):
+    with pytest.raises(BadInput, match=words):
+      score_matching.make(DIFFUSION._replace(**{field: len}), estimator='denoising', spec=SPEC)
 
 
 def test_label_dropout_replaces_labels_by_no_label():
@@ -159,7 +265,9 @@ def test_model_loses_only_the_map_between_times():
 
 
 @pytest.mark.parametrize('kw, match', [
-    ({'weighting': 'sigmiod'}, 'sigmiod.*sigmoid'), ({'label_dropout': 0.1}, 'without labels'),
+    ({'weighting': 'sigmiod'}, 'sigmiod.*sigmoid'), ({'time_sampling': 'even'}, 'even.*uniform'),
+    ({'time_mean': 0.3}, 'time_mean=0.3.*logit_normal'), ({'num_steps': 0}, 'num_steps=0'),
+    ({'label_dropout': 0.1}, 'without labels'),
     ({'t_min': 2.0}, 't_min=2.0'), ({'noise_std': 0.0}, 'noise_std=0.0')])
 def test_bad_values_are_named(kw, match):
   with pytest.raises(BadInput, match=match):

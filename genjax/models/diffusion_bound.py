@@ -1,0 +1,101 @@
+"""The variational bound of a diffusion on log p(x), with continuous time or T steps.
+
+Its terms under the names of 2107.00630 (VDM): `reconstruction` E log p(x | z_0), `prior`
+-KL(q(z_1 | x) || N(0, sigma_1^2)) and `diffusion`, minus the denoising loss between the ends.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import prob
+from genjax.numerics import path as paths
+from genjax.numerics.times import stratified
+
+VARIANCES = ('posterior', 'upper', 'learned')
+LEAST_SIGMA = 1e-6  # far below the width of a level: there the level is plain
+
+
+def level_logits(x_t, alpha, sigma, levels: int) -> jax.Array:
+  """log q(x_t | x_0 = level k) + const: [B, ..., levels]; alpha, sigma [B]."""
+  a, s = paths.match(alpha, x_t)[..., None], paths.match(sigma, x_t)[..., None]
+  return -0.5 * ((x_t[..., None] - a * prob.grid(levels)) / jnp.maximum(s, LEAST_SIGMA)) ** 2
+
+
+def mean_level(output, x_t, alpha, sigma, levels: int) -> jax.Array:
+  """E[x_0 | x_t] [B, ..., C] where output [B, ..., C levels] is log p(x_0 = k | the other parts).
+
+  Bayes in each dimension: p(k | x_t) is proportional to q(x_t | k) exp(output_k). So the network
+  need not learn to round what little noise leaves plain.
+  """
+  prior = output.reshape(*x_t.shape, levels)
+  p = jax.nn.softmax(prior + level_logits(x_t, alpha, sigma, levels))
+  return (p * prob.grid(levels)).sum(-1)
+
+
+def reconstruction(x, z_0, alpha_0, sigma_0, levels: int | None):
+  """E log p(x | z_0) [B] in nats, p(x | z_0) proportional to q(z_0 | x); scales [B].
+
+  With levels: the mass of each integer, normalised over the levels (2107.00630, Eq. 14).
+  Continuous: log N(x; z_0 / alpha_0, (sigma_0 / alpha_0)^2), averaged over z_0 in closed form.
+  """
+  if levels is None:
+    log_std = jnp.log(sigma_0) - jnp.log(alpha_0)
+    return -np.prod(x.shape[1:]) * (0.5 * prob.LOG_2PI + 0.5 + log_std)
+  k = prob.to_levels(x, levels)[..., None]
+  log_p = jax.nn.log_softmax(level_logits(z_0, alpha_0, sigma_0, levels))
+  log_p = jnp.take_along_axis(log_p, k, -1)[..., 0]
+  return prob.sum_event(log_p)
+
+
+def bound(denoise, path, x, rng, *, levels: int | None, num_steps: int | None = None,
+          variance: str = 'posterior', ends=(0.0, 1.0), uniform_in: str = 'logsnr') -> dict:
+  """{'reconstruction', 'prior', 'diffusion'} [B] nats: their expected sum bounds log p(x) below.
+
+  denoise(x_t, t [B]) -> E[x_0 | x_t], path(t [B]) -> alpha, sigma; ends: the times of z_0 and z_1,
+  between which logsnr has to be finite. num_steps None: continuous time, -logsnr' / 2
+  |eps - eps_hat|^2 (2107.00630, Eq. 17), t drawn uniformly in logsnr, so that the schedule between
+  the ends changes nothing (Eq. 18), or in time (uniform_in='time': its slope weighs). T: the
+  T-step model, even in t, a step drawn uniformly, `variance` of its reverse steps: 'posterior',
+  'upper' or 'learned', and then denoise gives (E[x_0 | x_t], v): see `path.step_divergence`.
+  """
+  n = x.shape[0]
+  rng_t, rng_eps, rng_0 = jax.random.split(rng, 3)
+  (alpha_0, sigma_0), (alpha_1, sigma_1) = (path(jnp.full(n, end)) for end in ends)
+  t, of_error = _times(path, stratified(rng_t, n), ends, num_steps, uniform_in)
+  alpha, sigma = path(t)
+  eps = jax.random.normal(rng_eps, x.shape, x.dtype)
+  x_hat = denoise(paths.diffuse(x, eps, alpha, sigma), t)
+  x_hat, v = x_hat if variance == 'learned' else (x_hat, float(variance == 'upper'))
+  # snr |x - x_hat|^2 = |eps - eps_hat|^2, without a division by sigma of nearly equal numbers
+  eps_error = paths.match(alpha / sigma, x) * (x - x_hat)
+
+  z_0 = paths.diffuse(x, jax.random.normal(rng_0, x.shape, x.dtype), alpha_0, sigma_0)
+  std_1 = paths.match(sigma_1, x)
+  return {
+      'reconstruction': reconstruction(x, z_0, alpha_0, sigma_0, levels),
+      'prior': -prob.sum_event(prob.normal_kl(paths.match(alpha_1, x) * x, std_1, 0.0, std_1)),
+      'diffusion': -of_error(eps_error, v),
+  }
+
+
+def _times(path, u, ends, num_steps, uniform_in):
+  """t [B] from u [B], and (eps_error, v) -> the estimate [B] of the diffusion loss from it."""
+  start, end = ends
+  if num_steps is not None:
+    i = jnp.floor(u * num_steps)
+    # the denoiser is asked at the later end of a step
+    s, t = (start + (end - start) * (j / num_steps) for j in (i, i + 1.0))
+    (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
+    drop = paths.logsnr(alpha_s, sigma_s) - paths.logsnr(alpha_t, sigma_t)
+    log_ratio = 2.0 * (jnp.log(sigma_s) - jnp.log(sigma_t))
+    return t, lambda error, v: num_steps * prob.sum_event(
+        paths.step_divergence(error, drop, log_ratio, v))
+  if uniform_in == 'time':
+    t = start + (end - start) * u
+    weight = -(end - start) * paths.d_logsnr(paths.at(path, t))
+  else:
+    first, last = (paths.logsnr(*path(jnp.full(u.shape, time))) for time in ends)
+    t = paths.time_of_logsnr(path, last + (first - last) * u)
+    weight = first - last
+  return t, lambda error, v: 0.5 * weight * prob.sum_event(error**2)

@@ -1,0 +1,81 @@
+"""Drawn times: their laws, their densities, and the history of importance sampling."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from genjax.numerics import path as paths
+from genjax.numerics import times
+
+RNG = jax.random.key(2)
+
+
+def test_stratified_times_fall_one_into_each_part():
+  t, density = times.draw('stratified', RNG, 50, paths.cosine(), 0.01)
+  assert t.min() >= 0.01 and t.max() <= 1.0 and (density == 1.0).all()
+  np.testing.assert_allclose(np.diff(np.sort(t)), np.full(49, 0.99 / 50), rtol=1e-3)
+
+
+def test_uniform_times_are_independent():
+  t, _ = times.draw('uniform', RNG, 2000, paths.cosine(), 0.01)
+  assert stats.kstest(t, stats.uniform(0.01, 0.99).cdf).pvalue > 1e-3
+  assert np.histogram(t, 2000, (0.01, 1.0))[0].max() > 1  # and not spread
+
+
+@pytest.mark.parametrize('normal', [(None, None), (-0.4, 0.7)])
+@pytest.mark.parametrize('t_min', [0.0, 0.1])
+def test_logit_normal_times_follow_their_law(normal, t_min):
+  t, density = times.draw('logit_normal', RNG, 4000, paths.linear(), t_min, normal)
+  mean, std = (0.0, 1.0) if normal == (None, None) else normal
+  cdf = lambda t: stats.norm(mean, std).cdf(np.log(t) - np.log1p(-np.asarray(t)))
+  low = cdf(t_min) if t_min else 0.0
+  assert stats.kstest(np.clip(t, 1e-6, 1 - 1e-6), lambda t: (cdf(t) - low) / (1 - low)
+                      ).statistic < 1e-3
+  grid = np.linspace(0.2, 0.7, 9)
+  np.testing.assert_allclose(  # relative to the uniform density on [t_min, 1]
+      np.interp(grid, np.sort(t), np.asarray(density)[np.argsort(t)]),
+      (cdf(grid + 1e-4) - cdf(grid - 1e-4)) / 2e-4 / (1 - low) * (1 - t_min), rtol=5e-3)
+
+
+@pytest.mark.parametrize('name', ['edm', 'linear', 'cosine', 'zero_terminal_snr'])
+def test_edm_times_have_a_log_normal_sigma_on_any_path(name):
+  path = paths.schedule(name, -2 * np.log(80.0), -2 * np.log(0.002))
+  t, density = times.draw('edm', RNG, 4000, path, 0.0)
+  alpha, sigma = path(t)
+  assert stats.kstest(np.log(sigma / alpha)[t < 1.0], stats.norm(-1.2, 1.2).cdf).statistic < 2e-3
+  # E 1 / density is the volume: 1 where the law reaches all of [0, 1]
+  inner = (t > 0.3) & (t < 0.6)
+  np.testing.assert_allclose(np.where(inner, 1 / density, 0.0).mean(), 0.3, rtol=0.02)
+
+
+def test_importance_learns_the_density_that_makes_losses_equal():
+  """p proportional to sqrt(E L^2); the weighted mean stays that of uniform times."""
+  loss_at = lambda t: 0.1 + 9.0 * t**2
+  step = jax.jit(lambda key, history: times.draw_by_importance(key, 500, history, 0.0))
+  history = times.no_history()
+  _, density, _ = step(RNG, history)
+  assert (density == 1.0).all()  # nothing is known yet
+  for i in range(20):
+    t, density, chosen = step(jax.random.fold_in(RNG, i), history)
+    history = times.remember(history, chosen, loss_at(t))
+  np.testing.assert_array_equal(chosen, np.minimum((t * times.NUM_BINS).astype(int), 99))
+  np.testing.assert_allclose(history['square'], loss_at((np.arange(100) + 0.5) / 100) ** 2,
+                             rtol=0.1)
+  np.testing.assert_allclose((loss_at(t) / density).mean(), 3.1, rtol=5e-3)
+  assert (loss_at(t) / density).std() < 0.05 < loss_at(t).std()
+  edges = np.linspace(0, 1, 6)
+  share = np.histogram(t, edges)[0] / 500
+  mass = np.diff(0.1 * edges + 3.0 * edges**3) / 3.1
+  np.testing.assert_allclose(share, mass, atol=0.01)
+
+
+def test_a_bin_remembers_its_last_visits():
+  history, bins = times.no_history(), jnp.zeros(1, jnp.int32)
+  for _ in range(100):
+    history = times.remember(history, bins, jnp.ones(1))
+  for _ in range(30):
+    history = times.remember(history, bins, jnp.zeros(1))
+  assert history['visits'][0] == 130 and history['square'][1] == 0.0
+  np.testing.assert_allclose(history['square'][0], 0.9**30, rtol=1e-3)
