@@ -9,7 +9,7 @@ import platform
 from benchmarks.rounds import Summary
 from genjax.train import rundir
 
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'torch', 'zuko')
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scipy', 'torch', 'zuko', 'prdc')
 METHOD = """One process per side, warmed up; blocks of about {block} s in turn, the order rotated; a
 ratio is formed inside a round; rounds in which other processes used more than {limit} of a core are
 discarded. Figures are median [least, greatest] over the rounds. PyTorch: eager, fused Adam, the

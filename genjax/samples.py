@@ -40,13 +40,14 @@ def read(where: str, levels: int | None = 256) -> Set:
     x, recipe = files.read_folder(where, levels or 256)['x'], 'images of a folder, sorted by path'
     levels = levels or 256
   else:
-    return of_dataset(where)
+    dataset, split = of_dataset(where)
+    return Set(where, dataset.splits[split]['x'], dataset.spec, dataset.identity)
   spec = DataSpec(tuple(x.shape[1:]), levels, None)
   return Set(where, x, spec, data.identity(where, {'levels': levels}, recipe, {'x': {'x': x}}))
 
 
-def of_dataset(where: str) -> Set:
-  """The split of a data set by `NAME:split`."""
+def of_dataset(where: str) -> tuple[data.Dataset, str]:
+  """The data set and the name of its split by `NAME:split`."""
   name, _, split = where.partition(':')
   if '/' in where and not split:
     raise BadInput(f'{where!r} does not exist; allowed: DATASET:split, a folder, or FILE.npz')
@@ -54,7 +55,7 @@ def of_dataset(where: str) -> Set:
   if split not in dataset.splits:
     raise BadInput(f'{where!r}: data set {name!r} has no split {split!r}; allowed: '
                    f'{", ".join(f"{name}:{s}" for s in dataset.splits)}')
-  return Set(where, dataset.splits[split]['x'], dataset.spec, dataset.identity)
+  return dataset, split
 
 
 def of_run(workdir: str, num_samples: int | None, step: int | None) -> Set:
@@ -73,13 +74,11 @@ def reference_set(where: str, train: str | None):
 
   A `DATASET:split` brings its training set with it. Raises BadInput where train is of other data.
   """
-  name, _, split = where.partition(':')
-  if not where.endswith('.npz') and not pathlib.Path(where).is_dir():
-    of_dataset(where)
-    dataset = data.load(name)
-  else:
+  if where.endswith('.npz') or pathlib.Path(where).is_dir():
     found, split = read(where), 'reference'
     dataset = data.Dataset(where, found.spec, {split: {'x': found.x}}, found.identity)
+  else:
+    dataset, split = of_dataset(where)
   if train:
     other = read(train, dataset.spec.levels)
     _same_kind(f'--train={train}', other.spec, where, dataset.spec)
