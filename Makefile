@@ -21,8 +21,9 @@ $(STAMP): requirements.txt
 demo: $(STAMP)
 	$(RUN) -m experiments.table run --table=configs/tables/divergences_digits.py --size=tiny --jobs=2
 
+# Compiled for less than a user's runs: most of its programs run once. The slow tier compiles as they do.
 test: $(STAMP)
-	$(RUN) -m pytest -n 2 -m "not slow"
+	XLA_FLAGS="--xla_backend_optimization_level=1 $$XLA_FLAGS" $(RUN) -m pytest -n 2 -m "not slow"
 
 slow: $(STAMP)
 	$(RUN) -m pytest -n 2 -m slow

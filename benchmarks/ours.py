@@ -62,8 +62,10 @@ def sample(workload) -> rounds.Side:
   run = build.run(config)
   params = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run)).params
   n = workload.batch_size
+  keys = jax.random.split(jax.random.key(1), 4096)
   draw = jax.jit(lambda params, rng: run.model.sample(params, rng, n, None)[0])
-  held, keys = {}, iter(jax.random.split(jax.random.key(1), 4096))
+  draw = sharding.compiled(draw.lower(params['model'], keys[0]))
+  held, keys = {}, iter(keys)
 
   def call():
     held['x'] = draw(params['model'], next(keys))

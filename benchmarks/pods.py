@@ -36,6 +36,7 @@ NOTE = flags.DEFINE_string('note', None, 'Markdown file for the table.')
 CONFIGS = {
     'cifar10 unet': 'configs/cifar10.py:network=unet',
     'cifar10 dit': 'configs/cifar10.py:network=dit',
+    'imagenet32': 'configs/imagenet32.py',
     'imagenet64': 'configs/imagenet64.py',
     'imagenet256': 'configs/imagenet256.py',
 }
@@ -49,7 +50,8 @@ PODS = {
 # make no use, and a few fill it better
 LEAST_BATCH = {16: 0, 256: 2048, 1024: 2048}
 FULL = {'cifar10 unet': ('v5e:4x4', 1), 'cifar10 dit': ('v5e:4x4', 1),
-        'imagenet64': ('v5e:16x16', 1), 'imagenet256': ('v5e:16x16', 1)}
+        'imagenet32': ('v5e:16x16', 1), 'imagenet64': ('v5e:16x16', 1),
+        'imagenet256': ('v5e:16x16', 1)}
 SECONDS = 3600  # a cell that takes longer is given up
 GIB, MIB = 2**30, 2**20
 COLUMNS = ['config', 'topology', 'chips', 'batch', 'level', 'GiB of a device', 'fits',

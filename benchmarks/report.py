@@ -9,11 +9,14 @@ import platform
 from benchmarks.rounds import Summary
 from genjax.train import rundir
 
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scipy', 'torch', 'zuko', 'prdc')
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scipy', 'torch', 'zuko', 'diffusers',
+            'prdc')
 METHOD = """One process per side, warmed up; blocks of about {block} s in turn, the order rotated; a
 ratio is formed inside a round; rounds in which other processes used more than {limit} of a core are
 discarded. Figures are median [least, greatest] over the rounds. PyTorch: eager, fused Adam, the
-same architecture, batch and optimizer, written by hand; zuko: the same couplings by that library.
+same architecture, batch and optimizer, written by hand; zuko: the same couplings by that library;
+diffusers: its UNet at our sizes, in its own pipeline.
+Every process allocates in large pages (glibc.malloc.hugetlb), as our programs do for themselves.
 A ratio above 1: ours is faster. {modes}"""
 MODES = {
     'wall': 'Rows "wall": two threads, by the clock; the ratio of CPU seconds stands beside.',

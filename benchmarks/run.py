@@ -2,7 +2,7 @@
 
 python -m benchmarks.run --suite=train [--rounds=9] [--only=vae,dit] [--out=FILE.md]
 
-Suites: train, sample (ratios to PyTorch and zuko), loop (our loop over its own jitted step),
+Suites: train, sample (ratios to PyTorch, zuko, diffusers), loop (ours over its own jitted step),
 startup (process start to first step), torch_free (K steps a dispatch over one), metrics (figures of
 samples: times, memory, agreement).
 `--suite=train,loop` runs several into one file. Peers: pip install -r benchmarks/requirements.txt.

@@ -32,11 +32,16 @@ def autoregressive(kw, batch_size: int, lr: float) -> rounds.Side:
   return rounds.Side(call, lambda: None, 1, torch_train.count(net), {})
 
 
-def ddim(kw, batch_size: int, lr: float, t_min: float = 1e-3) -> rounds.Side:
-  """Deterministic DDIM, v-prediction, the scales of all steps computed beforehand."""
+def ddim(kw, batch_size: int, lr: float) -> rounds.Side:
+  """Deterministic DDIM of the transformer."""
   del lr
-  side, num_steps = torch_train.SIDE, kw['sampler']['num_steps']
+  side = torch_train.SIDE
   net = nets.DiT(side, **kw['model']).eval()
+  return deterministic(net, (batch_size, side, side), kw['sampler']['num_steps'])
+
+
+def deterministic(net, shape, num_steps: int, t_min: float = 1e-3) -> rounds.Side:
+  """DDIM at eta 0, v-prediction, the scales of all steps computed beforehand."""
   times = torch.linspace(1.0, t_min, num_steps)
   alpha, sigma = torch_train.path(times, logsnr_max=2.0 * math.log(3.0 * (torch_train.LEVELS - 1)))
   alpha_s = torch.cat([alpha[1:], torch.ones(1)]).tolist()
@@ -45,9 +50,9 @@ def ddim(kw, batch_size: int, lr: float, t_min: float = 1e-3) -> rounds.Side:
 
   @torch.inference_mode()
   def call():
-    x = torch.randn(batch_size, side, side)
+    x = torch.randn(shape)
     for t, a, s, a_next, s_next in scales:
-      v = net(x, torch.full((batch_size,), t))
+      v = net(x, torch.full(shape[:1], t))
       x = (a_next * a + s_next * s) * x + (s_next * a - a_next * s) * v
     return x
 

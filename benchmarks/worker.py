@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from benchmarks import rounds
+from experiments import memory
 
 WARM_UP = 2.0  # blocks' worth of calls before the first line
 
@@ -28,10 +29,14 @@ class Started(NamedTuple):
 
 
 def start(workload: str, side: str, cores: int, seconds: float) -> Started:
-  """Starts a side; returns when it is warm. Raises RuntimeError, with its name, when it dies."""
+  """Starts a side; returns when it is warm. Raises RuntimeError, with its name, when it dies.
+
+  Every side has the large pages that our programs give themselves.
+  """
   process = subprocess.Popen(
       [sys.executable, '-m', 'benchmarks.worker', workload, side, str(cores), str(seconds)],
-      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+      env=memory.with_large_pages(os.environ))
 
   def answer() -> dict:
     line = process.stdout.readline()

@@ -27,6 +27,9 @@ class Workload(NamedTuple):
 DIGITS, TOY = 'configs/digits.py', 'configs/toy2d.py'
 SCORE = 'family=diffusion,objective=score_matching,model.prediction=v'
 DIT = f'{DIGITS}:{SCORE}'
+ON_UNET = f'{DIT},model.network=unet,model.patch=None'
+UNET = {'width': 32, 'num_blocks': 2, 'num_heads': 4, 'multipliers': (1, 2, 2),
+        'attention': (14,)}
 FLOW = {'num_couplings': 8, 'hidden': (96, 96)}
 VS_TORCH = {'torch': 2.0, 'zuko': 4.0}
 TRIED_FLOW = (
@@ -38,6 +41,13 @@ TRIED_SPLINE = (
     f'{TRIED_FLOW}; of the spline step, a third is its bins: sums against indicators for searches '
     'and gathers, the batch last, one split for three slices; a barrier behind the softmaxes '
     'changed nothing')
+TRIED_UNET = (
+    'in CPU seconds of one thread, step by step: large pages (1010 to 680 ms), convolutions by the '
+    'library of products and not by that of fused loops (800 to 680), reductions left to the '
+    'latter (680 to 640), attention divided by its sum after the product with v (24 to 20 ms a '
+    'block), steps out of the loop (18 s to 1 s). Convolutions as sums of shifted products: 1.5 to '
+    '6 times slower at side 28, equal at best at 14 and 7. What remains: half are convolutions, '
+    'whose gradients run at 115 to 150 GF/s a core where PyTorch has 200 to 230')
 
 TRAIN = {
     'vae': Workload(
@@ -73,6 +83,10 @@ TRAIN = {
         DIT, 'images', 128, 10,
         {'model': {'patch': 4, 'width': 128, 'num_blocks': 4, 'num_heads': 4}},
         {'torch': 'torch_train:dit'}, {'torch': 1.0}),
+    'unet': Workload(
+        'UNet, width 32 x (1, 2, 2), 2 blocks a level, attention at 14, 28x28',
+        ON_UNET, 'images', 32, 2, {'model': UNET}, {'torch': 'torch_unet:train'}, {'torch': 0.9},
+        TRIED_UNET),
 }
 SAMPLE = {
     'autoregressive': Workload(
@@ -85,7 +99,12 @@ SAMPLE = {
         DIT, 'images', 64, 1,
         {'model': {'patch': 4, 'width': 128, 'num_blocks': 4, 'num_heads': 4},
          'sampler': {'num_steps': 50}},
-        {'torch': 'torch_sample:ddim'}, {'torch': 1.0}),
+        {'torch': 'torch_sample:ddim'}, {'torch': 1.2}),
+    'unet_ddim': Workload(
+        'UNet of the training suite, DDIM of 10 steps, 16 samples',
+        ON_UNET, 'images', 16, 1, {'model': UNET, 'sampler': {'num_steps': 10}},
+        {'torch': 'torch_unet:ddim', 'diffusers': 'diffusers_unet:ddim'},
+        {'torch': 1.0, 'diffusers': 1.1}, TRIED_UNET),
 }
 # what the ratios of networks rest on: it differs between makes of processor
 PRODUCT = {'product': Workload(
@@ -98,7 +117,7 @@ LOOP = {name: f'{DIGITS}:{argument}' for name, argument in {
 STARTUP = {name: f'{DIGITS}:{argument}' for name, argument in {
     'start_vae': 'family=vae', 'start_autoregressive': 'family=autoregressive',
     'start_diffusion': 'family=diffusion,objective=score_matching'}.items()}
-MAX_OVERHEAD = 1.10  # of the loop over the bare jitted step
+MAX_OVERHEAD = 1.05  # of the loop over the bare jitted step
 TRIED_START = (
     'reading the digits without scikit-learn, no scipy.stats (1.5 s), checkpoints and event files '
     'imported on first use, parameters drawn on the host. What remains is tracing (0.5 s with the '

@@ -27,9 +27,18 @@ from collections.abc import Iterable, Mapping
 from configs import defaults
 
 FAMILIES = ('gaussian', 'mixture', 'vae', 'implicit', 'flow', 'autoregressive', 'ebm', 'diffusion')
-OBJECTIVES = ('kl', 'reverse_kl', 'adversarial', 'wasserstein', 'score_matching')
+OBJECTIVES = ('kl', 'reverse_kl', 'adversarial', 'wasserstein', 'score_matching', 'mean_flow',
+              'consistency', 'distillation')
 SECTIONS = ('data', 'model', 'objective', 'critic', 'sampler')
-DIFFUSION_OBJECTIVES = ('score_matching', 'kl')
+DIFFUSION_OBJECTIVES = ('score_matching', 'kl', 'mean_flow', 'consistency')
+
+# what a diffusion is trained with by the objectives whose losses take derivatives in time: the
+# slow embedding that mean_flow has anyway, and the straight path of 2505.13447
+SMOOTH = {'model.kw.schedule': 'linear', 'model.kw.prediction': 'velocity'}
+FEW_STEPS = {
+    ('diffusion', 'mean_flow'): SMOOTH,
+    ('diffusion', 'consistency'): {**SMOOTH, 'model.kw.time_scale': 2.0},
+}
 
 # blocks, width and heads of the diffusion transformers by size: 2212.09748, Table 1
 DIT = {'S': (12, 384, 6), 'B': (12, 768, 12), 'L': (24, 1024, 16), 'XL': (28, 1152, 16)}
@@ -106,8 +115,24 @@ def build(args: Mapping, settings: Mapping[str, object]):
 
 
 def diffusion(args: Mapping, data: str, settings: Mapping[str, object]):
-  """`build` of a diffusion model on a pod: POD, then the settings. args has no data, no family."""
-  return build({**args, 'data': data, 'family': 'diffusion'}, {**POD, **settings})
+  """`build` of a diffusion model on a pod: POD, then the settings. args has no data, no family.
+
+  Objectives of few steps have a path of their own, and are sampled as they were trained for.
+  """
+  own = FEW_STEPS.get(('diffusion', args['objective']), {})
+  if own:
+    settings = {k: v for k, v in settings.items() if not k.startswith('sampler.')}
+  return build({**args, 'data': data, 'family': 'diffusion'}, {**POD, **settings, **own})
+
+
+def imagenet(args: Mapping, side: int):
+  """A class-conditional DiT on ImageNet resized to side x side, in 256 patches of its own size."""
+  return diffusion(args, f'imagenet_resized/{side}x{side}', {
+      **DIT_RECIPE, **dit(args['size'], patch=side // 16), **with_labels(args),
+      # 'v': at the noisy end 'noise' would be divided by an alpha of nearly 0
+      'mesh.fsdp': 4, 'model.kw.prediction': 'v', 'sampler.kw.num_steps': 100,
+      'sampler.kw.clip': 1.0, 'evals.names': ('likelihood', 'novelty', 'cost'),
+      'evals.num_samples': 10000})
 
 
 def dit(size: str, patch: int) -> dict:
@@ -121,7 +146,8 @@ def dit(size: str, patch: int) -> dict:
 
 def with_labels(args: Mapping) -> dict:
   """Settings of a conditional diffusion; labels are dropped for guidance where they can be."""
-  dropped = {'objective.kw.label_dropout': 0.1} if args['objective'] == 'score_matching' else {}
+  takes = args['objective'] in ('score_matching', 'mean_flow')
+  dropped = {'objective.kw.label_dropout': 0.1} if takes else {}
   return {'model.kw.conditional': True, **dropped}
 
 
@@ -133,7 +159,8 @@ def is_fitted(args: Mapping) -> bool:
 
 def column(metric: str | tuple[str, ...], label: str, better: str = '', *, split: str = 'test',
            axes: tuple[str, ...] = (), floor: str = '', digits: int = 3,
-           source: str = 'metric', detail: str = '', reduction: str = 'mean') -> dict:
+           source: str = 'metric', detail: str = '', reduction: str = 'mean',
+           excess: bool = False) -> dict:
   """A column of a table: one metric under one protocol.
 
   metric: its name in eval.json, or several of which a row has one (then they share a unit and a
@@ -141,12 +168,68 @@ def column(metric: str | tuple[str, ...], label: str, better: str = '', *, split
   and are printed; floor: the metric that says what data themselves score; digits: after
   the point; source: 'metric', or 'provenance' for a cost; detail: in place of the value, an entry
   of the card's detail, as in 'power/0.05'; reduction over seeds: 'mean' with a t
-  interval, or 'each' to list them.
+  interval, or 'each' to list them; excess: the value less that of `floor`, at equal N.
   """
   metric = (metric,) if isinstance(metric, str) else tuple(metric)
   return {'metric': metric, 'label': label, 'better': better, 'split': split, 'axes': tuple(axes),
           'floor': floor, 'digits': digits, 'source': source, 'detail': detail,
-          'reduction': reduction}
+          'reduction': reduction, 'excess': excess}
+
+
+# what the tables of diffusions train on each data set, and what is measured there: config, numbers,
+# samples, encoder; tables that name one of them share its run
+TRAINED = {
+    'digits': ('configs/digits.py:family=diffusion,objective=score_matching', {}, 1000, 'digits'),
+    'fashion_mnist': (
+        'configs/tfds_images.py:data=fashion_mnist,family=diffusion,objective=score_matching,'
+        'model.network=dit,model.patch=4,model.width=128,model.num_blocks=4,model.conditional=True,'
+        'model.prediction=v,objective.weighting=min_snr,objective.label_dropout=0.15',
+        {'steps': 24000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.9995,
+         'checkpoint.keep_every': 4000}, 1000, 'fmnist'),
+    'cifar10': ('configs/cifar10.py', {}, 50000, 'inception'),
+    'imagenet32': ('configs/imagenet32.py', {}, 50000, 'inception'),
+    'imagenet64': ('configs/imagenet64.py', {}, 50000, 'inception'),
+}
+OF_SAMPLES = ('frechet', 'prdc', 'novelty', 'cost')
+
+
+# names in TRAINED that score matching alone has a place for
+OF_SCORE_MATCHING = ('objective.weighting', 'objective.label_dropout')
+SAMPLES_NOTE = """
+FD compares features of the encoder that Protocol names; with an encoder other than Inception it is
+no FID. *excess FD* is FD less that of as many training images against the same test images: what an
+honest model cannot be expected to beat. *nearer to train*: share of samples whose nearest neighbour
+is a training image rather than one of equally many test images; 1 for copies.
+"""
+
+
+def trained(data: str, *more: str, without: tuple[str, ...] = (),
+            evals: tuple[str, ...] = OF_SAMPLES, **changes) -> tuple[str, dict]:
+  """The config and overrides of a table's row on a data set of TRAINED.
+
+  without: names that its argument leaves out; more: NAME=VALUE that it adds, or puts in place of
+  those of the same name; changes: dotted keys with two underscores for a dot.
+  """
+  config, numbers, num_samples, encoder = TRAINED[data]
+  path, _, argument = config.partition(':')
+  kept = [item for item in _split(argument) if item.partition('=')[0] not in without]
+  items = {item.partition('=')[0]: item for item in (*kept, *more)}
+  settings = {**numbers, 'evals.names': evals, 'evals.num_samples': num_samples,
+              'encoder': encoder, **{key.replace('__', '.'): v for key, v in changes.items()}}
+  return f'{path}:{",".join(items.values())}'.rstrip(':'), settings
+
+
+def sample_columns() -> list[dict]:
+  """The columns of a table whose rows are samplers or trainings of one data set; SAMPLES_NOTE."""
+  axes = ('sampler',)
+  return [
+      column('fd', 'FD', 'lower', axes=axes, floor='fd_data'),
+      column('fd', 'excess FD', 'lower', axes=axes, floor='fd_data', excess=True),
+      column('recall', 'recall', 'higher', axes=axes, floor='recall_data'),
+      column('coverage', 'coverage', 'higher', axes=axes, floor='coverage_data'),
+      column('novelty_knn', 'nearer to train', axes=axes),
+      column('nfe', 'NFE', 'lower', axes=axes, digits=0),
+      column('samples_per_second', 'samples/s', 'higher', axes=axes, digits=1)]
 
 
 def _split(argument: str) -> list[str]:

@@ -21,8 +21,10 @@ def get() -> config_dict.ConfigDict:
       model={'family': 'vae', 'kw': {}},
       objective={'name': 'kl', 'kw': {}},
       critic={'network': 'mlp', 'kw': {'features': (128, 128)}},  # for objectives that train one
-      # for the models that denoise; guidance: weight 1 is none, interval of sigma / alpha, () all
-      sampler={'name': 'ddim', 'kw': {}, 'guidance': {'weight': 1.0, 'interval': ()}},
+      init_from='',  # a run directory at whose parameters the model (and a teacher) starts
+      # '': the one that the objective trains for, flow_map of few-step models, else ddim;
+      # guidance: weight 1 is none, interval of sigma / alpha, () all
+      sampler={'name': '', 'kw': {}, 'guidance': {'weight': 1.0, 'interval': ()}},
       optim={
           'name': 'adam', 'lr': 1e-3, 'b1': 0.9, 'b2': 0.999, 'weight_decay': 0.0,
           'clip': 0.0,  # largest global norm of a gradient

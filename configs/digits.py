@@ -15,6 +15,13 @@ sampler. For example flow matching, EDM, VDM, DDPM with learned variances:
   --config=configs/digits.py:family=diffusion,objective=kl,model.schedule=learned,model.prediction=noise
   --config=configs/digits.py:family=diffusion,objective=score_matching,model.prediction=noise,model.num_steps=1000,model.variance=learned,objective.num_steps=1000
 
+Few steps: mean_flow and consistency train a map to the data, and distillation halves, again and
+again, the steps of the diffusion in --config.init_from=DIR, on the same data with the same model:
+
+  --config=configs/digits.py:family=diffusion,objective=mean_flow
+  --config=configs/digits.py:family=diffusion,objective=consistency
+  --config=configs/digits.py:family=diffusion,objective=distillation,objective.last_steps=4
+
 Names: family, objective, estimator, divergence, SECTION.KEY (grammar: configs/common.py). Left out:
 family=vae, objective=kl. Which pairs are legal: python -m experiments.matrix.
 """
@@ -40,7 +47,11 @@ BY_OBJECTIVE = {
                     'optim.b2': 0.9, 'optim.decay': 'linear', 'ema': 0.995,
                     'critic.kw.features': (256, 256), 'checkpoint.every': 2000},
     'score_matching': {'steps': 4000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.995},
+    **dict.fromkeys(('mean_flow', 'consistency', 'distillation'), {
+        'steps': 6000, 'batch_size': 64, 'optim.lr': 1e-3, 'optim.warmup': 100,
+        'optim.decay': 'cosine', 'optim.clip': 1.0, 'ema': 0.995}),
 }
+SMALL_DIT = {'model.kw.patch': 4, 'model.kw.width': 128}
 BY_PAIR = {
     ('autoregressive', 'kl'): {'steps': 800, 'optim.lr': 3e-3, 'optim.warmup': 100, 'ema': 0.995,
                                'optim.clip': 1.0, 'batch_size': 64},
@@ -49,12 +60,13 @@ BY_PAIR = {
     ('vae', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 1.0},
     ('ebm', 'kl'): {'steps': 4000, 'optim.lr': 6e-4, 'optim.b1': 0.0, 'objective.kw.alpha': 0.001,
                     'objective.kw.restart': 0.02},
-    ('diffusion', 'kl'): {'steps': 4000, 'optim.lr': 1e-3, 'optim.clip': 1.0,
-                          'sampler.kw.num_steps': 50},
+    ('diffusion', 'kl'): {'steps': 4000, 'optim.lr': 1e-3, 'optim.clip': 1.0},
     ('diffusion', 'score_matching'): {'steps': 6000, 'batch_size': 64, 'optim.lr': 2e-3,
                                       'optim.warmup': 100, 'optim.clip': 1.0,
-                                      'model.kw.patch': 4, 'model.kw.width': 128,
-                                      'sampler.kw.num_steps': 50},
+                                      **SMALL_DIT},
+    ('diffusion', 'mean_flow'): {**SMALL_DIT, **common.FEW_STEPS['diffusion', 'mean_flow']},
+    ('diffusion', 'consistency'): {**SMALL_DIT, **common.FEW_STEPS['diffusion', 'consistency']},
+    ('diffusion', 'distillation'): SMALL_DIT,
 }
 # in closed form or by EM: one step does it
 FITTED = {'steps': 1, 'steps_per_dispatch': 1, 'optim.decay': 'constant', 'ema': 0.0}

@@ -23,5 +23,5 @@ def get_config(arg: str = ''):
   return common.build({**args, 'data': data}, {
       'data.kw.path': args['path'], 'steps': 10000, 'batch_size': 64, 'log.every': 100,
       'checkpoint.every': 1000, 'optim.lr': 3e-4, 'optim.clip': 1.0, 'optim.warmup': 200,
-      'ema': 0.999, 'evals.names': ('likelihood', 'novelty', 'cost'),
-      'evals.num_samples': 1000})
+      'ema': 0.999, **common.FEW_STEPS.get((args['family'], args['objective']), {}),
+      'evals.names': ('likelihood', 'novelty', 'cost'), 'evals.num_samples': 1000})

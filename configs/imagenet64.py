@@ -3,10 +3,10 @@
   --config=configs/imagenet64.py
   --config=configs/imagenet64.py:size=B,objective=kl
 
-Names: size (S, B, L, XL), objective (score_matching, kl), estimator, SECTION.KEY (grammar:
-configs/common.py). Left out: size=L, objective=score_matching. Size and recipe are those of
-2212.09748; patches of 4 give 256 tokens, as many as there. The data set must have been prepared:
-python -m experiments.prepare --data=imagenet_resized/64x64.
+Names: size (S, B, L, XL), objective (score_matching, kl, mean_flow, consistency), estimator,
+SECTION.KEY (grammar: configs/common.py). Left out: size=L, objective=score_matching. Size and
+recipe are those of 2212.09748; patches of 4 give 256 tokens, as many as there. The data set must
+have been prepared: python -m experiments.prepare --data=imagenet_resized/64x64.
 
 Pod check (compiled, not run; own batch, level O0; more pods in benchmarks/2026-11-22-pods.md):
 v5e:4x4, fsdp 4: 2.77 of 15.75 GiB a device, 1.24e14 model FLOPs a step; assumed at 40 % of the
@@ -22,9 +22,4 @@ DEFAULT = {'size': 'L', 'objective': 'score_matching'}
 def get_config(arg: str = ''):
   """The config of one run on ImageNet 64x64. Raises ValueError for an unknown argument."""
   args = common.parse(arg, NAMES, DEFAULT)
-  return common.diffusion(args, 'imagenet_resized/64x64', {
-      **common.DIT_RECIPE, **common.dit(args['size'], patch=4), **common.with_labels(args),
-      # 'v': at the noisy end 'noise' would be divided by an alpha of nearly 0
-      'mesh.fsdp': 4, 'model.kw.prediction': 'v', 'sampler.kw.num_steps': 100,
-      'sampler.kw.clip': 1.0, 'evals.names': ('likelihood', 'novelty', 'cost'),
-      'evals.num_samples': 10000})
+  return common.imagenet(args, 64)

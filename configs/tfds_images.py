@@ -23,7 +23,8 @@ BY_OBJECTIVE = {
                     'critic.kw.features': (512, 512)},
     'wasserstein': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'optim.b2': 0.9, 'ema': 0.999,
                     'critic.kw.features': (512, 512)},
-    'score_matching': {'optim.lr': 5e-4, 'optim.warmup': 500, 'ema': 0.999},
+    **dict.fromkeys(('score_matching', 'mean_flow', 'consistency', 'distillation'),
+                    {'optim.lr': 5e-4, 'optim.warmup': 500, 'ema': 0.999}),
 }
 ENCODERS = {'fashion_mnist': 'fmnist'}  # the committed ones, by data set
 OF_SAMPLES = ('frechet', 'kid', 'prdc', 'classified')  # what an encoder is for
@@ -37,5 +38,6 @@ def get_config(arg: str = ''):
       'encoder': encoder, 'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10,
       'log.every': 100, 'checkpoint.every': 1000, 'optim.clip': 1.0,
       **BY_OBJECTIVE[args['objective']],
+      **common.FEW_STEPS.get((args['family'], args['objective']), {}),
       'evals.names': ('likelihood', 'novelty', 'copying', 'cost', *(OF_SAMPLES if encoder else ())),
       'evals.num_samples': 10000})

@@ -3,6 +3,10 @@
   --config=configs/toy2d.py:data=three_modes,family=flow,objective=kl
   --config=configs/toy2d.py:data=four_modes,family=gaussian,objective=reverse_kl
   --config=configs/toy2d.py:data=ring8,family=implicit,objective=adversarial,divergence=js
+  --config=configs/toy2d.py:data=three_modes,family=diffusion,objective=mean_flow
+
+objective=distillation starts at a run: --config.init_from=DIR of a diffusion on the same data with
+the same model.
 
 Names: data, family, objective, estimator, divergence, SECTION.KEY (grammar: configs/common.py).
 Left out: data=three_modes, family=flow, objective=kl.
@@ -26,6 +30,14 @@ BY_OBJECTIVE = {
     # lambda 10, right for images, lets the two players circle each other in the plane
     'wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9, 'objective.kw.gradient_penalty': 1.0},
     'score_matching': {},
+    'mean_flow': {},
+    'consistency': {},
+    'distillation': {},
+}
+BY_PAIR = {
+    # in the plane a loss divided by itself forgets the mean that it should regress on
+    ('diffusion', 'mean_flow'): {'objective.kw.weight_power': 0.0, 'objective.kw.apart': 0.5,
+                                 'objective.kw.time_sampling': 'stratified'},
 }
 # in closed form or by EM: one step does it
 FITTED = {'steps': 1, 'steps_per_dispatch': 1, 'optim.decay': 'constant', 'ema': 0.0}
@@ -34,8 +46,10 @@ FITTED = {'steps': 1, 'steps_per_dispatch': 1, 'optim.decay': 'constant', 'ema':
 def get_config(arg: str = ''):
   """The config of one run in the plane. Raises ValueError for an argument it does not know."""
   args = common.parse(arg, NAMES, DEFAULT)
+  pair = args['family'], args['objective']
   return common.build(args, {
-      **BUDGET, **BY_OBJECTIVE[args['objective']], **(FITTED if common.is_fitted(args) else {}),
+      **BUDGET, **BY_OBJECTIVE[args['objective']], **common.FEW_STEPS.get(pair, {}),
+      **BY_PAIR.get(pair, {}), **(FITTED if common.is_fitted(args) else {}),
       'encoder': 'identity',
       'evals.names': ('likelihood', 'true_divergence', 'sliced_w2', 'cost'),
       'evals.num_samples': 10000})

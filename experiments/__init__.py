@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from experiments import memory
+
 
 def note_sigterm() -> int:
   """From now on SIGTERM does not end the process, but is written to the pipe that is returned."""
@@ -18,7 +20,10 @@ def note_sigterm() -> int:
 
 
 # `python -m experiments.VERB` comes here first, with this name, and imports for seconds after it
-SIGNALLED = note_sigterm() if sys.argv[0] == '-m' else None
+IS_PROGRAM = sys.argv[0] == '-m'
+if IS_PROGRAM:
+  memory.start_again()
+SIGNALLED = note_sigterm() if IS_PROGRAM else None
 
 from absl import flags  # noqa: E402
 from absl import logging as absl_logging  # noqa: E402
@@ -31,19 +36,20 @@ LIBRARIES = tuple(f'{os.sep}{name}{os.sep}' for name in ('orbax', 'grain', 'jax'
 HELP = ('--help', '-help', '--helpfull', '-h')
 
 
-def run(main: Callable, distributed: bool = False) -> None:
+def run(main: Callable, distributed: bool = False, needs_config: bool = True) -> None:
   """Parses the flags of the command line, calls main(argv without flags) and exits.
 
   distributed: the program runs on all hosts of a job, and ends with 42 when it is preempted.
+  needs_config: a program that has the flag --config does nothing without it.
   Exit code: what main returns (None is 0); 1 after one message `error: ...` on stderr for a
   mistake of the user (a flag, a config, BadInput, a file that cannot be read or written); 42 when
   preempted (SIGTERM), after a save; 130 when interrupted. Any other exception is a defect of the
   program and keeps its traceback.
   """
-  sys.exit(_run(main, distributed))
+  sys.exit(_run(main, distributed, needs_config))
 
 
-def _run(main: Callable, distributed: bool) -> int:
+def _run(main: Callable, distributed: bool, needs_config: bool) -> int:
   quiet()
   keep_compiled()
   try:
@@ -55,7 +61,7 @@ def _run(main: Callable, distributed: bool) -> int:
       print(sys.modules['__main__'].__doc__ or '')
       print(flags.FLAGS.main_module_help())
       return 0
-    argv = parse(sys.argv)
+    argv = parse(sys.argv, needs_config)
     return (_on_all_hosts(main, argv) if distributed else main(argv)) or 0
   except BadInput as e:
     return _fail(str(e))
@@ -97,7 +103,7 @@ def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
   from genjax.train import hosts, preempt, rundir
 
   def heartbeat():
-    if 'config' in flags.FLAGS:
+    if 'config' in flags.FLAGS and flags.FLAGS['config'].value is not None:
       return flags.FLAGS['config'].value['mesh']['heartbeat']
     workdir = flags.FLAGS.workdir
     return rundir.read(workdir)['config']['mesh']['heartbeat'] if workdir else hosts.HEARTBEAT
@@ -145,7 +151,7 @@ def progress(*args, **kw):
   return tqdm(*args, disable=None if hosts.is_lead() else True, **kw)
 
 
-def parse(argv: list[str]) -> list[str]:
+def parse(argv: list[str], needs_config: bool = True) -> list[str]:
   """Parses absl flags and config flags; returns what is no flag. Raises BadInput."""
   from experiments import config as configs  # ml_collections: only programs pay for it
 
@@ -164,7 +170,7 @@ def parse(argv: list[str]) -> list[str]:
     raise BadInput(str(e)) from None
   finally:
     sys.argv = original
-  if 'config' in flags.FLAGS and flags.FLAGS['config'].value is None:
+  if needs_config and 'config' in flags.FLAGS and flags.FLAGS['config'].value is None:
     raise BadInput('--config=FILE.py:ARGUMENT must be given; '
                    f'there are: {", ".join(configs.having("get_config"))}')
   for key, text in new:

@@ -1,20 +1,23 @@
 """Evaluates a run directory, or samples of any origin against a reference.
 
-python -m experiments.evaluate --workdir=runs/vae [--split=validation] [--step=N]
+python -m experiments.evaluate --workdir=runs/vae [--split=validation] [--step=N] [--config=...]
 python -m experiments.evaluate --samples=DIR|FILE.npz|RUN --reference=DATASET:split|DIR|FILE.npz \
   [--train=...] [--encoder=digits] [--metrics=fd,kid] [--num_samples=N] [--out=FILE.json]
 
 The first answers what the run's config asks and writes eval.json and sample pictures into the run
-directory. The second reads images from a folder, the key x of an npz (images, or with
---encoder=identity feature vectors), or draws from a run's model; prints a Markdown table, and
-writes --out as {"metrics": {name: {"value", "low", "high", "card"}}} with the table as .md beside
-it. Features and figures are kept in the cache: a second call computes nothing again.
+directory; with a --config of the same training, its sampler, evaluators and encoder take the place
+of the run's own, and the record is evals/HASH.json. The second reads images from a folder, the key
+x of an npz (images, or with --encoder=identity feature vectors), or draws from a run's model;
+prints a Markdown table, and writes --out as {"metrics": {name: {"value", "low", "high", "card"}}}
+with the table as .md beside it. Features and figures are kept in the cache: a second call computes
+nothing again.
 """
 
 import functools
 import pathlib
 
 from absl import flags
+from ml_collections import config_flags
 
 import experiments
 from genjax import disk, encoders, runs
@@ -23,6 +26,8 @@ from genjax.evals import card
 from genjax.train import hosts
 from genjax.types import BadInput
 
+CONFIG = config_flags.DEFINE_config_file('config', None, 'Of the same training as --workdir, with '
+                                         'other sampler, evals or encoder: FILE.py[:argument].')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.')
 SPLIT = flags.DEFINE_enum('split', 'test', ['validation', 'test'], 'What to evaluate a run on.')
 STEP = flags.DEFINE_integer('step', None, 'Checkpoint; none: the selected one, else the last.')
@@ -44,6 +49,8 @@ def main(_):
     raise BadInput('allowed: --workdir=RUN, or --samples=... with --reference=...')
   if WORKDIR.value:
     return of_run()
+  if CONFIG.value:
+    raise BadInput('--config is for --workdir; allowed with --samples: the flags of samples')
   if not REFERENCE.value:
     raise BadInput('--reference is missing; allowed: DATASET:split, a folder of images, FILE.npz')
   if OUT.value and not OUT.value.endswith('.json'):
@@ -64,15 +71,17 @@ def main(_):
 
 
 def of_run():
-  """The evaluators that the run's config names, or those that answer --metrics."""
+  """The evaluators that the run's config or --config names, or those that answer --metrics."""
   for name in OF_SAMPLES:
     if flags.FLAGS[name].value is not None:
       raise BadInput(f'--{name} is for --samples; a run is evaluated as its config says')
   progress = functools.partial(experiments.progress, unit='evaluator')
+  measured = CONFIG.value.to_dict() if CONFIG.value else None
   with runs.on_mesh(WORKDIR.value):
-    metrics = runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, METRICS.value, progress)
+    metrics = runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, METRICS.value, progress,
+                            measured)
   experiments.say(card.describe(metrics))
 
 
 if __name__ == '__main__':
-  experiments.run(main, distributed=True)
+  experiments.run(main, distributed=True, needs_config=False)

@@ -4,6 +4,13 @@ python -m experiments.sample --workdir=runs/vae --num=64 --seed=7 --out=samples.
 python -m experiments.sample --workdir=runs/diffusion --sampler=heun --num_steps=18 --guidance=2
 
 A sampler's own arguments that have no flag here go into --sampler_kw, and all of them may.
+
+With --edit, images that agree with what is known of one: posterior samples given a part of it
+(inpaint), means of squares of pixels (super_resolve), of channels (colourise), or y = A x for any
+matrix A in an npz. FILE.png shows truth, measurement, samples and |A x - y|; FILE.npz holds them.
+
+python -m experiments.sample --workdir=RUN --edit=inpaint --image=7.png --mask=4,0,8,8 --out=e.png
+python -m experiments.sample --workdir=RUN --edit=super_resolve --image=7.png --factor=4
 """
 
 import json
@@ -12,14 +19,14 @@ import pathlib
 from absl import flags
 
 import experiments
-from genjax import build, runs
+from genjax import build, edit, runs
 from genjax.numerics.samplers import SAMPLERS
 from genjax.train import hosts, rundir, writer
 from genjax.types import BadInput
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.',
                               required=True)
-NUM = flags.DEFINE_integer('num', 64, 'How many samples.', lower_bound=1)
+NUM = flags.DEFINE_integer('num', None, 'How many samples; none: 64, of --edit 8.', lower_bound=1)
 SEED = flags.DEFINE_integer('seed', 0, 'Sample i depends on the seed and i alone.', lower_bound=0,
                             upper_bound=2**32 - 1)
 OUT = flags.DEFINE_string('out', 'samples.png', 'FILE.png, or FILE.npz with key x.')
@@ -28,7 +35,8 @@ EMA = flags.DEFINE_bool('ema', True, 'Use the averaged parameters where the run 
 COND = flags.DEFINE_integer('cond', None, 'The label of every sample (conditional models).')
 SAMPLER = flags.DEFINE_string('sampler', None, 'In place of the one in the config, with its own '
                               f'defaults (diffusion): {", ".join(SAMPLERS)}.')
-NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler.')
+NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler; of --edit levels of '
+                                 'noise.')
 ETA = flags.DEFINE_float('eta', None, 'Noise of ddim: 0 none, 1 as ancestral sampling.')
 CHURN = flags.DEFINE_float('churn', None, 'S_churn of euler and heun.')
 SAMPLER_KW = flags.DEFINE_string('sampler_kw', None, 'Other arguments of the sampler, as JSON: '
@@ -40,12 +48,34 @@ INTERVAL = flags.DEFINE_string('guidance_interval', None, 'LOW,HIGH: guide only 
                                'alpha is above LOW and at most HIGH.')
 AUTOGUIDANCE = flags.DEFINE_string('autoguidance', None, 'Run directory of a worse model of the '
                                    'same task, in place of no label as the guide.')
+EDIT = flags.DEFINE_string('edit', None, f'What is known: {", ".join(edit.KINDS)}, or FILE.npz '
+                           'with A [M, D] and, without --image, y [M] (images in [-1, 1]).')
+IMAGE = flags.DEFINE_string('image', None, '--edit: an image of the model\'s size and channels.')
+MASK = flags.DEFINE_string('mask', None, '--edit=inpaint: FILE.png, white where hidden, or the '
+                           'hidden box TOP,LEFT,BOTTOM,RIGHT.')
+FACTOR = flags.DEFINE_integer('factor', None, '--edit=super_resolve: pixels per side of a square; '
+                              'none: 4.')
+RESIZE = flags.DEFINE_bool('resize', False, '--edit: resize an image of another size.')
+PARTICLES = flags.DEFINE_integer('particles', 16, '--edit: so many for each sample; more are '
+                                 'nearer to the posterior.')
+NOISE = flags.DEFINE_float('noise', 0.0, '--edit: deviation of the noise in y, of images in '
+                           '[-1, 1]; 0: y is exact.')
+OF_SAMPLERS = (SAMPLER, ETA, CHURN, SAMPLER_KW, GUIDANCE, INTERVAL, AUTOGUIDANCE)
 
 
 def main(_):
   out = pathlib.Path(OUT.value)
   if out.suffix not in writer.SAMPLE_FORMATS:
     raise BadInput(f'--out={OUT.value}: allowed: FILE{" or FILE".join(writer.SAMPLE_FORMATS)}')
+  return edited(out) if EDIT.value else sampled(out)
+
+
+def sampled(out: pathlib.Path) -> None:
+  """Samples of the model, to a file."""
+  for flag in (IMAGE, MASK, FACTOR):
+    if flag.value is not None:
+      raise BadInput(f'--{flag.name}={flag.value} without --edit')
+  num = NUM.value or 64
   with runs.on_mesh(WORKDIR.value):
     run = runs.load(WORKDIR.value, STEP.value, EMA.value, asked_sampler())
     if run.model.sample is None:
@@ -56,11 +86,38 @@ def main(_):
       raise BadInput(f'--out={OUT.value}: samples of shape {spec.shape} are no picture; allowed: '
                      'FILE.npz')
     draw_from = build.drawer(run.config, spec, run.model, SEED.value, COND.value)
-    x, info = draw_from(run.params)(NUM.value)
+    x, info = draw_from(run.params)(num)
   if hosts.is_lead():
     writer.write_sample_file(out, x, spec)
-  experiments.say(f'{NUM.value} samples of step {run.step} to {out}: {info["nfe"]} network '
+  experiments.say(f'{num} samples of step {run.step} to {out}: {info["nfe"]} network '
                   'evaluations each')
+
+
+def edited(out: pathlib.Path) -> None:
+  """Posterior samples given what is known of an image, to a file."""
+  for flag in OF_SAMPLERS:
+    if flag.value is not None:
+      raise BadInput(f'--{flag.name}={flag.value}: --edit has a sampler of its own; allowed: '
+                     '--particles, --num_steps')
+  num = NUM.value or 8
+  with runs.on_mesh(WORKDIR.value):
+    run = runs.load(WORKDIR.value, STEP.value, EMA.value)
+    spec = run.dataset.spec
+    task = edit.task(EDIT.value, spec, image=IMAGE.value, mask=MASK.value, factor=FACTOR.value,
+                     resize=RESIZE.value)
+    if out.suffix == '.png' and not writer.is_image(spec):
+      raise BadInput(f'--out={OUT.value}: samples of shape {spec.shape} are no picture; allowed: '
+                     'FILE.npz')
+    found = edit.draw(run, task, num=num, seed=SEED.value, cond=COND.value,
+                      num_particles=PARTICLES.value, num_steps=NUM_STEPS.value, noise=NOISE.value,
+                      progress=experiments.progress)
+  if hosts.is_lead():
+    edit.write(out, task, found, spec)
+  experiments.say('|A x - y| of each sample (root mean square, images in [-1, 1]): '
+                  + ' '.join(f'{r:.2g}' for r in found.residual))
+  experiments.say(f'{num} posterior samples of step {run.step} given {task.name} to {out}: '
+                  f'{found.evaluations} network evaluations in {found.seconds:.1f} s; effective '
+                  f'particles {found.effective:.1f} of {PARTICLES.value}')
 
 
 def asked_sampler() -> dict | None:

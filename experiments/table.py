@@ -4,9 +4,11 @@ python -m experiments.table list
 python -m experiments.table run --table=configs/tables/divergences_digits.py --size=tiny [--jobs=1]
 python -m experiments.table collect --table=configs/tables/divergences_digits.py --size=tiny
 
-`run` runs the cells that are not finished, by the commands that `list --table=...` shows, and
-collects. Left in --out (default runs/tables/NAME/SIZE): table.md, table.csv, table.json,
-samples.png, logs/.
+`run` fills the cells that are not finished, by the commands that `list --table=...` shows, and
+collects. A run that several cells share, since a sampler or an evaluator is no part of training, is
+trained once and measured for each; so do tables that train the same. Left in --out (default
+runs/tables/NAME/SIZE): table.md, table.csv, table.json, samples.png, curves.png (of a table with a
+figure), logs/. The runs are in --runs.
 """
 
 import pathlib
@@ -18,7 +20,7 @@ from tqdm import tqdm
 
 import experiments
 from experiments import config as configs
-from genjax.tables import collect, identity, picture, render, run
+from genjax.tables import collect, figure, identity, picture, render, run
 from genjax.tables.identity import Cell, Row
 from genjax.types import BadInput
 
@@ -26,6 +28,9 @@ VERBS = ('list', 'run', 'collect')
 TABLE = flags.DEFINE_string('table', None, 'A file of configs/tables.')
 SIZE = flags.DEFINE_string('size', None, 'One of the sizes of the table; none: its first.')
 OUT = flags.DEFINE_string('out', None, 'Where it is left; none: runs/tables/NAME/SIZE.')
+RUNS = flags.DEFINE_string('runs', None, 'Where the runs are; none: runs/cells, or OUT/cells '
+                           'where --out is given. A finished run that is linked there by the name '
+                           'that `list` shows is not trained again.')
 JOBS = flags.DEFINE_integer('jobs', 1, 'How many cells run at a time.', lower_bound=1)
 COLUMNS = flags.DEFINE_list('columns', None, 'Columns by metric in place of the table\'s; '
                             '"a+b" is one column of whichever a row has.')
@@ -44,6 +49,7 @@ class Table(NamedTuple):
   columns: tuple[dict, ...]
   note: str
   out: str
+  figure: dict | None = None  # labels of the columns 'x' and 'y' of its curves
 
 
 def main(argv):
@@ -55,7 +61,7 @@ def main(argv):
     return list_tables()
   if TABLE.value is None:
     raise BadInput(f'--table=FILE must be given; there are: {", ".join(configs.having("sweep"))}')
-  table = read(TABLE.value, SIZE.value, OUT.value, COLUMNS.value)
+  table = read(TABLE.value, SIZE.value, OUT.value, COLUMNS.value, RUNS.value)
   failures = run_missing(table, JOBS.value) if verbs[0] == 'run' else ()
   collect_to_files(table)
   for cell, code, tail in failures:
@@ -71,15 +77,18 @@ def list_tables() -> None:
   for path in [TABLE.value] if TABLE.value else configs.having('sweep'):
     sizes = [SIZE.value] if SIZE.value else list(configs.module(path, 'sweep').sizes)
     for size in sizes:
-      table = read(path, size, OUT.value)
-      states = [run.status(cell) for cell in table.cells]
+      table = read(path, size, OUT.value, runs=RUNS.value)
+      states = run.states(table.cells)
       print(f'{path} --size={size}: {len(table.rows)} rows, {len(table.cells)} cells, '
+            f'{len({cell.workdir for cell in table.cells})} runs, '
             f'{states.count("finished")} finished')
       for cell, state in zip(table.cells, states, strict=True) if TABLE.value else ():
-        print(f'  {state:9s}{cell.label}, seed {cell.seed}\n           {cell.command}')
+        print(f'  {state:9s}{cell.label}, seed {cell.seed}\n           '
+              f'{run.command(cell, state)}')
 
 
-def read(path: str, size: str | None, out: str | None = None, metrics=None) -> Table:
+def read(path: str, size: str | None, out: str | None = None, metrics=None,
+         runs: str | None = None) -> Table:
   """A table config as rows, cells and columns. Raises BadInput for what it does not offer."""
   module = configs.module(path, 'sweep')
   size = size or next(iter(module.sizes))
@@ -87,22 +96,34 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None) -> T
     raise BadInput(f'{path} has no size {size!r}; allowed: {", ".join(module.sizes)}')
   rows = []
 
-  def add(label, config, overrides=None, published=None, note=''):
+  def add(label, config, overrides=None, published=None, note='', curve=''):
     if label in {row.label for row in rows}:
       raise BadInput(f'{path}: two rows are named {label!r}')
-    rows.append(Row(label, config, dict(overrides or {}), dict(published or {}), note))
+    rows.append(Row(label, config, dict(overrides or {}), dict(published or {}), note, curve))
 
   module.sweep(add, size)
   name = pathlib.Path(path).stem
+  runs = runs or (f'{out}/cells' if out else 'runs/cells')
   out = out or f'runs/tables/{name}/{size}'
-  cells = tuple(_cell(row, seed, f'{out}/cells')
-                for row in rows for seed in range(module.sizes[size]['seeds']))
+  cells = []
+  for row in rows:
+    for seed in range(module.sizes[size]['seeds']):
+      cells.append(_cell(row, seed, runs, cells, path))
   columns = tuple(_columns(module.metrics(), metrics) if metrics else module.metrics())
   collect.check_columns(columns)
-  return Table(name, path, size, tuple(rows), cells, columns, module.note(), out)
+  return Table(name, path, size, tuple(rows), tuple(cells), columns, module.note(), out,
+               module.figure() if hasattr(module, 'figure') else None)
 
 
-def _cell(row: Row, seed: int, root: str) -> Cell:
+def _cell(row: Row, seed: int, root: str, earlier: list[Cell], path: str) -> Cell:
+  """The cell of a row and a seed; init_from='row LABEL' is the run of that earlier row and seed."""
+  start = row.overrides.get('init_from', '')
+  if start.startswith('row '):
+    found = {cell.label: cell.workdir for cell in earlier if cell.seed == seed}
+    if start[4:] not in found:
+      raise BadInput(f'{path}: row {row.label!r} starts from {start!r}; allowed: "row LABEL" of an '
+                     f'earlier row: {", ".join(found)}')
+    row = row._replace(overrides={**row.overrides, 'init_from': found[start[4:]]})
   config = configs.load(row.config)
   configs.override(config, {**row.overrides, 'seed': seed})
   return identity.cell(row, seed, config.to_dict(), root)
@@ -114,7 +135,7 @@ def _columns(known: list, asked: list[str]) -> list[dict]:
   for text in asked:
     metric = LIKELIHOODS.get(text) or tuple(text.split('+'))
     like = {'label': text, 'better': '', 'split': 'test', 'axes': (), 'floor': '', 'digits': 4,
-            'source': 'metric', 'reduction': 'mean'}
+            'source': 'metric', 'detail': '', 'reduction': 'mean', 'excess': False}
     found = [column for column in known if column['metric'] == metric]
     columns.append({**like, 'metric': metric, **(found[0] if found else {})})
   return columns
@@ -122,9 +143,11 @@ def _columns(known: list, asked: list[str]) -> list[dict]:
 
 def run_missing(table: Table, jobs: int) -> list:
   """Runs the cells that are not finished; the failures."""
-  todo = [cell for cell in table.cells if run.status(cell) != 'finished']
+  states = run.states(table.cells)
+  todo = [cell for cell, state in zip(table.cells, states, strict=True) if state != 'finished']
   print(f'{table.name} {table.size}: {len(table.cells) - len(todo)} of {len(table.cells)} cells '
-        f'finished, {len(todo)} to run', flush=True)
+        f'finished, {len(todo)} to measure, of which {sum(s in run.TO_TRAIN for s in states)} '
+        'train their run', flush=True)
   start = time.perf_counter()
   with tqdm(total=len(todo), disable=None, unit='cell') as progress:
     def on_done(cell, code):
@@ -138,7 +161,7 @@ def run_missing(table: Table, jobs: int) -> list:
 
 
 def collect_to_files(table: Table) -> None:
-  """Writes table.md, table.csv, table.json and samples.png, each whole or not at all."""
+  """Writes table.md, table.csv, table.json and the pictures, each whole or not at all."""
   from genjax.train import rundir  # imports jax: a list or a mistake need not wait for it
 
   found = collect.collect(table.rows, table.cells, table.columns,
@@ -149,8 +172,11 @@ def collect_to_files(table: Table) -> None:
   if drawn is not None:
     drawn.save(out / 'samples.part.png')
     (out / 'samples.part.png').replace(out / 'samples.png')
-  text = render.markdown(found, f'{table.name}, size {table.size}', table.note,
-                         'samples.png' if drawn is not None else '')
+  pictures = {'one row of samples per row of the table': 'samples.png'} if drawn else {}
+  if table.figure and figure.draw(found, out / 'curves.part.png', **table.figure):
+    (out / 'curves.part.png').replace(out / 'curves.png')
+    pictures[f'{table.figure["y"]} against {table.figure["x"]}'] = 'curves.png'
+  text = render.markdown(found, f'{table.name}, size {table.size}', table.note, pictures)
   for name, content in (('table.md', text), ('table.csv', render.to_csv(found)),
                         ('table.json', render.to_json(found))):
     part = out / f'{name}.part'

@@ -20,7 +20,6 @@ from genjax.train import (
   checkpoint,
   flops,
   hosts,
-  init,
   loop,
   preempt,
   profile,
@@ -63,19 +62,20 @@ def train(config, run: build.Run, workdir, mesh):
   names = config.evals.names
   # made for their refusals alone
   build.evaluators(config, run.dataset, run.model, 'test', names, optional=names)
-  workdir, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity)
+  begins = runs.origin(config, run.dataset, workdir)
+  workdir, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity, begins)
   directory = rundir.checkpoints(workdir)
   like = build.abstract_state(config, run, mesh)
   restored = restore(config, directory, like)
   state, meta, start, _ = restored or (None, {}, 0, ())
   experiments.say(headline(config, run, like, start))
   if run.objective.fit:
-    fit(config, run, workdir, record, like, restored)
+    fit(config, run, workdir, record, like, restored, begins)
     return workdir
   k = config.steps_per_dispatch
   dispatch = build.compiled_step(config, run, mesh)
   if restored is None:
-    state = initial(config, run, like)
+    state = runs.start(config, run, like, begins)
   log = with_mfu(config, run, mesh, begin(workdir, record, start))
   if PROFILE.value is not None:
     dispatch = profile.traced(dispatch, workdir / 'profile', itertools.count(start, k),
@@ -89,12 +89,12 @@ def train(config, run: build.Run, workdir, mesh):
   return workdir
 
 
-def fit(config, run: build.Run, workdir, record, like, restored) -> None:
+def fit(config, run: build.Run, workdir, record, like, restored, begins) -> None:
   """The one step of a closed form or EM, unless it has been taken."""
   log = begin(workdir, record, 1 if restored else 0)
   if restored is None:
-    loop.fit(lambda: initial(config, run, like), functools.partial(build.fit, config, run),
-             rundir.checkpoints(workdir), log)
+    loop.fit(lambda: runs.start(config, run, like, begins),
+             functools.partial(build.fit, config, run), rundir.checkpoints(workdir), log)
 
 
 def begin(workdir, record, start: int):
@@ -103,13 +103,6 @@ def begin(workdir, record, start: int):
     return lambda step, metrics: None
   rundir.record(workdir, record)
   return writer.open_log(workdir, start)
-
-
-def initial(config, run: build.Run, like):
-  """The state before the first step, made where it belongs."""
-  shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
-  return init.initialise(run.init, jax.random.key(config.seed), build.first_rows(config, run),
-                         shardings)
 
 
 def with_mfu(config, run: build.Run, mesh, log):

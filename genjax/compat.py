@@ -22,7 +22,7 @@ _PLAIN = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (
 def provides(model: Model, data_properties: Iterable[str] = ()) -> frozenset[str]:
   """The names that NEEDS may ask for: {'sample', 'log_prob', ..., 'data.discrete', ...}."""
   fields = {name for name, value in model._asdict().items() if value is not None}
-  return frozenset(fields - {'init'} | {f'data.{name}' for name in data_properties})
+  return frozenset(fields - {'init', 'sampler'} | {f'data.{name}' for name in data_properties})
 
 
 def missing(needs: tuple[str, ...], have: frozenset[str]) -> tuple[str, ...]:

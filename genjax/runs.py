@@ -1,5 +1,6 @@
 """Run directories as models: load one, evaluate one."""
 
+import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from ml_collections import config_dict
 
 from genjax import build, data, disk, sharding
 from genjax.tables import identity
-from genjax.train import checkpoint, hosts, rundir, writer
+from genjax.train import checkpoint, hosts, init, rundir, writer
 from genjax.types import BadInput, Model, Objective
 
 PICTURE = 64  # samples in the picture of a run
@@ -55,7 +56,7 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
   if sampler:
     config.sampler = {**config.sampler.to_dict(), **sampler}
   made = build.run(config)
-  if sampler and made.model.denoise is None:
+  if sampler and (made.model.denoise, made.model.flow_map) == (None, None):
     raise BadInput(f'sampler {config.sampler.name!r}: a {config.model.family} trained by '
                    f'{config.objective.name} does not denoise; allowed: no sampler')
   directory = rundir.checkpoints(workdir)
@@ -83,6 +84,72 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
   return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped)
 
 
+def origin(config, dataset: data.Dataset, workdir) -> dict | None:
+  """{'step', 'digest'} of the checkpoint in config.init_from at which a run starts; None: at none.
+
+  Reads no array. A run that has begun keeps its own, and what that directory still holds of it must
+  be the same; it need not be there any more. BadInput for a directory that is no run, or one of
+  other data or another model.
+  """
+  given = config.get('init_from', '')
+  if not given:
+    return None
+  begun = workdir and (pathlib.Path(workdir) / 'config.json').exists()
+  known = rundir.read(workdir).get('init_from') if begun else None
+  if known:
+    return checkpoint.identity(rundir.checkpoints(given), known['step']) or known
+  there = rundir.read(given)
+  _check_same(given, there, config, dataset)
+  found = checkpoint.identity(rundir.checkpoints(given))
+  if found is None:
+    raise BadInput(f'init_from={given} holds no checkpoint yet; allowed: a run that has saved')
+  return found
+
+
+# of a network's kw: what changes neither its parameters nor what they mean
+INERT = ('dropout', 'dtype', 'remat', 'num_steps')
+
+
+def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
+  """Refuses a run to start from that is of other data or another model, naming the differences."""
+  plain = lambda tree: json.loads(json.dumps(tree, default=list))
+  ours, theirs = plain(config.model.to_dict()), there['config']['model']
+  pairs = {'model.family': (theirs['family'], ours['family'])}
+  for key in sorted({*theirs['kw'], *ours['kw']} - set(INERT)):
+    pairs[f'model.kw.{key}'] = theirs['kw'].get(key), ours['kw'].get(key)
+  was, now = there['data'], plain(dataset.identity)
+  for key in sorted({*was, *now}):
+    pairs[f'data: {key}'] = was.get(key), now.get(key)
+  lines = [f'  {key}: {json.dumps(a)} there, {json.dumps(b)} here'
+           for key, (a, b) in pairs.items() if a != b]
+  if lines:
+    raise BadInput('\n'.join([f'init_from={given} is a run of another kind:', *lines,
+                              'allowed: a run on the same data with the same model']))
+
+
+def start(config, made: build.Run, like, begins: Mapping | None):
+  """The state before the first step, made where it belongs; `like`: its shapes and shardings.
+
+  begins: of `origin`; then the model starts at the parameters of that run (their average where it
+  keeps one), and so does a teacher. Raises BadInput where they do not fit.
+  """
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
+  state = init.initialise(made.init, jax.random.key(config.seed), build.first_rows(config, made),
+                          shardings)
+  if not begins:
+    return state
+  given = load(config.init_from, begins['step']).params
+  shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+  if shapes(given) != shapes(state.params['model']):
+    raise BadInput(f'init_from={config.init_from} has other parameters than this model has under '
+                   f'{config.objective.name}; allowed: a run whose network is told as much')
+  fresh = lambda: jax.tree.map(jnp.copy, given)  # a step gives its buffers away
+  params = {**state.params, 'model': fresh()}
+  if 'teacher' in params:
+    params['teacher'] = {**params['teacher'], 'model': fresh()}
+  return state._replace(params=params, ema=fresh() if config.ema else state.ema)
+
+
 def _autoguided(config, made, params, ema):
   """The model with a sampler that another run guides, and the parameters of both."""
   workdir = config.sampler.guidance.autoguidance
@@ -98,15 +165,23 @@ def _autoguided(config, made, params, ema):
           {'model': params, 'guide': guide.params})
 
 
-def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,
-             progress=iter) -> dict:
-  """Runs the evaluators, writes eval.json, samples/final.npz and final.png; {metric: Value}.
+def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, progress=iter,
+             measured: Mapping | None = None) -> dict:
+  """Runs the evaluators, writes their record and the samples it is of; {metric: Value}.
 
-  Evaluators of the config that the model cannot answer are left out; those of `names`, which are
-  metrics or evaluators, are refused in the teaching lines (BadInput).
+  measured: a config of the same training (a plain dict) whose sampler, evaluators and encoder take
+  the place of the run's own. The record of the run's own config is eval.json with
+  samples/final.npz and final.png; of another one evals/HASH.json with samples/HASH.*. Evaluators of
+  the config that the model cannot answer are left out; those of `names`, which are metrics or
+  evaluators, are refused in the teaching lines (BadInput), and so is a config of another training.
   """
-  run = load(workdir, step)
+  own = rundir.read(workdir)['config']
+  asked = measured or own
+  _check_trained(workdir, own, asked)
+  changed = asked.get('sampler') != own.get('sampler')
+  run = load(workdir, step, sampler=asked['sampler'] if changed else None)
   config, spec = run.config, run.dataset.spec
+  config.encoder, config.evals = asked['encoder'], config_dict.ConfigDict(asked['evals'])
   wanted = build.answering(names) if names else tuple(config.evals.names)
   evals = build.evaluators(config, run.dataset, run.model, split, wanted,
                            optional=() if names else wanted)
@@ -119,23 +194,44 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None,
       value.card['detail']['skipped_steps'] = run.skipped
   x = draw(max(config.evals.num_samples, PICTURE))[0] if run.model.sample is not None else None
   if hosts.is_lead():
-    _write(pathlib.Path(workdir), run, split, metrics, x)
+    digest = identity.config_hash(asked)
+    is_own = digest == identity.config_hash(own)
+    # part of it, or another checkpoint or split than the config's, is no measurement of the config
+    is_whole = not names and step is None and split == 'test'
+    _write(pathlib.Path(workdir), run, split, metrics, x, digest, is_own, is_whole)
   return metrics
 
 
-def _write(workdir: pathlib.Path, run: Loaded, split: str, metrics: dict, x) -> None:
-  """eval.json, and the samples that were drawn for it beside as many data."""
+def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:
+  """Refuses a measurement whose config is of another training, or of one that has not ended."""
+  if asked is own:
+    return
+  if identity.run_hash(own) != identity.run_hash(asked):
+    lines = rundir.differences(own, asked, identity.UNSEEN + identity.MEASURED)
+    raise BadInput('\n'.join([f'{workdir} holds another training than this --config:', *lines,
+                              'allowed: differences in sampler, evals and encoder']))
+  if not (rundir.checkpoints(workdir) / str(asked['steps'])).is_dir():
+    raise BadInput(f'{workdir} is not trained to step {asked["steps"]} yet; allowed: a run that '
+                   'has ended')
+
+
+def _write(workdir: pathlib.Path, run: Loaded, split: str, metrics: dict, x, digest: str,
+           is_own: bool, is_whole: bool) -> None:
+  """The record, and the samples that were drawn for it beside as many data."""
   spec = run.dataset.spec
   if x is not None:
-    writer.write_samples(workdir / 'samples' / 'final', x, spec, PICTURE)
+    # a run may have a hundred measurements: of those beside its own the picture is kept
+    kept = x if is_own or not writer.is_image(spec) else x[:PICTURE]
+    writer.write_samples(workdir / 'samples' / ('final' if is_own else digest), kept, spec, PICTURE)
     # of points as many as were drawn: a cloud shows its density by them
     real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
     writer.write_sample_file(workdir / 'samples' / 'reference.npz', real, spec)
-  disk.write_json(workdir / 'eval.json', {
+  path = workdir / ('eval.json' if is_own else f'evals/{digest}.json')
+  disk.write_json(path, {
       'step': run.step, 'selected': run.selected, 'split': split,
       'metrics': {name: value._asdict() for name, value in metrics.items()},
       'provenance': {**rundir.provenance(workdir), **cost(run),
-                     'config_hash': identity.config_hash(run.config.to_dict())}})
+                     'config_hash': digest if is_whole else None}})
 
 
 def cost(run: Loaded) -> dict:

@@ -1,4 +1,4 @@
-"""The mesh, its axis names, and how batches, parameters and activations lie on it.
+"""The mesh, its axis names, how batches, parameters and activations lie on it, and compilation.
 
 One mesh ('data', 'fsdp') of Auto axes: examples are split over both axes, large parameters over
 'fsdp'. On one device every function here is the identity. Several hosts run the same program on
@@ -74,6 +74,29 @@ def jit(function=None, *, split: bool = False, **kw):
 
   call.lower = lambda *args, **kwargs: of_mesh().lower(*args, **kwargs)
   return call
+
+
+def compiled(lowered):
+  """The executable of a lowered program, with the options of its platform.
+
+  On a CPU convolutions are not left to XLA's library of fused loops, which runs most of them on
+  one thread and their kernels' gradients at half the rate: a step of a small UNet took 0.80
+  of the CPU seconds, its samples 0.87.
+  """
+  if not convolves_on_cpu(lowered):
+    return lowered.compile()
+  kept = ','.join(f'LIBRARY_FUSION_TYPE_{name}' for name in ('ELTWISE', 'REDUCE'))
+  try:
+    return lowered.compile(compiler_options={'xla_cpu_experimental_ynn_fusion_type': kept})
+  except jax.errors.JaxRuntimeError as error:
+    if 'No such compile option' not in str(error):  # a jaxlib that does not know it
+      raise
+  return lowered.compile()
+
+
+def convolves_on_cpu(lowered) -> bool:
+  """Whether a lowered program has convolutions, and CPUs to run on."""
+  return jax.default_backend() == 'cpu' and 'stablehlo.convolution' in lowered.as_text()
 
 
 def to_host(tree):

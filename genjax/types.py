@@ -20,6 +20,16 @@ class DataSpec(NamedTuple):
   num_classes: int | None  # cond: int32 [B] in 0..num_classes-1; num_classes itself is "no label"
 
 
+class TwoTimes(NamedTuple):
+  """A denoiser that is also told the time to go to; its parameters are of its own kind."""
+
+  # as that of the Model
+  init: Callable
+  # (params, x_t, t [B], s [B], cond, rng) -> what one DDIM step takes for x_0 to lead from x_t to
+  # x_s, s <= t, float32; at s = t it is E[x_0 | x_t]
+  denoise: Callable
+
+
 class Model(NamedTuple):
   """A family: what can be computed with its parameters. None means that it cannot."""
 
@@ -50,10 +60,14 @@ class Model(NamedTuple):
   path: Callable | None = None
   # (params, x_t, t [B], s [B], cond) -> x_s: consistency, MeanFlow, distilled students
   flow_map: Callable | None = None
+  # the same network told two times: what an objective may train a flow map with
+  two_times: TwoTimes | None = None
   # (params, coder) -> push(x), pop(); integer frequency tables only
   codec: Callable | None = None
   # (rng, x_train) -> params in closed form or by EM
   fit: Callable | None = None
+  # no capability: (name, kw) of the sampler that the objective trained it for
+  sampler: tuple | None = None
 
 
 class Critic(NamedTuple):

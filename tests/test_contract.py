@@ -37,6 +37,7 @@ def config_of(family, objective, kind, estimator=None):
   config.batch_size, config.steps = 16, 3
   config.critic.kw = {'features': (16,)}
   config.sampler.kw = {'num_steps': 3}
+  config.init_from = 'a run'  # of which nothing is read before the first step
   return config
 
 

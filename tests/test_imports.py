@@ -29,6 +29,7 @@ MAY = {
     'build': None,  # all
     'runs': None,
     'samples': None,
+    'edit': None,
     '__init__': {'runs'},
 }
 FORBIDDEN = {'tensorflow', 'torch', 'clu'}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 
 from genjax import compat, data, disk, encoders
-from genjax.build.parts import SAMPLER_ARGS, choose, plain, without_estimator
+from genjax.build.parts import SAMPLER_ARGS, choose, plain, suited, without_estimator
 from genjax.build.training import Run
 from genjax.compat import bind, pick
 from genjax.encoders import Encoder
@@ -73,9 +73,9 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
       if name not in optional or compat.legal(pick('evaluator', name, EVALS).NEEDS, have)}
 
 
-def sampler_of(config) -> str:
+def sampler_of(config, model: Model) -> str:
   """The sampler as the cards print it: every argument, given or its default, and the guidance."""
-  name, given = config.sampler.name, plain(config.sampler.kw)
+  name, given = suited(model, config.sampler.name, plain(config.sampler.kw))
   parameters = inspect.signature(pick('sampler', name, SAMPLERS)).parameters
   values = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
             if key not in SAMPLER_ARGS}
@@ -92,7 +92,7 @@ def sampler_of(config) -> str:
 def drawer(config, spec: DataSpec, model: Model, seed: int, cond: int | None = None,
            tick: Callable = lambda: None):
   """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says."""
-  sampler = sampler_of(config) if model.denoise else 'direct'
+  sampler = sampler_of(config, model) if model.denoise or model.flow_map else 'direct'
   return draw.make(model, spec, seed=seed, cond=cond, sampler=sampler, tick=tick,
                    conditional=bool(config.model.kw.get('conditional', False)))
 

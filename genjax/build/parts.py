@@ -10,12 +10,12 @@ from genjax.compat import bind, check_kw, pick
 from genjax.models import FAMILIES
 from genjax.nn import NETWORKS
 from genjax.numerics import guidance
-from genjax.numerics.samplers import SAMPLERS
+from genjax.numerics.samplers import DENOISING, FLOW_MAP, SAMPLERS
 from genjax.objectives import OBJECTIVES
 from genjax.train import optim
 from genjax.types import BadInput, Critic, DataSpec, Model, Objective
 
-SAMPLER_ARGS = ('denoise', 'path', 'rng', 'x_T', 'cond', 'cost', 'reverse')
+SAMPLER_ARGS = ('denoise', 'flow_map', 'path', 'rng', 'x_T', 'cond', 'cost', 'reverse')
 
 
 def plain(section) -> dict:
@@ -39,14 +39,31 @@ def family(name: str, spec: DataSpec, family_kw: Mapping) -> Model:
   return bind('model', name, make, {'spec': spec}, family_kw, FAMILIES)
 
 
+def suited(model: Model, name: str, sampler_kw: Mapping) -> tuple[str, dict]:
+  """The sampler and its kw: `name`, or for '' the one that suits the model.
+
+  That is the one that its objective trained it for, with the kw that come with it where none is
+  given in their place; else ddim.
+  """
+  trained_for, its_kw = model.sampler or ('ddim', {})
+  if name not in ('', trained_for):
+    return name, dict(sampler_kw)
+  # the steps and the times on the way are one choice
+  if sampler_kw.get('times') is not None:
+    its_kw = {k: v for k, v in its_kw.items() if k != 'num_steps'}
+  return trained_for, {**its_kw, **sampler_kw}
+
+
 def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *,
                  weight: float = 1.0, interval: tuple[float, ...] = (),
                  guide: Model | None = None) -> Model:
-  """Adds `sample` to a model that denoises: the only place where a sampler meets a model.
+  """Adds `sample` to a model with denoise or flow_map: the only place where a sampler meets one.
 
-  weight, interval: of the guidance, by no label or, where there is a `guide`, by its denoiser;
-  then the parameters of `sample` are {'model': ..., 'guide': ...}.
+  name, sampler_kw: see `suited`. weight, interval: of the guidance, by no label or, where there is
+  a `guide`, by its denoiser; then the parameters of `sample` are {'model': ..., 'guide': ...}.
+  BadInput for a sampler of a denoiser on a model that has a flow map alone, and the reverse.
   """
+  name, sampler_kw = suited(model, name, sampler_kw)
   sampler = pick('sampler', name, SAMPLERS)
   check_kw('sampler', name, sampler, SAMPLER_ARGS, sampler_kw, SAMPLERS)
   interval = tuple(interval) or guidance.EVERYWHERE
@@ -54,8 +71,15 @@ def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *
   if name == 'ode' and weight != 1.0 and interval != guidance.EVERYWHERE:
     raise BadInput("sampler 'ode' takes no guidance interval: its error control cannot see the "
                    'jump at its ends; allowed: guidance at every noise, or another sampler')
-  if model.denoise is None or model.sample is not None:
+  if model.sample is not None or (model.denoise, model.flow_map) == (None, None):
     return model
+  if name in FLOW_MAP and weight != 1.0:
+    raise BadInput(f'sampler {name!r} takes no guidance, which is of denoisers, but its weight is '
+                   f'{weight}; allowed: 1.0')
+  if (model.flow_map if name in FLOW_MAP else model.denoise) is None:
+    lacks, table = (('flow_map', DENOISING) if name in FLOW_MAP else ('denoise', FLOW_MAP))
+    raise BadInput(f'sampler {name!r} asks for {lacks}, which this model was not trained to give; '
+                   f'allowed: {", ".join(table)}')
 
   def guided(params, path):
     def denoiser(model, params):
@@ -76,6 +100,9 @@ def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *
 
     _, sigma = path(jnp.ones((n,)))
     x_T = sigma.reshape(-1, *[1] * len(spec.shape)) * jax.random.normal(rng_T, (n, *spec.shape))
+    if name in FLOW_MAP:
+      mapped = lambda x_t, t, s, cond: model.flow_map(own, x_t, t, s, cond)
+      return sampler(mapped, path, rng, x_T, cond, **sampler_kw)
     denoise, cost = guided(params, path)
     learned = {}
     if name == 'ddpm' and model.reverse is not None and weight == 1.0:
@@ -91,9 +118,9 @@ def guidance_of(config) -> dict:
   return {'weight': float(given.get('weight', 1.0)), 'interval': tuple(given.get('interval', ()))}
 
 
-def model(config, spec: DataSpec) -> Model:
-  """The family of config.model on this data, with the sampler of config.sampler."""
-  made, guided = family(config.model.family, spec, plain(config.model.kw)), guidance_of(config)
+def sampled(config, spec: DataSpec, made: Model) -> Model:
+  """`made` with the sampler and the guidance of config.sampler."""
+  guided = guidance_of(config)
   if (guided['weight'] != 1.0 and not config.model.kw.get('conditional')
       and not config.sampler.guidance.get('autoguidance')):
     raise BadInput(f'guidance weight = {guided["weight"]}, but model.kw.conditional is not True; '
@@ -134,7 +161,7 @@ def provided(spec: DataSpec) -> dict[str, frozenset[str]]:
   found = {}
   for name in FAMILIES:
     try:
-      made = with_sampler(family(name, spec, {}), spec, 'ddim', {})
+      made = with_sampler(family(name, spec, {}), spec, '', {})
     except BadInput:
       continue
     found[name] = compat.provides(made)
@@ -152,15 +179,20 @@ def choose(kind: str, name: str, table: Mapping, model: Model, family: str, data
 
 
 def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
-  """The objective of config on its model and data, and the estimator that was chosen."""
-  made, name = model(config, dataset.spec), config.objective.name
-  objective_kw = plain(config.objective.kw)
-  estimator = choose('objective', name, OBJECTIVES, made, config.model.family, dataset,
-                     objective_kw)
-  offered = {'model': made, 'spec': dataset.spec, 'estimator': estimator,
-             'log_density': dataset.log_density, 'critic': critic(config, dataset.spec)}
-  return bind('objective', name, OBJECTIVES[name].make, offered,
-              without_estimator(objective_kw), OBJECTIVES), estimator
+  """The objective of config on its model and data, and the estimator that was chosen.
+
+  Its model has the sampler of config: which one suits it is known once it is trained for something.
+  """
+  spec, name, objective_kw = dataset.spec, config.objective.name, plain(config.objective.kw)
+  made = family(config.model.family, spec, plain(config.model.kw))
+  estimator = choose('objective', name, OBJECTIVES, with_sampler(made, spec, '', {}),
+                     config.model.family, dataset, objective_kw)
+  offered = {'model': made, 'spec': spec, 'estimator': estimator,
+             'log_density': dataset.log_density, 'critic': critic(config, spec),
+             'init_from': config.get('init_from', '')}
+  goal = bind('objective', name, OBJECTIVES[name].make, offered, without_estimator(objective_kw),
+              OBJECTIVES)
+  return goal._replace(model=sampled(config, spec, goal.model)), estimator
 
 
 def optimizers(config, objective: Objective) -> dict:

@@ -46,7 +46,7 @@ def read_folder(path: str, levels: int) -> dict:
                   'every figure of fidelity', stacklevel=2)
   images = None
   for i, file in enumerate(found):
-    image = _image(file)
+    image = read_image(file)
     if images is None:
       images = np.empty((len(found), *image.shape), np.uint8)
     elif image.shape != images.shape[1:]:
@@ -135,7 +135,8 @@ def _size(shape) -> str:
   return f'{shape[1]}x{shape[0]} with {shape[2]} channel{"s" if shape[2] > 1 else ""}'
 
 
-def _image(path: pathlib.Path) -> np.ndarray:
+def read_image(path: pathlib.Path) -> np.ndarray:
+  """uint8 [H, W, 1 or 3] of an image file; BadInput where it cannot be read or has another mode."""
   from PIL import Image
   try:
     with Image.open(path) as image:

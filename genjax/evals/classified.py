@@ -11,19 +11,22 @@ from genjax.evals import card as cards
 from genjax.evals import two_sample
 from genjax.types import BadInput
 
-METRICS = ('classified_09', 'min_class_share', 'classes_found', 'class_kl')
+METRICS = ('classified_09', 'min_class_share', 'classes_found', 'class_kl', 'asked_class')
 NEEDS = {'classifier': ('sample', 'data.image', 'data.labels')}
 THRESHOLD = 0.9
 
 
 def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
          keep=two_sample.compute):
-  """run(params, draw) -> classified_09, min_class_share, classes_found, class_kl, and `_data`.
+  """run(params, draw) -> classified_09, min_class_share, classes_found, class_kl, and `_data`;
+  of a conditional model asked_class too.
 
   classified_09: share of samples whose largest class probability is >= 0.9; min_class_share: share
   of the rarest predicted class. classes_found: predicted classes with at least one sample;
   class_kl: KL in nats of the samples' class shares to the split's, both as predicted; what samples
-  drawn from the data's classes score on average stands in the cards' detail. Raises BadInput
+  drawn from the data's classes score on average stands in the cards' detail. asked_class: share of
+  the samples whose most probable class is the one asked for, beside the classifier's accuracy on
+  the split. Raises BadInput
   without an encoder that classifies.
   """
   del model
@@ -42,9 +45,10 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
         metric + suffix, encoder=encoder, n_generated=n, **protocol, **of_samples, **extra)
 
   def known():
-    reference = probs(dataset.splits[split]['x'])
+    arrays = dataset.splits[split]
+    reference = probs(arrays['x'])
     own = card('_data', len(reference), generated_are=f'{split} examples')
-    out = recognised(reference, own)
+    out = {**recognised(reference, own), **asked_class(reference, arrays.get('cond'), own)}
     if beside:
       other = probs(two_sample.subset(dataset.splits[beside]['x'], num_samples, subset_seed))
       own = card('_data', len(other), generated_are=f'{beside} examples')
@@ -57,8 +61,12 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
     p, own = probs(x), card('', len(x), **two_sample.sampled(info))
     key = {'evaluator': 'classified', 'n': num_samples, 'encoder': encoder.card,
            'data': dataset.identity, **protocol}
-    return {**recognised(p, own), **compared(p, probs(dataset.splits[split]['x']), own),
-            **keep(key, known)}
+    asked = asked_class(p, info.get('cond'), own)
+    beside = keep(key, known)
+    if not asked:
+      beside = {name: value for name, value in beside.items() if name != 'asked_class_data'}
+    return {**recognised(p, own), **compared(p, probs(dataset.splits[split]['x']), own), **asked,
+            **beside}
 
   return run
 
@@ -99,6 +107,18 @@ def compared(probs, reference, card) -> dict[str, cards.Value]:
     kl = cards.plain(p[there] @ np.log(p[there] / q[there]), divergence,
                      'no calibrated interval: a plug-in, biased upwards by finite samples')
   return {'classes_found': cards.plain(int(there.sum()), found, 'a count'), 'class_kl': kl}
+
+
+def asked_class(probs, cond, card) -> dict[str, cards.Value]:
+  """{'asked_class'} of class probabilities [N, K] and labels [N]; {} where none were asked for."""
+  if cond is None:
+    return {}
+  own = card('asked_class', unit='share', num_classes=probs.shape[1])
+  if not np.all(np.isfinite(probs)):
+    return _not_finite({'asked_class': own})
+  count = int(np.sum(probs.argmax(1) == np.asarray(cond)))
+  return {'asked_class': cards.of_share(
+      count, len(probs), own, 'share among independent samples, given the classifier')}
 
 
 def class_shares(probs) -> np.ndarray:

@@ -19,8 +19,8 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
   """Returns draw_from(params) -> draw(n) -> (x [n, ...], info); the compiled chunk is shared.
 
   x: int32 levels, or float32 for continuous data; sample i depends on (params, seed, i) alone.
-  info: 'seconds' for n samples without compilation, 'nfe' (network evaluations per sample), and
-  'sampler', the name that the cards print.
+  info: 'seconds' for n samples without compilation, 'nfe' (network evaluations per sample), 'cond',
+  the labels [n] that were asked for or None, and 'sampler', the name that the cards print.
   cond: the label of every sample; None: uniform labels where the model is conditional. tick() is
   called before each chunk. Raises BadInput for a label that the model cannot take.
   """
@@ -38,26 +38,28 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
       labels = (jax.random.randint(rng_cond, (CHUNK,), 0, spec.num_classes) if cond is None
                 else jnp.full((CHUNK,), cond, jnp.int32))
     x, nfe = model.sample(params, rng_x, CHUNK, labels)
-    return (x if spec.levels is None else prob.to_levels(x, spec.levels)), nfe
+    return (x if spec.levels is None else prob.to_levels(x, spec.levels)), nfe, labels
 
   compiled = []  # once for all parameters, outside the clock
 
   def draw_from(params):
-    chunks, seconds, evaluations = [], [], []
+    chunks, seconds, evaluations, asked = [], [], [], []
 
     def draw(n: int):
       if not compiled:
-        compiled.append(chunk.lower(params, jnp.int32(0)).compile())
+        compiled.append(sharding.compiled(chunk.lower(params, jnp.int32(0))))
       while len(chunks) * CHUNK < n:
         tick()
         start = time.perf_counter()
-        x, nfe = compiled[0](params, jnp.int32(len(chunks)))
+        x, nfe, labels = compiled[0](params, jnp.int32(len(chunks)))
         chunks.append(np.asarray(x))
+        asked.append(labels)
         seconds.append(time.perf_counter() - start)
         evaluations.append(int(nfe))
       mean = float(np.mean(seconds)) / CHUNK
       return np.concatenate(chunks)[:n], {
-          'seconds': mean * n, 'nfe': evaluations[0], 'sampler': sampler}
+          'seconds': mean * n, 'nfe': evaluations[0], 'sampler': sampler,
+          'cond': np.concatenate(asked)[:n] if conditional else None}
 
     return draw
 

@@ -19,7 +19,7 @@ from genjax.nn.time_mlp import TimeMLP
 from genjax.nn.unet import UNet
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
-from genjax.types import BadInput, DataSpec, Model
+from genjax.types import BadInput, DataSpec, Model, TwoTimes
 
 NETWORKS = {'dit': DiT, 'unet': UNet, 'time_mlp': TimeMLP}
 ON_IMAGES = ('dit', 'unet')
@@ -93,7 +93,7 @@ def make_noise(name: str, logsnr_min: float | None, logsnr_max: float | None,
 
 
 def check(spec: DataSpec, prediction: str, condition: str, num_steps: int | None, variance: str,
-          conditional: bool, sigma_data: float) -> None:
+          conditional: bool, **scales: float) -> None:
   """Refuses choices that are unknown, or that contradict each other or the data."""
   for name, value, allowed in (
       ('prediction', prediction, predictions.PREDICTIONS if spec.levels is None else PREDICTIONS),
@@ -107,8 +107,9 @@ def check(spec: DataSpec, prediction: str, condition: str, num_steps: int | None
                    'there are none; allowed: a num_steps, or posterior')
   if conditional and spec.num_classes is None:
     raise BadInput('conditional = True, but the data have no labels; allowed: False')
-  if not sigma_data > 0.0:
-    raise BadInput(f'sigma_data = {sigma_data} must be above 0')
+  for name, scale in scales.items():
+    if not scale > 0.0:
+      raise BadInput(f'{name} = {scale} must be above 0')
 
 
 def make(spec: DataSpec, *, network: str | None = None, width: int | None = None,
@@ -119,8 +120,9 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
          residual_scale: float | None = None, schedule: str = 'cosine',
          prediction: str | None = None, logsnr_min: float | None = None,
          logsnr_max: float | None = None, sigma_data: float = 0.5, condition: str | None = None,
-         scale_input: bool | None = None, num_steps: int | None = None,
-         variance: str = 'posterior', conditional: bool = False) -> Model:
+         scale_input: bool | None = None, time_scale: float | None = None,
+         num_steps: int | None = None, variance: str = 'posterior',
+         conditional: bool = False) -> Model:
   """Model with `denoise`, `path` and `elbo` (nats; with levels it bounds the probability mass).
 
   network: 'dit' (default for images), 'unet' or 'time_mlp' (default else); width to residual_scale
@@ -134,9 +136,13 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
   condition: what of the noise the network is told, 'time', or 'logsnr' from 0 to 1 between its
   bounds (VDM; EDM's c_noise is an affine of it). scale_input: x_t divided by its deviation (EDM's
   c_in). None: both as in their papers for prediction 'edm', schedules 'edm' and 've' (scale_input)
-  and 'learned' (logsnr), else 'time' and False.
+  and 'learned' (logsnr), else 'time' and False. time_scale: the fastest angle of the embedding of
+  that number. None: 1000 (2006.11239), and 2 of `two_times`, whose losses take derivatives in time,
+  which the fastest angles would drown (2410.11081).
   num_steps, variance: of the bound; None is continuous time, else T steps with the variance
   'posterior' (beta tilde), 'upper' (beta) or 'learned' (2102.09672), which adds `reverse`.
+  `two_times`, on a fixed schedule and without a learned variance, is the same with a network that
+  is told two numbers, that of t and its difference to that of s (2505.13447, its ablations).
   `denoise` given an rng applies dropout; `elbo` does not. BadInput on unknown names and on fields
   that the network does not have.
   """
@@ -146,7 +152,8 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
   condition = condition or ('logsnr' if told_logsnr else 'time')
   if scale_input is None:
     scale_input = prediction == 'edm' or schedule in paths.EXPLODING
-  check(spec, prediction, condition, num_steps, variance, conditional, sigma_data)
+  check(spec, prediction, condition, num_steps, variance, conditional, sigma_data=sigma_data,
+        time_scale=1.0 if time_scale is None else time_scale)
   num_classes = spec.num_classes if conditional else 0
   learned, learned_variance = schedule == 'learned', variance == 'learned'
   num_out = (spec.levels if prediction == 'levels' else 1) + learned_variance
@@ -156,13 +163,15 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
       'remat': remat, 'scan': scan, 'fourier': fourier, 'residual_scale': residual_scale})
   monotone = Monotone()
 
+  def init_network(rng, t):
+    return net.init(rng, jnp.zeros((1, *spec.shape)), t)['params']
+
   def init(rng, batch):
-    inputs = jnp.zeros((1, *spec.shape)), jnp.zeros(1)
     if not learned:
-      return net.init(rng, *inputs)['params']
+      return init_network(rng, jnp.zeros(1))
     rng_network, rng_schedule = jax.random.split(rng)
-    return {'network': net.init(rng_network, *inputs)['params'],
-            'schedule': monotone.init(rng_schedule, inputs[1])['params']}
+    return {'network': init_network(rng_network, jnp.zeros(1)),
+            'schedule': monotone.init(rng_schedule, jnp.zeros(1))['params']}
 
   def path(params, t):
     if not learned:
@@ -180,14 +189,19 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
     share = noise.logsnr_max - paths.logsnr(alpha, sigma)
     return jnp.clip(share / (noise.logsnr_max - noise.logsnr_min), 0.0, 1.0)
 
-  def reverse(params, x_t, t, cond, rng):
+  def reverse(params, x_t, t, cond, rng, s=None):
     point = paths.at(lambda t: path(params, t), t)
     inputs = x_t
     if scale_input:
       inputs = x_t * paths.match(predictions.c_in(point, sigma_data), x_t)
+    heard, fastest = told(t, point), 1000.0 if time_scale is None else time_scale
+    if s is not None:
+      heard = jnp.stack([heard, heard - told(s, paths.Point(*path(params, s)))], -1)
+      fastest = 2.0 if time_scale is None else time_scale
     theta = params['network'] if learned else params
-    output = net.apply({'params': theta}, inputs, told(t, point), cond if conditional else None,
-                       rng is None, rngs={} if rng is None else {'dropout': rng})
+    output = net.apply({'params': theta}, inputs, heard * (fastest / 1000.0),
+                       cond if conditional else None, rng is None,
+                       rngs={} if rng is None else {'dropout': rng})
     x_t, v = x_t.astype(jnp.float32), None
     if learned_variance:
       output = output.reshape(*x_t.shape, num_out)
@@ -199,6 +213,9 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
 
   def denoise(params, x_t, t, cond, rng):
     return reverse(params, x_t, t, cond, rng)[0]
+
+  def denoise_towards(params, x_t, t, s, cond, rng):
+    return reverse(params, x_t, t, cond, rng, s)[0]
 
   def terms(params, batch, rng, uniform_in):
     cond = batch.get('cond')
@@ -219,6 +236,8 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
     diffusion = terms(params, batch, rng, 'time')['diffusion']
     return (diffusion / np.prod(spec.shape)) ** 2
 
+  two_times = TwoTimes(lambda rng, batch: init_network(rng, jnp.zeros((1, 2))), denoise_towards)
   return Model(init=init, denoise=denoise, path=path, elbo=elbo,
+               two_times=None if learned or learned_variance else two_times,
                reverse=reverse if learned_variance else None,
                schedule_loss=schedule_loss if learned else None)

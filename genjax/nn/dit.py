@@ -65,9 +65,10 @@ class DiTBlock(nn.Module):
 class DiT(nn.Module):
   """x [B, H, W, C], t [B] in [0, 1], cond int32 [B] or None -> float32 [B, H, W, C num_out].
 
-  num_classes 0: unconditional; cond None or num_classes: "no label". The output is 0 at
-  initialisation. dtype: of the products inside (bfloat16); what the blocks add to stays float32,
-  as do norms, softmax and embeddings: the sum of many small terms would lose them in eight bits.
+  num_classes 0: unconditional; cond None or num_classes: "no label". Several times: t [B, K].
+  The output is 0 at initialisation. dtype: of the products inside (bfloat16); what the blocks add
+  to stays float32, as do norms, softmax and embeddings: the sum of many small terms would lose
+  them in eight bits.
   remat: keep only what stands between the blocks for the backward pass. scan: one compiled block,
   its parameters stacked [num_blocks, ...] under `blocks`. fourier: exponents of the Fourier
   features that stand beside x. BadInput for a patch that does not

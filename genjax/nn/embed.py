@@ -9,11 +9,12 @@ def fourier_time(t: jax.Array, dim: int) -> jax.Array:
   """Sines and cosines of 1000 t at geometric frequencies: t [B] in [0, 1] -> float32 [B, dim].
 
   dim is even; the frequencies run from 1 to 1/10000 per unit of 1000 t (1706.03762, Sec. 3.5).
+  Of several times, t [B, K], one beside the other: [B, K dim].
   """
   half = dim // 2
   frequency = jnp.exp(-jnp.log(10_000.0) * jnp.arange(half) / max(half - 1, 1))
-  angle = 1000.0 * t.astype(jnp.float32)[:, None] * frequency
-  return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
+  angle = 1000.0 * t.astype(jnp.float32)[..., None] * frequency
+  return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).reshape(t.shape[0], -1)
 
 
 def fourier_features(x: jax.Array, exponents: tuple[int, ...]) -> jax.Array:

@@ -13,7 +13,8 @@ class TimeMLP(nn.Module):
   """x [B, ..., C], t [B] in [0, 1], cond int32 [B] or None -> float32 [B, ..., C num_out].
 
   Each block: x + W_2 silu(W_1 x + its own linear map of the embedding). The output is 0 at
-  initialisation. num_classes 0: unconditional; cond None or num_classes: "no label".
+  initialisation. num_classes 0: unconditional; cond None or num_classes: "no label"; several times:
+  t [B, K].
   """
 
   num_classes: int = 0

@@ -32,12 +32,15 @@ def merge_heads(x: jax.Array, num_heads: int) -> jax.Array:
 def attend(q, k, v, mask=None) -> jax.Array:
   """softmax(q k' / sqrt(d)) v: q [N, T, d], k, v [N, S, d], mask [T, S] or None -> [N, T, d].
 
-  The softmax is float32. 1706.03762, Eq. 1.
+  The softmax is float32. 1706.03762, Eq. 1, divided by its sum after the product with v: by d
+  numbers a query and not by S.
   """
   scores = jnp.einsum('ntd,nsd->nts', q * q.shape[-1] ** -0.5, k).astype(jnp.float32)
   if mask is not None:
     scores = jnp.where(mask, scores, -1e30)
-  return jnp.einsum('nts,nsd->ntd', jax.nn.softmax(scores, -1).astype(v.dtype), v)
+  share = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+  total = jnp.einsum('nts,nsd->ntd', share.astype(v.dtype), v)
+  return (total / share.sum(-1, keepdims=True)).astype(v.dtype)
 
 
 class CausalBlock(nn.Module):

@@ -81,14 +81,14 @@ class UNet(nn.Module):
 
   Level i has multipliers[i] width channels at the side H / 2^i, attention after the residual
   blocks of the levels whose H is in `attention`, and always in the middle. num_classes 0:
-  unconditional; cond None or num_classes: "no label". The output is 0 at initialisation. dtype:
-  of the products and, unlike in DiT, of what stands between the blocks (few sums, and wide
-  arrays that fill the memory); statistics, softmax, embeddings and output are float32. remat:
-  keep only what stands between the blocks for the backward pass. fourier: exponents of the Fourier
-  features that stand beside x (2107.00630: (7, 8), with multipliers (1,), which halve nothing).
-  residual_scale: each sum of a block and its input is multiplied by it (2011.13456, App. H, and
-  2206.00364: 1 / sqrt 2; their augmentation is not here). BadInput for sides that cannot be
-  halved, sides in `attention` that never occur and channels that num_heads cannot share.
+  unconditional; cond None or num_classes: "no label". Several times: t [B, K]. The output is 0 at
+  initialisation. dtype: of the products and, unlike in DiT, of what stands between the blocks
+  (few sums, and wide arrays that fill the memory); statistics, softmax, embeddings and output are
+  float32. remat: keep only what stands between the blocks for the backward pass. fourier: exponents
+  of the Fourier features that stand beside x (2107.00630: (7, 8), with multipliers (1,), which
+  halve nothing). residual_scale: each sum of a block and its input is multiplied by it (2011.13456,
+  App. H, and 2206.00364: 1 / sqrt 2; their augmentation is not here). BadInput for sides that
+  cannot be halved, sides in `attention` that never occur and channels that num_heads cannot share.
   """
 
   num_classes: int = 0

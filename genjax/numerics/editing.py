@@ -1,8 +1,10 @@
-"""Posterior samples of x_0 given a linear measurement y = A x_0 + noise, on any denoiser.
+"""Posterior samples of x_0 given a linear measurement y = A x_0 + noise z, on any denoiser.
 
-The twisted diffusion sampler (2306.17775): particles follow the reverse process pulled towards y,
-are weighted by what the pull distorts, and are resampled. So the law is the posterior as their
-number grows, for any data law: not so for guidance by a measurement alone, exact for Gaussians.
+Particles pass through the laws p(x) N(y; A x, noise^2 + rho^2 A A^T) as rho falls: the split Gibbs
+sampler of each law (2405.18782, Alg. 1) moves them, its two steps being exact, and the ratio of two
+neighbouring laws, which costs no network, weighs them (Del Moral et al. 2006, annealed sequential
+Monte Carlo). So more particles as well as more levels lead to the posterior, whatever the data, and
+no gradient of the network is taken.
 """
 
 from collections.abc import Callable
@@ -12,24 +14,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.numerics.path import posterior_coefficients
-from genjax.numerics.samplers.grid import asked, grid, one
+from genjax.numerics.path import posterior_coefficients, time_of_logsnr
+from genjax.numerics.samplers.grid import asked, grid
 from genjax.types import BadInput
+
+DEEP = 8.0  # a draw from p(x | x + rho z) ends where noise is this much less than rho
 
 
 class Measurement(NamedTuple):
-  """A linear map of x and the squared norm of each of its rows, 0 where nothing is measured."""
+  """A = mix diag(scale) rows, its singular value decomposition, or as much as is known of it."""
 
-  apply: Callable  # x [n, ...] -> y [n, ...], linear
-  gain: jax.Array  # the diagonal of A A^T, broadcastable to one y
+  rows: Callable  # x [n, ...] -> u [n, *R], linear, orthonormal where scale is not 0
+  scale: jax.Array  # singular values, broadcastable to one u; 0: that component is not measured
+  mix: jax.Array | None = None  # [M, R], orthonormal columns; None: y has the axes of u
 
 
 class Posterior(NamedTuple):
   """Samples, and how far the particles behind them can be trusted."""
 
   x: jax.Array  # [n, ...], each from particles of its own
-  evaluations: jax.Array  # of the network per particle, each with its vector-Jacobian product
-  effective: jax.Array  # [n]: effective number of particles at the end
+  evaluations: int  # of the network per particle
+  effective: jax.Array  # [n]: effective number of particles, mean over the levels of noise
   log_evidence: jax.Array  # [n]: estimates of log p(y), of which exp is unbiased
 
 
@@ -41,38 +46,76 @@ def inpainting(mask) -> Measurement:
 
 def super_resolution(factor: int) -> Measurement:
   """Means of squares of factor x factor pixels: [n, H, W, C] -> [n, H / factor, W / factor, C]."""
-  def apply(x):
+  def rows(x):
     n, height, width, channels = x.shape
     if factor < 1 or height % factor or width % factor:
       raise BadInput(f'factor = {factor} does not divide images of {height} x {width}')
-    return x.reshape(n, height // factor, factor, width // factor, factor, channels).mean((2, 4))
+    squares = x.reshape(n, height // factor, factor, width // factor, factor, channels)
+    return squares.sum((2, 4)) / factor
 
-  return Measurement(apply, jnp.float32(1.0 / factor**2))
+  return Measurement(rows, jnp.float32(1.0 / max(factor, 1)))
 
 
 def colourisation(channels: int = 3) -> Measurement:
   """The mean of the channels: [n, H, W, C] -> [n, H, W, 1]."""
-  def apply(x):
+  def rows(x):
     if x.ndim != 4 or x.shape[-1] != channels or channels < 2:
       raise BadInput(f'colour needs images of {channels} channels, at least 2, not shape '
                      f'{x.shape[1:]}')
-    return x.mean(-1, keepdims=True)
+    return x.sum(-1, keepdims=True) / np.sqrt(channels)
 
-  return Measurement(apply, jnp.float32(1.0 / channels))
+  return Measurement(rows, jnp.float32(1.0 / np.sqrt(channels)))
 
 
 def linear(matrix) -> Measurement:
   """matrix [M, D] times x with its dimensions in one row: [n, ...] -> [n, M]."""
-  matrix = jnp.asarray(matrix, jnp.float32)
-  return Measurement(lambda x: x.reshape(x.shape[0], -1) @ matrix.T, (matrix**2).sum(-1))
+  matrix = np.asarray(matrix, np.float64)
+  mix, scale, rows = np.linalg.svd(matrix, full_matrices=False)
+  rank = scale > scale.max(initial=0.0) * max(matrix.shape) * np.finfo(np.float32).eps
+  if not rank.any():
+    raise BadInput(f'a matrix {matrix.shape} of rank 0 measures nothing')
+  mix, scale, rows = (jnp.asarray(a, jnp.float32) for a in (
+      mix[:, rank], scale[rank], rows[rank]))
+  return Measurement(lambda x: x.reshape(x.shape[0], -1) @ rows.T, scale, mix)
+
+
+def observe(measurement: Measurement, x) -> jax.Array:
+  """A x: [n, ...] -> [n, ...]."""
+  u = measurement.rows(x) * measurement.scale
+  return u if measurement.mix is None else u @ measurement.mix.T
+
+
+def components(measurement: Measurement, y) -> jax.Array:
+  """The components u of x that y states, of the shape of one u; 0 where nothing is measured."""
+  u = jnp.asarray(y, jnp.float32)
+  u = u if measurement.mix is None else u @ measurement.mix
+  return jnp.where(measurement.scale > 0, u, 0.0) / jnp.where(
+      measurement.scale > 0, measurement.scale, 1.0)
+
+
+def lift(measurement: Measurement, u, x) -> jax.Array:
+  """The adjoint of rows, of the shape of x: of `components` this is the pseudo-inverse."""
+  return jax.linear_transpose(measurement.rows, x)(u)[0]
 
 
 def residual(measurement: Measurement, x, y) -> jax.Array:
   """Root mean square of A x - y over what is measured, [n]."""
-  error = (measurement.apply(x) - y) ** 2
-  measured = jnp.broadcast_to(measurement.gain > 0, error.shape)
+  error = (observe(measurement, x) - y) ** 2
+  measured = jnp.ones(error.shape)
+  if measurement.mix is None:
+    measured = jnp.broadcast_to(measurement.scale > 0, error.shape)
   axes = tuple(range(1, error.ndim))
   return jnp.sqrt((error * measured).sum(axes) / measured.sum(axes))
+
+
+def met(measurement: Measurement, x, y, low: float, high: float, num_rounds: int = 50):
+  """x [n, ...] moved to where A x = y and low <= x <= high, by projections in turn."""
+  u_y = components(measurement, y)
+
+  def once(_, x):
+    return jnp.clip(x + lift(measurement, u_y - measurement.rows(x), x), low, high)
+
+  return jax.lax.fori_loop(0, num_rounds, once, x)
 
 
 def systematic(rng, log_weight) -> jax.Array:
@@ -83,79 +126,112 @@ def systematic(rng, log_weight) -> jax.Array:
   return jnp.minimum(jnp.searchsorted(share, position * share[-1]), n - 1)
 
 
-def _event_sum(a):
-  return a.reshape(*a.shape[:2], -1).sum(-1)
+def resampled(keys, x, log_weight, below: float):
+  """x [n, P, ...], log weights and effective numbers [n]: rows by their weights [n, P].
+
+  Only where fewer than a share `below` of them count; all then have the mean weight.
+  """
+  n, count = log_weight.shape
+  effective = 1.0 / (jax.nn.softmax(log_weight) ** 2).sum(-1)
+  few = (effective < below * count)[:, None]
+  index = jnp.where(few, jax.vmap(systematic)(keys, log_weight), jnp.arange(count))
+  mean = jax.nn.logsumexp(log_weight, -1, keepdims=True) - np.log(count)
+  return (jax.vmap(lambda a, i: a[i])(x, index), jnp.where(few, mean, log_weight), effective)
 
 
-def posterior_sample(denoise, path, rng, shape: tuple[int, ...], measurement: Measurement, y, *,
-                     cond=None, n: int = 1, num_particles: int = 32, num_steps: int = 100,
-                     noise: float = 0.05, data_std: float = 1.0, t_min: float = 1e-3,
-                     spacing: str = 'logsnr', resample_below: float = 0.5,
-                     clip: float | None = None) -> Posterior:
-  """n independent draws of x_0 [shape] given y (one example's), y = A x_0 + noise z.
+def scales(path, t, data_std):
+  """What a draw from p(x_0 | x_t) does at times t [K]: coefficients on x_t, x_0, noise [K].
 
-  2306.17775, Alg. 1 on the ancestral chain, p(y | x_t) read as N(A E[x_0|x_t], noise^2 + gain
-  var_t), var_t = sigma^2 data_std^2 / (alpha^2 data_std^2 + sigma^2); the last one, at t_min, is
-  the measurement itself. Each draw has num_particles of its own; they are resampled where fewer
-  than resample_below of them count. The bias falls as 1 / num_particles and 1 / num_steps.
+  Ancestral steps whose variance is exact for Gaussian data of this deviation. The usual smaller
+  one would lose, step by step, what x_0 varies by given x_t; where the data vary less this one
+  adds noise, which the steps behind it remove. The last lands on E[x_0 | x_t].
+  """
+  alpha, sigma = path(t)
+  alpha, sigma = jnp.append(alpha, 1.0), jnp.append(sigma, 0.0)
+  on_x_t, on_x_0, var = posterior_coefficients(alpha[1:], sigma[1:], alpha[:-1], sigma[:-1])
+  spread = (sigma * data_std) ** 2 / ((alpha * data_std) ** 2 + sigma**2)
+  std = jnp.sqrt(var + on_x_0**2 * spread[:-1])
+  return on_x_t, on_x_0, std.at[-1].set(0.0)
+
+
+def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: Measurement, y, *,
+                     cond=None, num_particles: int = 16, num_steps: int = 25, num_inner: int = 8,
+                     num_start: int = 20, noise: float = 0.0, data_std: float = 1.0,
+                     rho_max: float = 4.0, rho_min: float = 0.02, t_min: float = 1e-3,
+                     resample_below: float = 0.5) -> Posterior:
+  """Independent draws of x_0 [shape] given y (one example's), y = A x_0 + noise z; one by each key.
+
+  Each draw has num_particles of its own, from num_start steps of the prior; num_steps levels of
+  rho fall from rho_max data_std to rho_min, with num_inner evaluations in each. At the end the
+  measured components of x are drawn given y and x, rho_min apart: without noise they are met, and
+  the law of the rest is that of y known to rho_min.
   denoise as for the samplers, cond [n num_particles] or None. Raises BadInput for numbers out of
   range.
   """
-  for name, value in {'n': n, 'num_particles': num_particles, 'noise': noise,
-                      'data_std': data_std}.items():
+  for name, value in {'num_particles': num_particles, 'num_steps': num_steps,
+                      'num_inner': num_inner, 'num_start': num_start, 'data_std': data_std,
+                      'rho_max': rho_max, 'rho_min': rho_min}.items():
     if not value > 0:
       raise BadInput(f'{name} = {value} must be positive')
-  at, ask = grid(path, num_steps, t_min, spacing), asked(denoise, cond, clip)
-  (alpha, sigma), after = (at.alpha[:-1], at.sigma[:-1]), (at.alpha[1:], at.sigma[1:])
-  spread = (sigma * data_std) ** 2 / ((alpha * data_std) ** 2 + sigma**2)
-  on_x_t, on_x_0, var = posterior_coefficients(*after, alpha, sigma)
-  total = (n, num_particles, *shape)
-  measured = jnp.broadcast_to(measurement.gain > 0, y.shape)
+  if not 0.0 <= noise < float('inf'):
+    raise BadInput(f'noise = {noise} must be at least 0 and finite')
+  n, ask = len(keys), asked(denoise, cond, None)
+  split = jax.vmap(lambda key: jax.random.split(key, num_steps + 3), out_axes=1)(keys)
+  u_y = components(measurement, y)
+  measured = jnp.broadcast_to(measurement.scale > 0, u_y.shape)
+  variance = (noise / jnp.where(measurement.scale > 0, measurement.scale, 1.0)) ** 2
 
-  def likelihood(x_t, t, spread):
-    """log N(y; A x_0, .) [n, P], and x_0 = E[x_0 | x_t]."""
-    x_0 = ask(x_t.reshape(-1, *shape), t)
-    variance = noise**2 + measurement.gain * spread
-    error = measurement.apply(x_0) - y
-    log_p = -0.5 * (error**2 / variance + jnp.log(2.0 * jnp.pi * variance))
-    return _event_sum((log_p * measured).reshape(n, num_particles, -1)), x_0.reshape(total)
+  def normal(keys, event=shape):
+    z = jax.vmap(lambda key: jax.random.normal(key, (num_particles, *event)))(keys)
+    return z.reshape(-1, *event)
 
-  def pulled(x_t, t, spread):
-    log_p, pullback, x_0 = jax.vjp(lambda x: likelihood(x, t, spread), x_t, has_aux=True)
-    return log_p, x_0, pullback(jnp.ones_like(log_p))[0]
+  def prior_draw(keys, x_t, t, coefficients):
+    """One draw of x_0 given each x_t at t[0]."""
+    def step(x_t, inputs):
+      t, (on_x_t, on_x_0, std), i = inputs
+      z = normal(jax.vmap(jax.random.fold_in, (0, None))(keys, i))
+      return on_x_t * x_t + on_x_0 * ask(x_t, t) + std * z, None
 
-  def resampled(key, x, log_weight):
-    """Rows of x by their weights where too few count; the mean weight that they then all have."""
-    share = jax.nn.softmax(log_weight)
-    few = 1.0 / (share**2).sum(-1) < resample_below * num_particles
-    index = jax.vmap(systematic)(jax.random.split(key, n), log_weight)
-    index = jnp.where(few[:, None], index, jnp.arange(num_particles))
-    mean = jax.nn.logsumexp(log_weight, -1, keepdims=True) - np.log(num_particles)
-    rows = jax.vmap(lambda a, i: a[i])
-    return jax.tree.map(lambda a: rows(a, index), x), jnp.where(few[:, None], mean, log_weight)
+    return jax.lax.scan(step, x_t, (t, coefficients, jnp.arange(len(t))))[0]
 
-  def step(carry, inputs):
-    x_t, log_weight, log_p_before = carry
-    t, spread, on_x_t, on_x_0, std, key = inputs
-    rng_pick, rng_z = jax.random.split(key)
-    log_p, x_0, pull = pulled(x_t, t, spread)
-    log_weight = log_weight + log_p - log_p_before
-    (x_t, x_0, pull, log_p), log_weight = resampled(rng_pick, (x_t, x_0, pull, log_p), log_weight)
-    z = jax.random.normal(rng_z, x_t.shape, x_t.dtype)
-    x_s = on_x_t * x_t + on_x_0 * x_0 + std**2 * pull + std * z
-    # the reverse process over the pulled one, at x_s
-    log_weight = log_weight - 0.5 * std**2 * _event_sum(pull**2) - std * _event_sum(pull * z)
-    return (x_s, log_weight, log_p), None
+  def log_likelihood(x, rho):
+    """log N(u_y; rows(x), .) [n, P] of what is measured."""
+    total = variance + rho**2
+    terms = -0.5 * ((measurement.rows(x) - u_y) ** 2 / total + jnp.log(2.0 * jnp.pi * total))
+    return (terms * measured).reshape(n, num_particles, -1).sum(-1)
 
-  rng_T, rng_steps, rng_last = jax.random.split(rng, 3)
-  x_T = path(jnp.ones(1))[1] * jax.random.normal(rng_T, total)
-  inputs = (at.t[:-1], spread[:-1], on_x_t[:-1], on_x_0[:-1], jnp.sqrt(var[:-1]),
-            jax.random.split(rng_steps, num_steps)[1:])
+  def moved(keys, x, z, rho):
+    """z with its measured components drawn given those of x and y: both are Gaussian."""
+    u, share = measurement.rows(x), rho**2 / (rho**2 + variance)
+    drawn = u + share * (u_y - u) + jnp.sqrt(share * variance) * normal(keys, u_y.shape)
+    return z + lift(measurement, measured * (drawn - measurement.rows(z)), z)
+
+  def level(carry, inputs):
+    x, log_weight, before = carry
+    rho, t, coefficients, keys = inputs
+    keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys)
+    log_weight = log_weight + log_likelihood(x, rho) - before
+    x, log_weight, effective = resampled(keys[0], x.reshape(n, num_particles, *shape), log_weight,
+                                         resample_below)
+    x = x.reshape(-1, *shape)
+    z = moved(keys[1], x, x + rho * normal(keys[2]), rho)
+    x = prior_draw(keys[3], path(t[:1])[0] * z, t, coefficients)
+    return (x, log_weight, log_likelihood(x, rho)), effective
+
+  rho = jnp.geomspace(rho_max * data_std, rho_min, num_steps)
+  ratio = rho[:, None] * jnp.geomspace(1.0, 1.0 / DEEP, num_inner)
+  t = time_of_logsnr(path, -2.0 * jnp.log(ratio.ravel())).reshape(ratio.shape)
+  t = jnp.clip(t, t_min, 1.0)
+  start = grid(path, num_start, t_min, 'logsnr').t
+  x_T = path(jnp.ones(1))[1] * normal(split[0])
+  x = prior_draw(split[1], x_T, start, scales(path, start, data_std))
   zero = jnp.zeros((n, num_particles))
-  (x, log_weight, log_p), _ = jax.lax.scan(step, (x_T, zero, zero), inputs)
-  last, x_0 = likelihood(x, at.t[-1], 0.0)
-  log_weight = log_weight + last - log_p
-  picked = jax.random.categorical(rng_last, log_weight)
-  return Posterior(x_0[jnp.arange(n), picked], one(at.t).sum(),
-                   1.0 / (jax.nn.softmax(log_weight) ** 2).sum(-1),
-                   jax.nn.logsumexp(log_weight, -1) - np.log(num_particles))
+  of_levels = (rho, t, jax.vmap(lambda t: scales(path, t, data_std))(t), split[3:])
+  (x, log_weight, _), effective = jax.lax.scan(level, (x, zero, zero), of_levels)
+  picking = jax.vmap(lambda key: jax.random.split(key, 2), out_axes=1)(split[2])
+  picked = jax.vmap(jax.random.categorical)(picking[0], log_weight)
+  x = moved(picking[1], x, x, rho[-1]).reshape(n, num_particles, *shape)
+  stretch = jnp.log(jnp.where(measured, measurement.scale, 1.0)).sum()  # from u_y to y
+  return Posterior(x[jnp.arange(n), picked], num_start + num_steps * num_inner,
+                   effective.mean(0),
+                   jax.nn.logsumexp(log_weight, -1) - np.log(num_particles) - stretch)

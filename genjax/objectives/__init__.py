@@ -1,6 +1,15 @@
 """One divergence a file: NEEDS = {estimator: requirements} and make(model, ...) -> Objective."""
 
-from genjax.objectives import adversarial, kl, reverse_kl, score_matching, wasserstein
+from genjax.objectives import (
+  adversarial,
+  consistency,
+  distillation,
+  kl,
+  mean_flow,
+  reverse_kl,
+  score_matching,
+  wasserstein,
+)
 
 OBJECTIVES = {
     'kl': kl,
@@ -8,4 +17,7 @@ OBJECTIVES = {
     'adversarial': adversarial,
     'wasserstein': wasserstein,
     'score_matching': score_matching,
+    'mean_flow': mean_flow,
+    'consistency': consistency,
+    'distillation': distillation,
 }

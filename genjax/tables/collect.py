@@ -28,10 +28,20 @@ def check_columns(columns: Sequence[Mapping]) -> None:
       raise BadInput(_mixed(column['label'], kinds))
 
 
+def _check_published(rows: Sequence[Row], columns: Sequence[Mapping]) -> None:
+  metrics = {metric: None for column in columns for metric in column['metric']}
+  for row in rows:
+    for metric in row.published:
+      if metric not in metrics:
+        raise BadInput(f'row {row.label!r} has a published {metric!r}, and no column has that '
+                       f'metric; allowed: {", ".join(metrics)}')
+
+
 def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mapping],
             commit: str) -> dict:
   """The table of all cells that are finished; raises BadInput where a column is no one protocol."""
   check_columns(columns)
+  _check_published(rows, columns)
   results = {(cell.label, cell.seed): found for cell in cells
              if (found := run.read(cell)) is not None}
   table = {'level': LEVEL, 'commit': commit, 'columns': [dict(c) for c in columns], 'rows': []}
@@ -42,17 +52,20 @@ def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mappin
                for s, found in done.items()}
     table['rows'].append({
         'label': row.label, 'config': row.config, 'overrides': row.overrides, 'note': row.note,
-        'published': row.published, 'seeds': sorted(done), 'seeds_wanted': len(mine),
+        'published': row.published, 'curve': row.curve,
+        'seeds': sorted(done), 'seeds_wanted': len(mine),
         'other_commits': {s: c for s, c in commits.items() if c != commit},
         'provenance': {s: found.get('provenance', {}) for s, found in done.items()},
         'values': {c['label']: _summary(c, done) for c in columns}})
   for column in columns:
     _check_protocol(column, table['rows'])
   table['axes'] = {row['label']: _axes(columns, row) for row in table['rows']}
-  table['floors'] = {c['label']: _floor(c, results.values()) for c in columns if c['floor']}
-  table['missing'] = [{'label': c.label, 'seed': c.seed, 'status': run.status(c),
-                       'command': c.command}
-                      for c in cells if (c.label, c.seed) not in results]
+  table['floors'] = {c['label']: _floor(c, results.values()) for c in columns
+                     if c['floor'] and not c['excess']}
+  table['missing'] = [{'label': c.label, 'seed': c.seed, 'status': state,
+                       'command': run.command(c, state)}
+                      for c, state in zip(cells, run.states(cells), strict=True)
+                      if (c.label, c.seed) not in results]
   return table
 
 
@@ -76,7 +89,34 @@ def _value(column: Mapping, found: Mapping) -> dict | None:
   if split not in (None, column['split']):
     entry = {**entry, 'value': None, 'low': None, 'high': None, 'card': {
         **entry['card'], 'reason': f'measured on {split}, and the column is {column["split"]}'}}
+  if column['excess']:
+    return _excess(entry, found['metrics'].get(column['floor']))
   return _detail(entry, column['detail']) if column['detail'] else entry
+
+
+def _excess(entry: dict, floor: Mapping | None) -> dict:
+  """A value less what the data themselves score over as many samples, in the same run's record.
+
+  The half widths below and above meet in quadrature, as those of independent figures do. Both
+  compare with one reference, whose noise is in either, so that the interval is too wide, if wrong.
+  """
+  card = {**entry['card'], 'less': 'no floor' if floor is None else floor['card'].get('metric')}
+  none = {'value': None, 'low': None, 'high': None}
+  if floor is None or not _finite(floor['value']) or not _finite(entry['value']):
+    reason = card.get('reason') or 'what the data themselves score was not measured'
+    return {**none, 'card': {**card, 'reason': reason}}
+  sizes = [each['card'].get('n_generated') for each in (entry, floor)]
+  if sizes[0] != sizes[1]:
+    return {**none, 'card': {**card, 'reason': f'{sizes[0]} samples, and a floor of {sizes[1]}'}}
+  value = entry['value'] - floor['value']
+  if entry['low'] is None or floor.get('low') is None:
+    card['interval'] = {'reason': 'the value or its floor has none'}
+    return {**none, 'value': value, 'card': card}
+  below = math.hypot(entry['value'] - entry['low'], floor['high'] - floor['value'])
+  above = math.hypot(entry['high'] - entry['value'], floor['value'] - floor['low'])
+  card['interval'] = {**card['interval'], 'method': 'half widths in quadrature; conservative',
+                      'estimand': 'the expected value less the expected floor, at equal N'}
+  return {'value': value, 'low': value - below, 'high': value + above, 'card': card}
 
 
 def _detail(entry: dict, path: str) -> dict:

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+import pathlib
 import re
 import shlex
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# neither changes what is trained; `evals` and `encoder` change what is measured, not the training
+# none of them changes what is trained; those of MEASURED change what a measurement says
 UNSEEN = ('log', 'checkpoint', 'mesh')
-MEASURED = ('evals', 'encoder')
+MEASURED = ('evals', 'encoder', 'sampler')
 
 
 class Row(NamedTuple):
@@ -20,23 +21,33 @@ class Row(NamedTuple):
   overrides: dict = {}  # dotted key -> value
   published: dict = {}  # metric -> {'value', 'source', 'protocol'}
   note: str = ''
+  curve: str = ''  # of the table's figure, the line that the row is a point of
 
 
 class Cell(NamedTuple):
-  """One run that a row asks for."""
+  """One measurement of one run that a row asks for; cells of the same training share its run."""
 
   label: str  # of its row
   seed: int
   steps: int
-  config_hash: str  # what eval.json must carry: training and evaluation
+  config_hash: str  # what the measurement must carry: training and evaluation
+  run_hash: str  # what the run directory must hold: the training alone
   workdir: str
-  command: str
+  train: str  # the shell line that trains the run, and measures it as this cell asks
+  measure: str  # the shell line that measures a run that is trained
+  origin: str = ''  # the run directory that its training starts from
 
 
 def canonical(config: Mapping, without: tuple[str, ...] = ()) -> str:
-  """A config as JSON with sorted keys; tuples and lists are one."""
-  return json.dumps({k: v for k, v in config.items() if k not in without}, sort_keys=True,
-                    default=list)
+  """A config as JSON with sorted keys; tuples and lists are one.
+
+  A text at the top that is off ('') is as if it were not there: a run from before the key existed
+  is the same run. Of the run that a training starts from its name counts, which says what it is.
+  """
+  kept = {k: v for k, v in config.items() if k not in without and v != ''}
+  if 'init_from' in kept:
+    kept['init_from'] = pathlib.PurePath(kept['init_from']).name
+  return json.dumps(kept, sort_keys=True, default=list)
 
 
 def config_hash(config: Mapping) -> str:
@@ -45,22 +56,32 @@ def config_hash(config: Mapping) -> str:
 
 
 def run_hash(config: Mapping) -> str:
-  """8 hex digits of what a run trains, for the name of its directory."""
-  return _digest(canonical(config, UNSEEN + MEASURED))[:8]
+  """8 hex digits of what a run trains, for the name of its directory.
+
+  Where a validation metric selects the checkpoint, what it is measured with belongs to it.
+  """
+  selects = bool((config.get('select') or {}).get('metric'))
+  return _digest(canonical(config, UNSEEN if selects else UNSEEN + MEASURED))[:8]
 
 
 def cell(row: Row, seed: int, config: Mapping, root: str) -> Cell:
-  """The cell of a row and a seed. config: the row's, resolved, as a plain dict with that seed."""
-  workdir = f'{root}/{slug(row.label)}-s{seed}-{run_hash(config)}'
-  return Cell(row.label, seed, config['steps'], config_hash(config), workdir,
-              command(row, seed, workdir))
+  """The cell of a row and a seed. config: the row's, resolved, as a plain dict with that seed.
+
+  Its run directory is named by what is trained, whatever row or table asks for it.
+  """
+  trained = run_hash(config)
+  named = (config['data']['name'], config['model']['family'], config['objective']['name'])
+  workdir = f'{root}/{slug("-".join(named))}-s{seed}-{trained}'
+  return Cell(row.label, seed, config['steps'], config_hash(config), trained, workdir,
+              command('train', row, seed, workdir), command('evaluate', row, seed, workdir),
+              config.get('init_from', ''))
 
 
-def command(row: Row, seed: int, workdir: str) -> str:
-  """The shell line that makes a cell."""
+def command(program: str, row: Row, seed: int, workdir: str) -> str:
+  """The shell line that makes a cell: experiments.train, or experiments.evaluate of its run."""
   overrides = {**row.overrides, 'seed': seed}
   return shlex.join([
-      'python', '-m', 'experiments.train', f'--config={row.config}',
+      'python', '-m', f'experiments.{program}', f'--config={row.config}',
       *(f'--config.{key}={value}' for key, value in overrides.items()), f'--workdir={workdir}'])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from genjax.tables import run
 from genjax.tables.identity import Cell, Row
 
 TILE, GAP, LABEL, NUM = 48, 2, 300, 16  # pixels; images in a row
@@ -21,7 +22,7 @@ def draw(rows: Sequence[Row], cells: Sequence[Cell]) -> Image.Image | None:
   first line.
   """
   strips = [(row.label, [x for c in cells if c.label == row.label
-                         if (x := samples(c, 'final')) is not None]) for row in rows]
+                         if (x := samples(c, run.samples(c))) is not None]) for row in rows]
   reference = next((x for c in cells if (x := samples(c, 'reference')) is not None), None)
   if reference is not None:
     strips.insert(0, ('data', [reference]))

@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from genjax.tables.collect import BESIDE
 
@@ -13,25 +14,31 @@ ABSENT = '–'  # the row has no such metric
 FLOOR_LABEL = '*the data themselves*'
 
 
-def markdown(table: Mapping, title: str, note: str = '', picture: str = '') -> str:
-  """The table, what is missing with the commands that fill it, its notes and its protocol."""
+def markdown(table: Mapping, title: str, note: str = '',
+             pictures: Mapping[str, str] = MappingProxyType({})) -> str:
+  """The table, what is missing with the commands that fill it, its notes and its protocol.
+
+  pictures: {words: file} of those that it shows.
+  """
   notes = []  # footnotes in the order in which the rows need them
   axes = list(dict.fromkeys(axis for row in table['rows'] for axis in table['axes'][row['label']]))
-  published = list(dict.fromkeys(m for row in table['rows'] for m in row['published']))
-  head = ['', *(c['label'] + ARROWS[c['better']] for c in table['columns']),
-          *(f'published {name}' for name in published), *axes, 'seeds']
+  head = ['']
+  for column in table['columns']:
+    head += [column['label'] + ARROWS[column['better']],
+             *(f'published {column["label"]}' for _ in _published(table, column))]
+  head += [*axes, 'seeds']
   lines = ['| ' + ' | '.join(map(_cell, head)) + ' |', '|---' * len(head) + '|']
   if any(table['floors'].values()):
-    floors = [_floor(table['floors'].get(c['label']), c['digits']) for c in table['columns']]
-    lines.append('| ' + ' | '.join(
-        [FLOOR_LABEL, *floors, *[''] * (len(published) + len(axes) + 1)]) + ' |')
+    floors = [text for c in table['columns']
+              for text in (_floor(table['floors'].get(c['label']), c['digits']),
+                           *('' for _ in _published(table, c)))]
+    lines.append('| ' + ' | '.join([FLOOR_LABEL, *floors, *[''] * (len(axes) + 1)]) + ' |')
   for row in table['rows']:
-    lines.append(_row(table, row, axes, published, notes))
+    lines.append(_row(table, row, axes, notes))
   parts = [f'# {title}', '\n'.join(lines), _legend(table)]
   if notes:
     parts.append('\n'.join(f'[{i}] {text}  ' for i, text in enumerate(notes, 1)))
-  if picture:
-    parts.append(f'![one row of samples per row of the table]({picture})')
+  parts += [f'![{words}]({file})' for words, file in pictures.items()]
   parts += [note.strip()] if note.strip() else []
   parts += [_missing(table)] if table['missing'] else []
   parts += [_protocols(table)] if any(row['seeds'] for row in table['rows']) else []
@@ -85,7 +92,14 @@ def to_csv(table: Mapping) -> str:
   return out.getvalue()
 
 
-def _row(table, row, axes, published, notes) -> str:
+def _published(table: Mapping, column: Mapping) -> list[str]:
+  """The metric of which rows have a paper's figure, if this is its first column."""
+  known = {metric for row in table['rows'] for metric in row['published']}
+  first = {metric: c['label'] for c in reversed(table['columns']) for metric in c['metric']}
+  return [m for m in column['metric'] if m in known and first[m] == column['label']][:1]
+
+
+def _row(table, row, axes, notes) -> str:
   label = row['label']
   if row['other_commits']:
     made = '; '.join(f'seed {s}: {c}' for s, c in row['other_commits'].items())
@@ -99,10 +113,10 @@ def _row(table, row, axes, published, notes) -> str:
     if entry and entry['reasons']:
       text += _mark(notes, '; '.join(f'seed {s}: {r}' for s, r in entry['reasons'].items()))
     cells.append(text)
-  for name in published:
-    entry = row['published'].get(name)
-    cells.append(ABSENT if entry is None else f'{entry["value"]}' + _mark(
-        notes, f'{entry["source"]}; protocol: {entry.get("protocol", "not stated")}'))
+    for metric in _published(table, column):
+      entry = row['published'].get(metric)
+      cells.append(ABSENT if entry is None else f'{entry["value"]}' + _mark(
+          notes, f'{entry["source"]}; protocol: {entry.get("protocol", "not stated")}'))
   for axis in axes:
     cells.append(_axis(table['axes'][row['label']].get(axis, {})))
   n = len(row['seeds'])

@@ -13,47 +13,107 @@ from genjax.tables import identity
 from genjax.tables.identity import Cell
 from genjax.types import BadInput
 
+TO_TRAIN = ('missing', 'started', 'stale')
+OWN = 'eval.json'  # what the run's own config asks; other measurements: evals/CONFIG_HASH.json
+
 
 def read(cell: Cell) -> dict | None:
-  """eval.json of a finished cell; None if the cell is not there, unfinished or out of date.
+  """The record of a cell that is measured; None if there is none, or of another config than now.
 
-  Out of date: it was trained or measured under another config than the table asks for now.
   Raises BadInput for a file that is damaged.
   """
-  evaluated = _json(cell, 'eval.json')
-  if evaluated is None:
-    return None
-  if not isinstance(evaluated.get('metrics'), Mapping):
-    raise BadInput(f'{cell.workdir}/eval.json has no metrics; remove it and run the cell again')
-  return evaluated if _recorded_hash(cell, evaluated) == cell.config_hash else None
+  for name in (OWN, f'evals/{cell.config_hash}.json'):
+    found = _json(cell, name)
+    if found is not None and not isinstance(found.get('metrics'), Mapping):
+      raise BadInput(f'{cell.workdir}/{name} has no metrics; remove it and run the cell again')
+    if found is not None and found.get('provenance', {}).get('config_hash') == cell.config_hash:
+      return found
+  return None
+
+
+def samples(cell: Cell) -> str:
+  """The name under samples/ of what was drawn for a measured cell."""
+  found = _json(cell, OWN) or {}
+  own = found.get('provenance', {}).get('config_hash') == cell.config_hash
+  return 'final' if own else cell.config_hash
 
 
 def status(cell: Cell) -> str:
-  """'finished', 'stale' (made under another config), 'started' or 'missing'."""
+  """'finished', 'trained' (not measured as asked now), 'started', 'missing', or 'stale'.
+
+  Stale: its directory holds another training, which the cell's commands refuse to touch.
+  """
   if read(cell) is not None:
     return 'finished'
-  workdir = pathlib.Path(cell.workdir)
-  if (workdir / 'eval.json').is_file():
+  recorded = (_json(cell, 'config.json') or {}).get('config')
+  if recorded is None:
+    return 'missing'
+  if identity.run_hash(recorded) != cell.run_hash:
     return 'stale'
-  return 'started' if (workdir / 'config.json').is_file() else 'missing'
+  last = pathlib.Path(cell.workdir, 'checkpoints', str(cell.steps), 'checkpoint.json')
+  return 'trained' if last.is_file() else 'started'
+
+
+def states(cells: Iterable[Cell]) -> list[str]:
+  """The status of each cell; 'waiting' where another cell of the list is to train first.
+
+  That is an earlier one of the same run, or one of the run that this one starts from.
+  """
+  found = [status(cell) for cell in cells]
+  to_train = {cell.workdir for cell, state in zip(cells, found, strict=True) if state in TO_TRAIN}
+  begun = set()
+  for i, cell in enumerate(cells):
+    if found[i] in TO_TRAIN:
+      found[i] = 'waiting' if cell.workdir in begun or cell.origin in to_train else found[i]
+      begun.add(cell.workdir)
+  return found
+
+
+def command(cell: Cell, state: str) -> str:
+  """The shell line that fills a cell whose state is `state`: its run is trained if need be."""
+  return cell.train if state in TO_TRAIN else cell.measure
 
 
 def run(cells: Iterable[Cell], logs: str, jobs: int = 1,
         on_done: Callable = lambda cell, code: None) -> list[tuple[Cell, int, str]]:
-  """Runs the commands of the cells, `jobs` at a time; [(cell, exit code, last lines)] of failures.
+  """Fills the cells, `jobs` at a time; [(cell, exit code, last lines)] of failures.
 
-  The output of each goes to LOGS/NAME.log. on_done(cell, exit code) is called after each. An
-  interrupt ends the commands that run, and starts no other.
+  In rounds: no two cells of one run train it at a time, and what waits for a training follows it,
+  or fails with it. The output of each goes to LOGS/NAME.log. on_done(cell, exit code) is called
+  after each. An interrupt ends the commands that run, and starts no other.
   """
   pathlib.Path(logs).mkdir(parents=True, exist_ok=True)
+  left, failures, broken = list(cells), [], {}
+  while left:
+    ready = [(c, s) for c, s in zip(left, states(left), strict=True) if s != 'waiting']
+    failed = _batch(ready, logs, jobs, on_done)
+    broken |= {cell.workdir: cell.label for cell, *_ in failed if status(cell) in TO_TRAIN}
+    failures += failed
+    done, waiting = [cell for cell, _ in ready], []
+    for cell in left:
+      ended = next((broken[run] for run in (cell.workdir, cell.origin) if run in broken), '')
+      if cell not in done and ended:
+        broken.setdefault(cell.workdir, ended)
+        failures.append((cell, 1, f'not run: the training of {ended!r} failed'))
+        on_done(cell, 1)
+      elif cell not in done:
+        waiting.append(cell)
+    left = waiting
+  return failures
+
+
+def _batch(cells: list[tuple[Cell, str]], logs: str, jobs: int, on_done: Callable) -> list:
+  """Runs the commands of the cells, of which no two may train one run."""
   children, stop, failures = set(), threading.Event(), []
 
-  def one(cell):
-    log = pathlib.Path(logs, f'{pathlib.Path(cell.workdir).name}.log')
+  def one(cell, state):
+    name = f'{identity.slug(cell.label)}-{pathlib.Path(cell.workdir).name}.log'
+    log = pathlib.Path(logs, name)
     if stop.is_set():
       return cell, 130, ''
     with open(log, 'w', encoding='utf-8') as output:
-      child = subprocess.Popen(_arguments(cell.command), stdout=output, stderr=subprocess.STDOUT)
+      child = subprocess.Popen(_arguments(command(cell, state)), stdout=output,
+                               stderr=subprocess.STDOUT)
       children.add(child)
       code = child.wait()
       children.discard(child)
@@ -61,7 +121,7 @@ def run(cells: Iterable[Cell], logs: str, jobs: int = 1,
 
   with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
     try:
-      for done in concurrent.futures.as_completed([pool.submit(one, cell) for cell in cells]):
+      for done in concurrent.futures.as_completed([pool.submit(one, *each) for each in cells]):
         cell, code, tail = done.result()
         on_done(cell, code)
         if code or read(cell) is None:
@@ -81,15 +141,6 @@ def _arguments(command: str) -> list[str]:
 def _tail(log: pathlib.Path, lines: int = 6) -> str:
   text = log.read_text(encoding='utf-8', errors='replace').replace('\r', '\n')
   return '\n'.join(text.strip().splitlines()[-lines:])
-
-
-def _recorded_hash(cell: Cell, evaluated: Mapping) -> str | None:
-  """What eval.json says it measured; where it says nothing, the config of the directory."""
-  recorded = evaluated.get('provenance', {}).get('config_hash')
-  if recorded:
-    return recorded
-  config = (_json(cell, 'config.json') or {}).get('config')
-  return identity.config_hash(config) if config else None
 
 
 def _json(cell: Cell, name: str) -> dict | None:

@@ -145,6 +145,24 @@ def restore(directory: str | os.PathLike, like: Any, step: int | None = None
   return None
 
 
+def identity(directory: str | os.PathLike, step: int | None = None) -> dict | None:
+  """{'step', 'digest'} of a step, of all that was saved with it; None: it is not there.
+
+  step None: the best by validation where there is one, else the newest. Reads no array. Raises
+  BadInput where what says so is damaged.
+  """
+  directory, present = pathlib.Path(directory), steps(directory)
+  if not present or step not in (None, *present):
+    return None
+  content, damage = _read_index(directory / str(present[-1] if step is None else step))
+  best = step is None and not damage and content['meta'].get('best')
+  if best and best['step'] != present[-1]:
+    content, damage = _read_index(directory / str(best['step']))
+  if damage:
+    raise BadInput(f'a checkpoint in {directory} is damaged: {damage}')
+  return {'step': content['step'], 'digest': shards.digest(_canonical(content))}
+
+
 def steps(directory: str | os.PathLike) -> list[int]:
   """The steps that were saved, ascending; damaged ones too (only reading finds out)."""
   directory = pathlib.Path(directory)

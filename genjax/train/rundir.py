@@ -1,6 +1,7 @@
 """The directory of a run: what it was started with, and which changes keep it the same run.
 
-WORKDIR holds config.json, metrics.jsonl, events.*, checkpoints/, samples/ and eval.json.
+WORKDIR holds config.json, metrics.jsonl, events.*, checkpoints/, samples/, eval.json and evals/,
+the measurements under other samplers, evaluators or encoders than its own.
 """
 
 import copy
@@ -25,7 +26,9 @@ from genjax.types import BadInput
 _PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax',
              'orbax': 'orbax-checkpoint', 'numpy': 'numpy', 'genjax': 'genjax-research'}
 # What may change between two launches: it is watched or measured, never trained on.
-_FREE = ('log', 'checkpoint', 'evals', 'select', 'sampler', 'encoder', 'progress', 'mesh')
+# Of `init_from` the content is compared, not the path.
+_FREE = ('log', 'checkpoint', 'evals', 'select', 'sampler', 'encoder', 'progress', 'mesh',
+         'init_from')
 _SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -46,11 +49,12 @@ def record(workdir: pathlib.Path, new: Mapping | None) -> None:
     disk.write_json(workdir / 'config.json', {**new, 'sha256': _sha256(new)})
 
 
-def agree(workdir: str | os.PathLike, config: Mapping,
-          identity: Mapping) -> tuple[pathlib.Path, dict | None]:
+def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
+          origin: Mapping | None = None) -> tuple[pathlib.Path, dict | None]:
   """The run directory as a path, and its new record: None if the one that it has stands.
 
-  Writes nothing. Raises BadInput for a config or data that would change the trajectory so far (each
+  identity: of the data; origin: of the checkpoint that the run starts from, if any. Writes nothing.
+  Raises BadInput for a config or data that would change the trajectory so far (each
   key with its old and new value) and for a directory that is no run; OSError for one that is
   read-only.
   """
@@ -61,24 +65,26 @@ def agree(workdir: str | os.PathLike, config: Mapping,
                    'hosts mount')
   workdir = pathlib.Path(workdir).absolute()
   config, identity = _json_like(config), _json_like(identity)
+  from_run = {'init_from': _json_like(origin)} if origin else {}
   now = {'commit': commit(), 'versions': versions(), 'device': device()}
   if not (workdir / 'config.json').exists():
     if (workdir / 'checkpoints').exists():
       raise BadInput(f'{workdir} has checkpoints but no config.json; allowed: another --workdir')
-    return workdir, {'config': config, **now, 'data': identity, 'created': _time(), 'history': []}
+    return workdir, {'config': config, **now, 'data': identity, **from_run, 'created': _time(),
+                     'history': []}
   old = read(workdir)
-  new = _resumed(workdir, old, config, identity, now)
+  new = _resumed(workdir, old, config, {'data set': identity, **from_run}, now)
   _check_writable(workdir)
   return workdir, None if new == old else new
 
 
-def _resumed(workdir: pathlib.Path, old: dict, config: dict, identity: dict, now: dict) -> dict:
+def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: dict) -> dict:
   """The record of a run that goes on; refuses one that would be another run."""
   was, would = trajectory(old['config']), trajectory(config)
   if ('steps' in was) != ('steps' in would):  # then `decay` differs, and is what gets named
     was.pop('steps', None), would.pop('steps', None)
-  refused = {**_changes(was, would),
-             **_changes({'data set': old['data']}, {'data set': identity})}
+  had = {'data set': old['data'], **{k: old[k] for k in ('init_from',) if k in old}}
+  refused = {**_changes(was, would), **_changes(had, given)}
   if refused:
     lines = [f'  {key}: {json.dumps(there)} there, {json.dumps(here)} now'
              for key, (there, here) in refused.items()]
@@ -127,6 +133,14 @@ def trajectory(config: Mapping) -> dict:
   if all((optim.get('decay') or 'constant') == 'constant' for optim in optims):
     kept.pop('steps', None)
   return kept
+
+
+def differences(there: Mapping, here: Mapping, without: tuple[str, ...] = ()) -> list[str]:
+  """A line for each key, but the sections of `without`, in which two configs differ."""
+  kept = [_json_like({k: v for k, v in config.items() if k not in without})
+          for config in (there, here)]
+  return [f'  {key}: {json.dumps(a)} there, {json.dumps(b)} here'
+          for key, (a, b) in _changes(*kept).items()]
 
 
 def provenance(workdir: str | os.PathLike) -> dict:

@@ -90,15 +90,20 @@ def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec) ->
   if path.suffix not in SAMPLE_FORMATS:
     raise BadInput(f'{path}: allowed: FILE{" or FILE".join(SAMPLE_FORMATS)}')
   if path.suffix == '.npz':
-    content = io.BytesIO()
-    np.savez_compressed(content, x=disk.to_bytes(x, spec.levels) if is_image(spec) else x)
-    disk.write_bytes(path, content.getvalue())
+    write_arrays(path, {'x': disk.to_bytes(x, spec.levels) if is_image(spec) else x})
   elif is_image(spec):
     image_grid(x, spec.levels, path)
   elif spec.shape == (2,):
     scatter(x, path)
   else:
     raise BadInput(f'{path}: samples of shape {spec.shape} are no picture; allowed: FILE.npz')
+
+
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+  """None; the arrays as FILE.npz, each under its name."""
+  content = io.BytesIO()
+  np.savez_compressed(content, **arrays)
+  disk.write_bytes(path, content.getvalue())
 
 
 def is_image(spec: DataSpec) -> bool:
@@ -126,6 +131,24 @@ def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int
     sheet[top:top + image.shape[0], left:left + image.shape[1]] = image
   content = io.BytesIO()
   Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(content, 'PNG')
+  disk.write_bytes(path, content.getvalue())
+
+
+def captioned(path: str | os.PathLike, rows: list[list[tuple[np.ndarray | None, str]]]) -> None:
+  """None; a PNG of rows of (uint8 image [h, w, 1 or 3], caption); None: an empty place."""
+  from matplotlib.figure import Figure
+  columns = max(map(len, rows))
+  figure = Figure(figsize=(1.3 * columns, 1.6 * len(rows)), dpi=100, layout='constrained')
+  places = figure.subplots(len(rows), columns, squeeze=False)
+  for row, found in zip(places, rows, strict=True):
+    for axes in row:
+      axes.set_axis_off()
+    for axes, (image, caption) in zip(row, found, strict=False):
+      axes.set_title(caption, fontsize=7)
+      if image is not None:
+        axes.imshow(image.repeat(3 // image.shape[-1], -1), interpolation='nearest')
+  content = io.BytesIO()
+  figure.savefig(content, format='png')
   disk.write_bytes(path, content.getvalue())
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from benchmarks import ours, report, rounds, startup, worker, workloads
+from experiments import memory
 from genjax import build, prob
+from genjax.nn.unet import UNet
 from genjax.numerics import bijections, path
 from genjax.types import BadInput
 
@@ -101,6 +103,7 @@ def run(*arguments):
                         capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_torch_free_suite(tmp_path):
   done = run('--suite=torch_free', '--only=score', '--rounds=2', '--mode=cpu', '--block=0.01',
              f'--out={tmp_path}/notes.md')
@@ -127,7 +130,9 @@ def test_a_worker_that_dies_names_itself():
     workloads.named('gan')
 
 
-@pytest.mark.parametrize('name', [*workloads.TRAIN, *workloads.SAMPLE])
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=pytest.mark.slow) if name.startswith('unet') else name
+    for name in (*workloads.TRAIN, *workloads.SAMPLE)])
 def test_a_peer_has_as_many_parameters_and_takes_a_step(name):
   pytest.importorskip('torch')
   workload = workloads.named(name)._replace(batch_size=8)
@@ -169,3 +174,88 @@ def test_the_facts_of_a_side_are_json():
   made.finish()
   json.dumps(made.facts)
   assert made.steps == 1 and made.parameters > 1e5 and jax.device_count() >= 1
+
+
+@pytest.mark.slow
+def test_the_unet_of_the_peer_is_the_same_function():
+  """Weights are copied by name; none is left at its own value on either side."""
+  torch = pytest.importorskip('torch')
+  from benchmarks import torch_unet
+  sizes = {**workloads.UNET, 'width': 8, 'num_blocks': 1}
+  net, peer = UNet(**sizes), torch_unet.make({'model': sizes})
+  rng = np.random.default_rng(0)
+  x, t = rng.normal(size=(2, 28, 28, 1)).astype(np.float32), np.array([0.2, 0.7], np.float32)
+  like = jax.eval_shape(net.init, jax.random.key(0), x, t)['params']
+  params = jax.tree.map(lambda a: rng.normal(0.0, 0.2, a.shape).astype(np.float32), like)
+  weights = {}
+  for place, value in jax.tree_util.tree_leaves_with_path(params):
+    *module, kind = (key.key for key in place)
+    if kind == 'kernel':
+      value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+      value = value[..., None, None] if module[-1] == 'shortcut' else value
+    name = 'bias' if kind == 'bias' else 'weight'
+    weights['.'.join([*module, name])] = torch.tensor(value.copy())
+  peer.load_state_dict(weights)  # refuses names that are missing, left over or of another shape
+  with torch.inference_mode():
+    found = peer(torch.tensor(x).permute(0, 3, 1, 2), torch.tensor(t)).permute(0, 2, 3, 1)
+  expected = jax.jit(net.apply)({'params': params}, x, t)
+  assert jnp.abs(expected).max() > 0.1
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.slow
+def test_the_pipeline_of_diffusers_draws_with_about_as_many_parameters():
+  pytest.importorskip('diffusers')
+  from benchmarks import diffusers_unet
+  kw = {'model': workloads.UNET, 'sampler': {'num_steps': 2}}
+  made = diffusers_unet.ddim(kw, 2, 0.0)
+  assert made.call().images.shape == (2, 28, 28, 1)
+  config = ours.config_of(workloads.named('unet'), 1)
+  like = build.abstract_state(config, build.run(config))
+  assert made.parameters == pytest.approx(ours.count(like.params['model']), rel=0.06)
+
+
+@pytest.mark.slow
+def test_the_program_for_an_accelerator_runs_on_a_processor(tmp_path):
+  out = tmp_path / 'gpu.json'
+  done = subprocess.run(
+      [sys.executable, '-m', 'benchmarks.gpu', '--size=toy', '--batch=4', '--steps=3', '--timed=1',
+       '--num_steps=3', f'--out={out}'], cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  found = json.loads(out.read_text())
+  assert found['network evaluations'] == 3 and found['peak memory predicted, bytes'] > 0
+  assert 0.0 < found['utilisation'] < 1.0 and found['sampling over its evaluations'] > 0.0
+  assert found['utilisation'] == pytest.approx(
+      found['model FLOPs a step'] / found['step, s'] / found['matrix rate, FLOP/s'])
+  # the same rows and noise, another rounding
+  assert 0.0 < found['largest difference of a loss, relative'] < 1e-2
+
+
+def test_large_pages_are_asked_for_once_and_never_against_the_user():
+  name, asked = memory.NAME, 'glibc.malloc.hugetlb=1'
+  assert memory.with_large_pages({'A': 'b'}) == {'A': 'b', name: asked}
+  assert memory.with_large_pages({name: 'glibc.malloc.check=0'}) == {
+      name: f'glibc.malloc.check=0:{asked}'}
+  assert memory.with_large_pages({name: asked}) is None
+  assert memory.with_large_pages({name: 'glibc.malloc.hugetlb=0'}) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc')
+@pytest.mark.parametrize(('given', 'seen'), [
+    ({}, 'glibc.malloc.hugetlb=1'),
+    ({memory.NAME: 'glibc.malloc.hugetlb=0'}, 'glibc.malloc.hugetlb=0')])
+def test_a_program_starts_with_large_pages_and_its_arguments(given, seen, tmp_path):
+  """The process that answers is the second one, with the options and arguments of the first."""
+  (tmp_path / 'said.py').write_text(
+      'import os, sys; print(os.environ["GLIBC_TUNABLES"], sys.argv[1:], sys.warnoptions)')
+  environ = {k: v for k, v in os.environ.items() if k != memory.NAME}
+  code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from experiments import memory
+memory.start_again()
+exec(open({str(tmp_path / 'said.py')!r}).read())
+"""
+  done = subprocess.run([sys.executable, '-W', 'error::RuntimeWarning', '-c', code, '--x=a b'],
+                        env={**environ, **given}, capture_output=True, text=True)
+  assert done.stdout.strip() == f"{seen} ['--x=a b'] ['error::RuntimeWarning']", done.stderr

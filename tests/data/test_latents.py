@@ -284,6 +284,7 @@ def test_likelihood_is_of_draws_as_training_is(tmp_path):
   assert value.low < 16 / 2 * SCALE**2 < value.high and value.high - value.low < 0.2
 
 
+@pytest.mark.slow
 def test_a_run_on_codes(codes, tmp_path):
   """Trains, evaluates and samples; a picture is refused, samples are codes."""
   run = tmp_path / 'run'

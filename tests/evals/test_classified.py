@@ -37,6 +37,19 @@ def test_a_collapsed_model_is_seen():
   assert values['classified_09'].card['detail']['class_shares'][0] > 0.95
 
 
+def test_the_asked_class_is_counted_where_one_was_asked_for():
+  dataset = data.load('digits')
+  made = classified.make(None, estimator='classifier', dataset=dataset, split='test',
+                         encoder=encoders.load('digits', dataset.spec))
+  x, cond = (dataset.splits['test'][key] for key in ('x', 'cond'))
+  right = made({}, lambda n: (x[:n], {'cond': cond[:n]}))
+  assert right['asked_class'].value == right['asked_class_data'].value > 0.9
+  assert right['asked_class'].low < right['asked_class'].value < right['asked_class'].high
+  wrong = made({}, lambda n: (x[:n], {'cond': (cond[:n] + 1) % 10}))
+  assert wrong['asked_class'].value < 0.05
+  assert not {'asked_class', 'asked_class_data'} & set(run(x))
+
+
 def test_an_encoder_without_classes_is_refused():
   encoder = encoders.load('digits', data.load('digits').spec)._replace(probs=None)
   with pytest.raises(BadInput, match='class probabilities'):

@@ -7,7 +7,8 @@ import pytest
 
 from experiments import config as configs
 from genjax.build import evaluation
-from genjax.numerics.samplers import SAMPLERS
+from genjax.numerics.samplers import DENOISING
+from genjax.types import Model
 from tests import programs
 from tests.programs import refused
 
@@ -54,7 +55,7 @@ def test_a_guide_that_is_the_model_changes_nothing_but_the_cost(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', SAMPLERS)
+@pytest.mark.parametrize('name', DENOISING)
 def test_every_sampler_by_name(run, name):
   steps = ('--sampler_kw={"rtol": 0.1}',) if name == 'ode' else ('--num_steps=4',)
   x, nfe = sample(run, f'--sampler={name}', *steps)
@@ -82,11 +83,11 @@ def test_the_card_names_every_argument():
   with config.unlocked():
     config.sampler.name, config.sampler.kw = 'heun', {'churn': 2.0}
     config.sampler.guidance.weight, config.sampler.guidance.interval = 2.0, (0.2, 5.0)
-  assert evaluation.sampler_of(config) == (
+  assert evaluation.sampler_of(config, Model(init=None)) == (
       'heun(churn=2.0, churn_max=inf, churn_min=0.0, churn_noise=1.0, num_steps=18, rho=7.0, '
       'spacing=edm, t_min=0.001), guidance(weight=2.0, interval=(0.2, 5.0))')
   with config.unlocked():
     config.sampler.name, config.sampler.kw = 'ddim', {'num_steps': 7}
     config.sampler.guidance.weight = 1.0
-  assert evaluation.sampler_of(config) == (
+  assert evaluation.sampler_of(config, Model(init=None)) == (
       'ddim(eta=0.0, num_steps=7, rho=7.0, spacing=time, t_min=0.001)')

@@ -62,7 +62,7 @@ def test_collect_leaves_its_files_and_one_likelihood_column_over_both_kinds_exit
   finish(cells[0], 'exact', 1.9)
   flags = ('collect', f'--table={path}', '--size=tiny', f'--out={out}')
   done = table(*flags)
-  assert done.returncode == 0 and cells[1].command in done.stdout
+  assert done.returncode == 0 and cells[1].train in done.stdout
   assert {p.name for p in out.iterdir()} == {'cells', 'table.md', 'table.csv', 'table.json'}
   finish(cells[1], 'bound', 2.0)
   done = table(*flags)

@@ -9,24 +9,17 @@ from genjax import prob
 from genjax.models import flow
 from genjax.numerics import bijections
 from genjax.types import BadInput, DataSpec
+from tests.networks import initial, moved
 
 PLANE = DataSpec((2,), None, None)
 PIXELS = DataSpec((3, 2, 1), 5, 3)
 SMALL = {'num_couplings': 4, 'hidden': (16, 16), 'num_bins': 4}
 
 
-def perturbed(params, scale=0.1):
-  """Parameters away from the identity; much further, and float32 inverts no steep spline."""
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  return tree.unflatten([
-      p + scale * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)])
-
-
 def built(spec, scale=0.1, **kw):
   model = flow.make(spec, **{**SMALL, **kw})
   batch = {'x': jnp.zeros((2, *spec.shape)), 'cond': jnp.zeros((2,), jnp.int32)}
-  return model, perturbed(jax.jit(model.init)(jax.random.key(0), batch), scale)
+  return model, moved(initial(model, batch), scale)
 
 
 @pytest.mark.slow
@@ -64,7 +57,7 @@ def test_samples_know_their_density(transform):
 @pytest.mark.parametrize('frame', [
     flow.triangular(4), flow.marginals(4, 5), flow.logit(flow.marginals(4, 5))])
 def test_frames_against_the_jacobian(frame):
-  params = perturbed(frame.init())
+  params = moved(frame.init())
   x = jax.random.uniform(jax.random.key(3), (8, 4), minval=-1.2, maxval=1.2)
   z, log_det = jax.jit(frame.forward)(params, x)
   back, log_det_back = jax.jit(frame.inverse)(params, z)

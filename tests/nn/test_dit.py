@@ -10,14 +10,7 @@ from genjax.nn.embed import drop_label, fourier_time
 from genjax.nn.time_mlp import TimeMLP
 from genjax.train import init
 from genjax.types import BadInput
-
-
-def moved(params, scale=0.1):
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(9), len(leaves))
-  return jax.tree.unflatten(tree, [x + scale * jax.random.normal(k, x.shape)
-                                   for k, x in zip(keys, leaves, strict=True)])
-
+from tests.networks import initial, jit, moved
 
 NETS = [(DiT(3, patch=2, width=16, num_blocks=2, num_heads=2), (4, 4, 1)),
         (TimeMLP(3, width=16, num_blocks=2), (3,))]
@@ -34,41 +27,41 @@ def test_patchify_keeps_neighbours_and_inverts():
 def test_a_new_block_is_the_identity():
   block = DiTBlock(16, 2)
   x, c = jax.random.normal(jax.random.key(0), (2, 5, 16)), jnp.ones((2, 16))
-  params = jax.jit(block.init)(jax.random.key(1), x, c)
-  np.testing.assert_array_equal(jax.jit(block.apply)(params, x, c), x)
-  assert jnp.abs(jax.jit(block.apply)(moved(params), x, c) - x).max() > 1e-2
+  params = initial(block, x, c)
+  np.testing.assert_array_equal(jit(block.apply)(params, x, c), x)
+  assert jnp.abs(jit(block.apply)(moved(params), x, c) - x).max() > 1e-2
 
 
 @pytest.mark.parametrize(('net', 'shape'), NETS)
 def test_zero_at_first_then_hears_x_time_and_label(net, shape):
   x, t, cond = jnp.ones((2, *shape)), jnp.array([0.2, 0.2]), jnp.array([0, 1])
-  params = jax.jit(net.init)(jax.random.key(0), x[:1], t[:1])
-  first = jax.jit(net.apply)(params, x, t, cond)
+  params = initial(net, x[:1], t[:1])
+  first = jit(net.apply)(params, x, t, cond)
   assert first.shape == x.shape and first.dtype == jnp.float32 and (first == 0).all()
   params = moved(params)
-  out = jax.jit(net.apply)(params, x, t, cond)
+  out = jit(net.apply)(params, x, t, cond)
   assert jnp.abs(out[0] - out[1]).max() > 1e-4
-  assert jnp.abs(jax.jit(net.apply)(params, x, t + 0.01, cond) - out).max() > 1e-4
-  assert jnp.abs(jax.jit(net.apply)(params, 1.1 * x, t, cond) - out).max() > 1e-4
-  null = jax.jit(net.apply)(params, x, t, jnp.array([3, 3]))
-  np.testing.assert_allclose(jax.jit(net.apply)(params, x, t, None), null, atol=1e-6)
+  assert jnp.abs(jit(net.apply)(params, x, t + 0.01, cond) - out).max() > 1e-4
+  assert jnp.abs(jit(net.apply)(params, 1.1 * x, t, cond) - out).max() > 1e-4
+  null = jit(net.apply)(params, x, t, jnp.array([3, 3]))
+  np.testing.assert_allclose(jit(net.apply)(params, x, t, None), null, atol=1e-6)
 
 
 @pytest.mark.parametrize(('net', 'shape'), NETS)
 def test_jvp_and_gradients_of_gradients_are_finite(net, shape):
   x, t = jnp.ones((2, *shape)), jnp.array([0.0, 1.0])
-  params = moved(jax.jit(net.init)(jax.random.key(0), x[:1], t[:1]))
+  params = moved(initial(net, x[:1], t[:1]))
 
   def penalty(params):
-    slope = jax.grad(lambda x: (jax.jit(net.apply)(params, x, t) ** 2).sum())(x)
+    slope = jax.grad(lambda x: (net.apply(params, x, t) ** 2).sum())(x)
     return (slope**2).sum()
 
   def along_time(t):
-    return jax.jit(net.apply)(params, x, t)
+    return net.apply(params, x, t)
 
-  grads = jax.tree.leaves(jax.jit(jax.grad(penalty))(params))
+  grads = jax.tree.leaves(jit(jax.grad(penalty))(params))
   assert all(jnp.isfinite(g).all() for g in grads)
-  _, tangent = jax.jvp(along_time, (t,), (jnp.ones(2),))
+  _, tangent = jit(lambda t: jax.jvp(along_time, (t,), (jnp.ones(2),)))(t)
   assert jnp.isfinite(tangent).all() and jnp.abs(tangent).max() > 0
 
 
@@ -79,15 +72,17 @@ def stack_blocks(params):
   return {'params': {**params, 'blocks': jax.tree.map(lambda *a: jnp.stack(a), *blocks)}}
 
 
-@pytest.mark.parametrize('kw', [{'remat': True}, {'scan': True}, {'scan': True, 'remat': True}])
+@pytest.mark.parametrize('kw', [
+    pytest.param({'remat': True}, marks=pytest.mark.slow),
+    pytest.param({'scan': True}, marks=pytest.mark.slow), {'scan': True, 'remat': True}])
 def test_scan_and_remat_change_no_output_and_no_gradient(kw):
   sizes = {'patch': 2, 'width': 16, 'num_blocks': 3, 'num_heads': 2}
   plain, other = DiT(3, **sizes), DiT(3, **sizes, **kw)
   x, t, cond = jax.random.normal(jax.random.key(0), (2, 4, 4, 1)), jnp.array([0.2, 0.7]), None
-  params = moved(jax.jit(plain.init)(jax.random.key(0), x, t))
+  params = moved(initial(plain, x, t))
 
   def value_and_grad(net, params):
-    return jax.jit(jax.value_and_grad(lambda p: (net.apply(p, x, t, cond) ** 2).sum()))(params)
+    return jit(jax.value_and_grad(lambda p: (net.apply(p, x, t, cond) ** 2).sum()))(params)
 
   expected, grads = value_and_grad(plain, params)
   if 'scan' in kw:
@@ -127,9 +122,9 @@ def test_bfloat16_keeps_the_residual_stream_float32():
   sizes = {'patch': 2, 'width': 32, 'num_blocks': 2, 'num_heads': 2}
   full, half = DiT(**sizes), DiT(**sizes, dtype=jnp.bfloat16)
   x, t = jax.random.normal(jax.random.key(0), (2, 4, 4, 1)), jnp.array([0.2, 0.7])
-  params = moved(jax.jit(full.init)(jax.random.key(0), x, t), 0.05)
-  a = jax.jit(full.apply)(params, x, t)
-  b, kept = jax.jit(lambda p: half.apply(p, x, t, capture_intermediates=True))(params)
+  params = moved(initial(full, x, t), 0.05)
+  a = jit(full.apply)(params, x, t)
+  b, kept = jit(lambda p: half.apply(p, x, t, capture_intermediates=True))(params)
   error = jnp.sqrt(((a - b) ** 2).mean() / (a**2).mean())
   assert b.dtype == jnp.float32 and 1e-5 < error < 0.03
   kept = kept['intermediates']
@@ -141,10 +136,10 @@ def test_bfloat16_keeps_the_residual_stream_float32():
 def test_dropout_needs_to_be_asked_for():
   net = DiT(patch=2, width=16, num_blocks=1, num_heads=2, dropout=0.5)
   x, t = jnp.ones((1, 4, 4, 1)), jnp.ones(1)
-  params = moved(jax.jit(net.init)(jax.random.key(0), x, t))
-  still = jax.jit(net.apply)(params, x, t)
+  params = moved(initial(net, x, t))
+  still = jit(net.apply)(params, x, t)
   noisy = net.apply(params, x, t, None, False, rngs={'dropout': jax.random.key(1)})
-  np.testing.assert_array_equal(still, jax.jit(net.apply)(params, x, t))
+  np.testing.assert_array_equal(still, jit(net.apply)(params, x, t))
   assert jnp.abs(noisy - still).max() > 1e-4
 
 

@@ -35,6 +35,7 @@ def test_rematerialisation_changes_no_number_and_no_step():
   np.testing.assert_allclose(first, logits[:, 0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_the_residual_stream_float32():
   net, params = TokenTransformer(**SIZES, dtype=jnp.bfloat16), parameters()
   logits, kept = net.apply(params, TOKENS, capture_intermediates=True)

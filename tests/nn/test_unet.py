@@ -9,32 +9,15 @@ import pytest
 from genjax.nn.conv import Conv, double, halve
 from genjax.nn.norm import GroupNorm, num_groups
 from genjax.nn.unet import UNet
-from genjax.train import init
 from genjax.types import BadInput
+from tests.networks import initial, jit, moved
 
 TINY = {'width': 8, 'num_blocks': 1, 'num_heads': 2, 'multipliers': (1, 2), 'attention': (8,)}
 CIFAR = {'width': 128, 'num_blocks': 2, 'multipliers': (1, 2, 2, 2), 'attention': (16,)}
 
 
-def moved(params, scale=0.1):
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(9), len(leaves))
-  return jax.tree.unflatten(tree, [x + scale * jax.random.normal(k, x.shape)
-                                   for k, x in zip(keys, leaves, strict=True)])
-
-
 def inputs(shape=(8, 8, 1)):
   return jax.random.normal(jax.random.key(0), (3, *shape)), jnp.array([0.2, 0.2, 0.9])
-
-
-def jit(function):
-  """Compiled for little: these programs run once."""
-  return jax.jit(function, compiler_options={'xla_backend_optimization_level': 0})
-
-
-def initial(net, x, t):
-  """Parameters drawn without compiling the initialisation."""
-  return init.initialise(lambda rng, _: net.init(rng, x[:1], t[:1]), jax.random.key(0), ())
 
 
 def num_parameters(net, shape):
@@ -80,12 +63,13 @@ def test_halve_is_the_mean_of_four_and_double_repeats():
 
 
 @pytest.mark.parametrize(('shape', 'kw'), [
-    ((8, 8, 1), {'num_out': 17}), ((12, 8, 3), {'multipliers': (2, 1, 1), 'attention': ()})])
+    pytest.param((8, 8, 1), {'num_out': 17}, marks=pytest.mark.slow),
+    ((12, 8, 3), {'multipliers': (2, 1, 1), 'attention': ()})])
 def test_zero_at_first_then_hears_x_time_and_label(shape, kw):
   net = UNet(3, **{**TINY, **kw})
   x, t = inputs(shape)
   x, cond = x.at[1].set(x[0]), jnp.array([0, 1, 2])
-  apply, params = jit(net.apply), initial(net, x, t)
+  apply, params = jit(net.apply), initial(net, x[:1], t[:1])
   first = apply(params, x, t, cond)
   assert first.shape == (3, *shape[:2], shape[2] * net.num_out)
   assert first.dtype == jnp.float32 and (first == 0).all()
@@ -114,7 +98,7 @@ def test_number_of_parameters(net, shape, low, high):
 def test_rematerialisation_changes_no_number():
   x, t = inputs()
   plain, remat = (UNet(**TINY, dropout=0.5, remat=flag) for flag in (False, True))
-  params = moved(initial(plain, x, t))
+  params = moved(initial(plain, x[:1], t[:1]))
   rngs = {'dropout': jax.random.key(1)}
 
   def loss(net):
@@ -136,11 +120,12 @@ def test_rematerialisation_keeps_less():
   assert kept(UNet(**TINY, remat=True)) < 0.5 * kept(UNet(**TINY))
 
 
+@pytest.mark.slow
 def test_every_parameter_has_a_gradient():
   net = UNet(3, **TINY)
   x, t = inputs()
   cond = jnp.array([0, 1, 2])
-  params = moved(initial(net, x, t))
+  params = moved(initial(net, x[:1], t[:1]))
   target = jax.random.normal(jax.random.key(5), x.shape)
   grads = jit(jax.grad(
       lambda p: ((net.apply(p, x, t, cond) - target) ** 2).sum()))(params)
@@ -152,7 +137,7 @@ def test_every_parameter_has_a_gradient():
 def test_gradients_of_gradients_and_along_time_are_finite():
   net = UNet(**{**TINY, 'multipliers': (1,), 'attention': ()})
   x, t = inputs((4, 4, 1))
-  params = moved(initial(net, x, t))
+  params = moved(initial(net, x[:1], t[:1]))
 
   def penalty(params):
     return (jax.grad(lambda x: (net.apply(params, x, t) ** 2).sum())(x) ** 2).sum()
@@ -165,7 +150,7 @@ def test_gradients_of_gradients_and_along_time_are_finite():
 def test_bfloat16_is_close_and_leaves_parameters_and_output_float32():
   x, t = inputs()
   full, half = UNet(**TINY), UNet(**TINY, dtype=jnp.bfloat16)
-  params = moved(initial(half, x, t), 0.05)
+  params = moved(initial(half, x[:1], t[:1]), 0.05)
   assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
   a, b = jit(full.apply)(params, x, t), jit(half.apply)(params, x, t)
   assert b.dtype == jnp.float32

@@ -7,14 +7,14 @@ import pytest
 from scipy import stats
 
 from genjax.numerics import path as paths
-from genjax.numerics.samplers import SAMPLERS
+from genjax.numerics.samplers import DENOISING
 from genjax.numerics.samplers.grid import grid
 from genjax.numerics.samplers.multistep import _unipc_shares
 from genjax.types import BadInput
 from tests.numerics import known_denoisers as known
 
 PATH = paths.cosine(-10.0, 10.0)
-FIXED = [name for name in SAMPLERS if name != 'ode']
+FIXED = [name for name in DENOISING if name != 'ode']
 ENOUGH = {'ddpm': {'num_steps': 200}, 'ddim': {'num_steps': 200}, 'euler': {'num_steps': 150},
           'heun': {'num_steps': 30}, 'dpmpp_2m': {'num_steps': 40}, 'unipc': {'num_steps': 30},
           'predictor_corrector': {'num_steps': 80, 'num_corrections': 5, 'snr': 0.2},
@@ -31,7 +31,7 @@ def draw(name, path, denoise=None, n=4096, seed=0, dtype=np.float32, **kw):
   rng_T, rng = jax.random.split(jax.random.key(seed))
   x_T = path(jnp.ones(1, dtype))[1] * jax.random.normal(rng_T, (n, 2), dtype)
   denoise = denoise or known.gaussian(path)
-  x_0, nfe = jax.jit(lambda x: SAMPLERS[name](denoise, path, rng, x, None, **kw))(x_T)
+  x_0, nfe = jax.jit(lambda x: DENOISING[name](denoise, path, rng, x, None, **kw))(x_T)
   return x_T, x_0, int(nfe)
 
 
@@ -55,7 +55,7 @@ def fast(names, *chosen):
 
 
 # the solvers of the ODE are held by their order against its exact map
-@pytest.mark.parametrize('name', fast(SAMPLERS, 'ddpm', 'euler_maruyama'))
+@pytest.mark.parametrize('name', fast(DENOISING, 'ddpm', 'euler_maruyama'))
 def test_samples_follow_the_mixture_from_pure_noise_to_no_noise(name):
   _, x_0, _ = draw(name, known.linear, known.mixture(known.linear), **ENOUGH[name])
   assert_law_of_the_mixture(x_0)
@@ -63,7 +63,7 @@ def test_samples_follow_the_mixture_from_pure_noise_to_no_noise(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('path', ['vp', 've', 'sub_vp'])
-@pytest.mark.parametrize('name', SAMPLERS)
+@pytest.mark.parametrize('name', DENOISING)
 def test_samples_follow_the_mixture_on_every_path(name, path):
   path = known.PATHS[path]
   kw = {**ENOUGH[name], **({'spacing': 'logsnr'} if name not in ('ode', 'euler', 'heun') else {})}
@@ -159,7 +159,7 @@ def test_every_schedule_by_every_sampler_is_finite_and_near_the_law(schedule):
     x_T = path(jnp.ones(1))[1] * jax.random.normal(key, (2048, 2))
     return {name: sampler(denoise, path, key, x_T, None, **(
         {} if name == 'ode' else {'num_steps': 200, 'spacing': 'edm', 't_min': 0.0}))[0]
-            for name, sampler in SAMPLERS.items()}
+            for name, sampler in DENOISING.items()}
 
   for name, x in all_of_them(jax.random.key(0)).items():
     assert np.isfinite(x).all(), name
@@ -276,4 +276,4 @@ def test_spacings():
     ('euler', {'rho': 0.0}, 'rho'), ('euler_maruyama', {'clip': -1.0}, 'clip')])
 def test_refusals(name, kw, word):
   with pytest.raises(BadInput, match=word):
-    SAMPLERS[name](known.gaussian(PATH), PATH, jax.random.key(0), jnp.ones((2, 2)), None, **kw)
+    DENOISING[name](known.gaussian(PATH), PATH, jax.random.key(0), jnp.ones((2, 2)), None, **kw)

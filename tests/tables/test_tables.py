@@ -9,7 +9,7 @@ import shlex
 import numpy as np
 import pytest
 
-from genjax.tables import collect, identity, picture, render, run
+from genjax.tables import collect, figure, identity, picture, render, run
 from genjax.tables.identity import Row
 from genjax.types import BadInput
 
@@ -17,7 +17,8 @@ COMMIT = 'a' * 40
 
 
 def config(seed, steps=10, **more):
-  return {'seed': seed, 'steps': steps, 'model': {'family': 'vae'}, 'log': {'every': 1},
+  return {'seed': seed, 'steps': steps, 'data': {'name': 'digits'}, 'model': {'family': 'vae'},
+          'objective': {'name': 'kl'}, 'sampler': {'name': 'ddim'}, 'log': {'every': 1},
           'evals': {'names': ['frechet']}, 'encoder': '', **more}
 
 
@@ -47,7 +48,8 @@ def finish(cell, metrics, commit=COMMIT, **provenance):
 def column(metric='fd', **fields):
   metric = (metric,) if isinstance(metric, str) else metric
   return {'metric': metric, 'label': metric[0], 'better': 'lower', 'split': 'test', 'axes': (),
-          'floor': '', 'digits': 3, 'source': 'metric', 'detail': '', 'reduction': 'mean', **fields}
+          'floor': '', 'digits': 3, 'source': 'metric', 'detail': '', 'reduction': 'mean',
+          'excess': False, **fields}
 
 
 def table_of(rows, cells, columns=None):
@@ -176,8 +178,8 @@ def test_missing_cells_show_the_command_that_fills_them(tmp_path):
   text = render.markdown(table, 't')
   assert 'Missing: 3 cells' in text and '| n = 1 of 2 |' in text
   for cell in cells[1:]:
-    assert f'`{cell.command}`' in text
-  arguments = shlex.split(cells[1].command)
+    assert f'`{cell.train}`' in text
+  arguments = shlex.split(cells[1].train)
   assert arguments[:3] == ['python', '-m', 'experiments.train']
   assert arguments[3:] == ['--config=c.py:a', '--config.seed=1', f'--workdir={cells[1].workdir}']
 
@@ -190,9 +192,19 @@ def test_floor_published_and_cost_columns(tmp_path):
              column('train_seconds', source='provenance', digits=1, axes=('device',))]
   text = render.markdown(table_of([row], cells, columns), 't')
   floor, line = text.splitlines()[4:6]
-  assert floor.startswith('| *the data themselves* | 0.250 |')
-  assert '| 12.3 | 7.5 [2] | cpu | n = 1 |' in line
+  assert floor.startswith('| *the data themselves* | 0.250 |  |')
+  assert '| 7.5 [2] | 12.3 | cpu | n = 1 |' in line
   assert '[1] a note' in text and '[2] Paper, Table 1; protocol: not stated' in text
+
+
+def test_a_published_figure_stands_once_and_has_a_column(tmp_path):
+  row = Row('r', 'c.py:a', {}, {'fd': {'value': 7.5, 'source': 'Paper, Table 1'}})
+  cells = cells_of([row], tmp_path, 1)
+  columns = [column(label='FD'), column(label='excess', floor='fd_data', excess=True)]
+  head = render.markdown(table_of([row], cells, columns), 't').splitlines()[2]
+  assert head.split(' | ')[1:4] == ['FD ↓', 'published FD', 'excess ↓'], head
+  with pytest.raises(BadInput, match="published 'fid'.*allowed: fd"):
+    table_of([row._replace(published={'fid': row.published['fd']})], cells, columns)
 
 
 def test_a_column_of_a_detail_of_the_card(tmp_path):
@@ -207,24 +219,167 @@ def test_a_column_of_a_detail_of_the_card(tmp_path):
   assert found['other']['reasons'] == {0: 'the card has no power/0.2'}
 
 
+def begin(cell, config, step=None):
+  """Writes what a run that was trained to `step` leaves, or one that has not saved."""
+  workdir = pathlib.Path(cell.workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  (workdir / 'config.json').write_text(json.dumps({'config': config, 'commit': COMMIT}))
+  if step:
+    (workdir / f'checkpoints/{step}').mkdir(parents=True)
+    (workdir / f'checkpoints/{step}/checkpoint.json').write_text('{}')
+
+
 def test_status_follows_the_config_and_not_the_directory(tmp_path):
   cell = cells_of(ROWS[:1], tmp_path, 1)[0]
   assert run.status(cell) == 'missing'
+  begin(cell, config(0, family='c.py:a'))
+  assert run.status(cell) == 'started'
+  begin(cell, config(0, family='c.py:a'), step=5)
+  assert run.status(cell) == 'started'
+  begin(cell, config(0, family='c.py:a'), step=10)
+  assert run.status(cell) == 'trained'
   finish(cell, {'fd': value(1.0)})
   assert run.status(cell) == 'finished'
+  # what is measured has changed since: the training stands, the measurement does not
+  assert run.status(cell._replace(config_hash='other')) == 'trained'
+  begin(cell, config(0, family='c.py:a', batch_size=3))
   assert run.status(cell._replace(config_hash='other')) == 'stale'
   pathlib.Path(cell.workdir, 'eval.json').write_text('{"metrics": ')
   with pytest.raises(BadInput, match='eval.json is damaged'):
     run.status(cell)
 
 
-def test_hash_without_provenance_comes_from_the_recorded_config(tmp_path):
-  cell = cells_of(ROWS[:1], tmp_path, 1)[0]
-  finish(cell, {'fd': value(1.0)}, config_hash='')
-  assert run.status(cell) == 'stale'
-  recorded = {'config': config(0, family='c.py:a'), 'commit': COMMIT}
-  pathlib.Path(cell.workdir, 'config.json').write_text(json.dumps(recorded))
-  assert run.status(cell) == 'finished'
+def grid(root, num, **more):
+  """Cells of one training under several samplers."""
+  made = [config(0, sampler={'name': f'sampler {i}'}, **more) for i in range(num)]
+  rows = [Row(f'row {i}', 'c.py') for i in range(num)]
+  return [identity.cell(row, 0, each, str(root)) for row, each in zip(rows, made, strict=True)]
+
+
+def test_cells_of_one_training_share_its_run_and_keep_their_own_measurement(tmp_path):
+  cells = grid(tmp_path, 3)
+  assert len({c.workdir for c in cells}) == 1 and len({c.config_hash for c in cells}) == 3
+  assert grid(tmp_path, 1, batch_size=3)[0].workdir != cells[0].workdir
+  assert run.states(cells) == ['missing', 'waiting', 'waiting']
+  begin(cells[0], config(0), step=10)
+  finish(cells[1], {'fd': value(1.0)})
+  record = pathlib.Path(cells[2].workdir, 'evals', f'{cells[2].config_hash}.json')
+  record.parent.mkdir()
+  record.write_text(json.dumps({'metrics': {'fd': value(2.0)}, 'provenance': {
+      'config_hash': cells[2].config_hash}}))
+  assert run.states(cells) == ['trained', 'finished', 'finished']
+  found = [run.read(cell) for cell in cells[1:]]
+  assert [each['metrics']['fd']['value'] for each in found] == [1.0, 2.0]
+  assert [run.samples(cell) for cell in cells[1:]] == ['final', cells[2].config_hash]
+
+
+def test_a_selection_by_samples_is_of_one_sampler(tmp_path):
+  cells = grid(tmp_path, 2, select={'metric': 'fd', 'every': 5})
+  assert cells[0].workdir != cells[1].workdir
+
+
+# what the commands of a fake cell do: log their name and, of a training, a checkpoint
+FAKE = '''
+import json, pathlib, sys, time
+kind, workdir, digest, config = sys.argv[1:]
+log = pathlib.Path(workdir).parent / 'log'
+with log.open('a') as file: file.write(f'{kind} begins\\n')
+path = pathlib.Path(workdir)
+if kind == 'train':
+  time.sleep(0.2)
+  (path / 'checkpoints/10').mkdir(parents=True)
+  (path / 'checkpoints/10/checkpoint.json').write_text('{}')
+  (path / 'config.json').write_text(json.dumps({'config': json.loads(config)}))
+(path / 'evals').mkdir(exist_ok=True)
+(path / f'evals/{digest}.json').write_text(json.dumps(
+    {'metrics': {}, 'provenance': {'config_hash': digest}}))
+with log.open('a') as file: file.write(f'{kind} ends\\n')
+'''
+
+
+def fake(cell, config):
+  lines = {kind: shlex.join(['python', '-c', FAKE.replace('\\\\n', '\\n'), kind, cell.workdir,
+                             cell.config_hash, json.dumps(config)])
+           for kind in ('train', 'measure')}
+  return cell._replace(**lines)
+
+
+def test_a_shared_run_is_trained_once_and_goes_on_after_an_end(tmp_path):
+  cells = [fake(cell, config(0)) for cell in grid(tmp_path, 4)]
+  assert not run.run(cells, str(tmp_path / 'logs'), 3)
+  log = (tmp_path / 'log').read_text().splitlines()
+  assert log[:2] == ['train begins', 'train ends'] and log.count('train begins') == 1
+  assert log.count('measure ends') == 3
+  assert run.states(cells) == ['finished'] * 4
+  # as after a kill between two measurements: what is there is not made again
+  pathlib.Path(cells[3].workdir, 'evals', f'{cells[3].config_hash}.json').unlink()
+  todo = [c for c, s in zip(cells, run.states(cells), strict=True) if s != 'finished']
+  assert not run.run(todo, str(tmp_path / 'logs'), 3)
+  assert (tmp_path / 'log').read_text().splitlines()[len(log):] == [
+      'measure begins', 'measure ends']
+
+
+def test_what_starts_from_a_run_follows_it_and_fails_with_it(tmp_path):
+  teacher = fake(grid(tmp_path, 1)[0], config(0))
+  started = config(0, init_from=teacher.workdir)
+  student = fake(identity.cell(Row('student', 'c.py'), 0, started, str(tmp_path)), started)
+  assert student.workdir != teacher.workdir
+  assert run.states([student, teacher]) == ['waiting', 'missing']
+  broken = teacher._replace(train=shlex.join(['python', '-c', 'raise SystemExit(3)']))
+  failures = run.run([broken, student], str(tmp_path / 'logs'), 2)
+  assert [(cell.label, code) for cell, code, _ in failures] == [('row 0', 3), ('student', 1)]
+  assert "'row 0' failed" in failures[1][2] and not (tmp_path / 'log').exists()
+  assert not run.run([student, teacher], str(tmp_path / 'logs'), 2)
+  assert (tmp_path / 'log').read_text().split() == ['train', 'begins', 'train', 'ends'] * 2
+
+
+def test_the_name_of_a_run_does_not_depend_on_where_it_started_from_lies(tmp_path):
+  hashes = {identity.run_hash(config(0, init_from=path)) for path in ('a/run', '/b/run', 'a/other')}
+  assert len(hashes) == 2
+  assert identity.run_hash(config(0, init_from='')) == identity.run_hash(config(0))
+
+
+def excess_of(tmp_path, metrics):
+  cells = cells_of(ROWS[:1], tmp_path, 1)
+  finish(cells[0], metrics)
+  columns = [column(label='excess', floor='fd_data', excess=True)]
+  return table_of(ROWS[:1], cells, columns)['rows'][0]['values']['excess']
+
+
+def test_excess_is_less_its_floor_with_both_their_noise(tmp_path):
+  found = excess_of(tmp_path, {'fd': value(5.0, 4.7, 5.6),
+                               'fd_data': value(1.0, 0.9, 1.4, metric='fd_data')})
+  assert found['value'] == pytest.approx(4.0)
+  assert found['low'] == pytest.approx(4.0 - 0.5) and found['high'] == pytest.approx(
+      4.0 + np.hypot(0.6, 0.1))
+
+
+@pytest.mark.parametrize('metrics, words', [
+    ({'fd': value(5.0)}, 'not measured'),
+    ({'fd': value(5.0), 'fd_data': value(1.0, n_generated=99)}, '100 samples, and a floor of 99'),
+    ({'fd': value(None, reason='not finite'), 'fd_data': value(1.0)}, 'not finite')])
+def test_no_excess_without_a_floor_of_as_many_samples(tmp_path, metrics, words):
+  found = excess_of(tmp_path, metrics)
+  assert found['value'] is None and words in found['reasons'][0]
+
+
+def test_curves_are_by_rows_that_name_them(tmp_path):
+  rows = [Row(f'{name} {k}', f'c.py:{name}{k}', curve=name) for name in ('a', 'b') for k in (8, 4)]
+  rows.append(Row('no point', 'c.py:none'))
+  cells = cells_of(rows, tmp_path, 1)
+  for i, cell in enumerate(cells):
+    finish(cell, {'fd': value(float(i) - 1.0, float(i) - 2.0, float(i) + 1.0),
+                  'nfe': value(float(8 - 4 * (i % 2)))})
+  table = table_of(rows, cells, [column(), column('nfe')])
+  found = figure.curves(table, 'nfe', 'fd')
+  assert found == {'a': [(4.0, 0.0, -1.0, 2.0), (8.0, -1.0, -2.0, 1.0)],
+                   'b': [(4.0, 2.0, 1.0, 4.0), (8.0, 1.0, 0.0, 3.0)]}
+  assert figure.draw(table, tmp_path / 'curves.png', 'nfe', 'fd')
+  assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
+  with pytest.raises(BadInput, match="'FD'; allowed: 'fd', 'nfe'"):
+    figure.curves(table, 'nfe', 'FD')
+  assert not figure.draw(table_of(ROWS, cells_of(ROWS, tmp_path / 'b', 1),
+                                  [column(), column('nfe')]), tmp_path / 'no.png', 'nfe', 'fd')
 
 
 def test_hashes_see_what_is_trained_and_measured():
@@ -233,6 +388,9 @@ def test_hashes_see_what_is_trained_and_measured():
   measured = {**one, 'evals': {'names': []}}
   assert identity.config_hash(one) != identity.config_hash(measured)
   assert identity.run_hash(one) == identity.run_hash(measured)
+  sampled = {**one, 'sampler': {'name': 'heun'}}
+  assert identity.config_hash(one) != identity.config_hash(sampled)
+  assert identity.run_hash(one) == identity.run_hash(sampled)
   assert identity.run_hash(one) != identity.run_hash(config(1))
   assert identity.run_hash({'a': (1, 2)}) == identity.run_hash({'a': [1, 2]})
 
@@ -246,8 +404,9 @@ def test_csv_has_one_line_per_row_and_column(tmp_path):
 
 
 def test_run_reports_what_failed(tmp_path):
-  cells = [c._replace(command=shlex.join(['python', '-c', text])) for c, text in zip(
-      cells_of(ROWS, tmp_path, 1), ('print("words"); raise SystemExit(3)', 'pass'), strict=True)]
+  cells = [c._replace(train=line, measure=line) for c, line in zip(
+      cells_of(ROWS, tmp_path, 1), (shlex.join(['python', '-c', text]) for text in (
+          'print("words"); raise SystemExit(3)', 'pass')), strict=True)]
   finish(cells[1], {'fd': value(1.0)})
   seen = []
   failures = run.run(cells, str(tmp_path / 'logs'), 2, lambda cell, code: seen.append(code))
@@ -263,6 +422,8 @@ def test_picture_has_one_line_per_row(tmp_path, samples, shape):
   folder = pathlib.Path(cells[1].workdir, 'samples')
   folder.mkdir(parents=True)
   np.savez(folder / 'final.npz', x=samples)
+  assert picture.draw(ROWS, cells) is None  # of no measurement that stands
+  finish(cells[1], {})
   drawn = picture.draw(ROWS, cells)
   side, columns = shape
   assert drawn.size == (300 + columns * (side + 2), 2 * (side + 2) + 2)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from configs import defaults
-from genjax import build
+from genjax import build, sharding
 from genjax.train import step
 from genjax.types import Aux, BadInput, Model, Objective, Player
 
@@ -189,3 +189,35 @@ def test_parts_must_divide_the_batch():
   config.accumulate, config.batch_size = 3, 8
   with pytest.raises(BadInput, match='accumulate=3 does not divide batch_size=8'):
     build.run(config)
+
+
+def convolving(params, carry, batch, rng, t):
+  """A loss of a convolution, of which the noise differs by step."""
+  del t
+  y = jax.lax.conv_general_dilated(batch['x'], params['model']['k'], (1, 1), 'SAME',
+                                   dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  loss = jnp.mean((y - jax.random.normal(rng, y.shape)) ** 2)
+  return loss, Aux({'term': loss}, carry)
+
+
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='loops are slow on a CPU alone')
+def test_steps_with_convolutions_stand_in_no_loop_on_a_cpu(monkeypatch):
+  """Three steps in one dispatch are those of the loop, and compiled without one."""
+  objective = Objective(None, (Player('model', convolving, ('model',)),), Model(None))
+  rules = {'model': optax.sgd(LR)}
+  params = {'model': {'k': jnp.ones((3, 3, 2, 2)) / 18.0}}
+  made = step.make_step(objective, rules, seed=0, ema=0.0, prepare=lambda batch, rng: batch)
+  state = step.init_state(objective, rules, params, (), 0.0)
+  rows = {'x': np.random.default_rng(0).normal(size=(3, 4, 5, 5, 2)).astype(np.float32)}
+  expected, metrics = jax.jit(step.repeat(made, 3))(state, rows)
+  run, compiled = [], sharding.compiled
+  monkeypatch.setattr(sharding, 'compiled', lambda lowered: run.append(lowered) or
+                      compiled(lowered))
+  shapes = jax.eval_shape(lambda: (state, {'x': jnp.zeros((4, 5, 5, 2))}))
+  found, terms = step.compile_step(made, 3, sharding.make_mesh(devices=jax.devices()[:1]),
+                                   *shapes)(state, rows)
+  assert len(run) == 1 and '3x4x5x5x2xf32' not in run[0].as_text()  # the rows of one step
+  assert int(found.step) == 3 and terms['model/loss'].shape == (3,)
+  np.testing.assert_allclose(found.params['model']['k'], expected.params['model']['k'], rtol=1e-5)
+  assert jax.tree.structure(terms) == jax.tree.structure(metrics)
+  np.testing.assert_allclose(terms['model/loss'], metrics['model/loss'], rtol=1e-5)

@@ -1,0 +1,66 @@
+"""Consistency training in continuous time: every point of a trajectory maps to its beginning."""
+
+import jax
+import jax.numpy as jnp
+
+from genjax.numerics import flow_map as maps
+from genjax.numerics import path as paths
+from genjax.numerics import times
+from genjax.objectives import check
+from genjax.prob import sum_event
+from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
+
+NEEDS = {'continuous': ('denoise', 'path')}
+NORMAL = (-1.0, 1.4)  # of log(sigma / alpha), 2410.11081
+
+
+def make(model: Model, *, spec: DataSpec, t_min: float = 1e-3, time_mean: float | None = None,
+         time_std: float | None = None, warmup: int = 1000,
+         tangent_floor: float = 0.1) -> Objective:
+  """Returns one player that trains f(x_t, t) = x_{t_min} of the ODE, without a teacher.
+
+  The simplified continuous kind, sCT of 2410.11081, on any path: f is one DDIM step from t to t_min
+  with the network's x_hat (`numerics.flow_map`), so that f is the identity at t_min; with the
+  schedule 'cosine' and prediction 'v' it is their TrigFlow with data of deviation 1. The tangent is
+  g = alpha_t df/dt along the example's own velocity, its network's part scaled by a share that
+  grows from 0 to 1 over `warmup` steps (10,000 there), normalised to g / (|g| + tangent_floor); the
+  velocity that the network gives regresses on itself, held constant, plus g. With tangents of one
+  size every example weighs alike, and a learned weight would be a constant: there is none.
+  log(sigma / alpha) is normal with time_mean, time_std, cut to t in [t_min, 1].
+  What stands afterwards: flow_map, true for s = t_min and below; denoise does not. Metrics:
+  tangent_norm (before it is normalised, per root dimension), x_mse. Raises BadInput for values out
+  of range.
+  """
+  del spec
+  check.fraction(t_min=t_min)
+  check.positive(t_min=t_min, warmup=warmup, tangent_floor=tangent_floor,
+                 time_std=1.0 if time_std is None else time_std)
+  if model.schedule_loss is not None:
+    raise BadInput("schedule='learned' is not trained by consistency; allowed: a fixed schedule")
+  normal = tuple(default if given is None else given
+                 for given, default in zip((time_mean, time_std), NORMAL, strict=True))
+
+  def loss(params, carry, batch, rng, step):
+    rng_t, rng_eps, rng_net = jax.random.split(rng, 3)
+    x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
+    path = lambda t: model.path(theta, t)
+    t, _ = times.draw('edm', rng_t, x_0.shape[0], path, t_min, normal)
+    alpha, sigma = path(t)
+    x_t = paths.diffuse(x_0, jax.random.normal(rng_eps, x_0.shape), alpha, sigma)
+
+    share = jnp.minimum(step / warmup, 1.0)
+    x_hat, slope = maps.slope(lambda x_t, t, s: model.denoise(theta, x_t, t, cond, rng_net), path,
+                              x_t, x_0, t, jnp.full_like(t, t_min), share)
+    g = paths.match(alpha, x_t) * slope
+    norm = jnp.sqrt(sum_event(g**2))
+    g = g / paths.match(norm + tangent_floor, x_t)
+    losses = sum_event(maps.moved(path, x_hat, t, g) ** 2)
+    metrics = {'tangent_norm': norm.mean() / x_0[0].size**0.5, 'x_mse': ((x_0 - x_hat) ** 2).mean()}
+    return losses.mean(), Aux(metrics, carry)
+
+  return Objective(
+      init=lambda rng, batch: ({'model': model.init(rng, batch)}, ()),
+      players=(Player('model', loss, ('model',)),),
+      model=model._replace(denoise=None, reverse=None, elbo=None, two_times=None,
+                           flow_map=maps.from_denoiser(model.denoise, model.path),
+                           sampler=('flow_map', {'num_steps': 2, 'renoise': True})))

@@ -1,0 +1,90 @@
+"""Progressive distillation: a student learns to take two of its teacher's steps in one, again and
+again, until few are left (2202.00512)."""
+
+import jax
+import jax.numpy as jnp
+
+from genjax.numerics import flow_map as maps
+from genjax.numerics import path as paths
+from genjax.numerics import weighting as weights
+from genjax.objectives import check
+from genjax.prob import sum_event
+from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
+
+NEEDS = {'progressive': ('denoise', 'path')}
+WEIGHTINGS = ('truncated_snr', *weights.WEIGHTINGS)
+
+
+def make(model: Model, *, spec: DataSpec, init_from: str = '', first_steps: int = 32,
+         last_steps: int = 4, stage_steps: int = 1000,
+         weighting: str = 'truncated_snr') -> Objective:
+  """Returns one player, the student, which starts at the parameters of the run in `init_from`.
+
+  In a stage the student takes N equal steps of time, and its x_hat regresses on the one with which
+  a DDIM step from t = i / N leads to where two DDIM steps of the teacher lead, each half as long
+  (Alg. 2); N halves from first_steps to last_steps, a stage being stage_steps updates but for the
+  last, which takes what is left of the run. At the end of each the student becomes the teacher (as
+  it is, not its average), and goes on with its optimizer's state: params['teacher'] = {'model',
+  'stage'} is trained by nobody. The teacher of the first stage takes 2 first_steps steps.
+  weighting: of |x_hat - target|^2 / D: 'truncated_snr' max(alpha^2 / sigma^2, 1), or another of
+  `numerics.weighting`, of which 'snr_plus_1' is theirs too (Sec. 4).
+  What stands afterwards: flow_map, true for the steps of the last stage; denoise does not. Metrics:
+  x_mse (to the target), num_steps. Raises BadInput for numbers of steps of which one is not the
+  other halved, and without a teacher.
+  """
+  del spec
+  check.one_of('weighting', weighting, WEIGHTINGS)
+  check.positive(first_steps=first_steps, last_steps=last_steps, stage_steps=stage_steps)
+  last_stage = (first_steps // last_steps).bit_length() - 1
+  if last_steps << max(last_stage, 0) != first_steps:
+    raise BadInput(f'first_steps={first_steps} is not last_steps={last_steps} doubled; allowed: '
+                   f'{last_steps}, {2 * last_steps}, {4 * last_steps}, ...')
+  if not init_from:
+    raise BadInput("objective 'distillation' has no teacher; allowed: config.init_from=DIR, the "
+                   'run directory of a diffusion on these data with this model.kw')
+  if model.schedule_loss is not None:
+    raise BadInput("schedule='learned' is not trained by distillation; allowed: a fixed schedule")
+  weight = None if weighting == 'truncated_snr' else weights.weight(weighting)
+
+  def loss(params, carry, batch, rng, step):
+    rng_i, rng_eps, rng_net = jax.random.split(rng, 3)
+    x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
+    path = lambda t: model.path(theta, t)
+    stage = jnp.minimum(step // stage_steps, last_stage)
+    # what the teacher knows of its stage, not the step, tells when to replace it: a step at the
+    # end of a stage may have been skipped
+    teacher = jax.tree.map(lambda new, old: jnp.where(stage > params['teacher']['stage'], new, old),
+                           theta, params['teacher']['model'])
+    teacher = jax.lax.stop_gradient(teacher)
+
+    n = (first_steps >> stage).astype(jnp.float32)
+    i = jnp.floor(jax.random.uniform(rng_i, x_0.shape[:1]) * n) + 1.0
+    t = jnp.minimum(i, n) / n
+    x_t = paths.diffuse(x_0, jax.random.normal(rng_eps, x_0.shape), *path(t))
+    target = two_steps(lambda x_t, t: model.denoise(teacher, x_t, t, cond, None), path, x_t, t,
+                       t - 0.5 / n, (jnp.minimum(i, n) - 1.0) / n)
+    x_hat = model.denoise(theta, x_t, t, cond, rng_net)
+    error = sum_event((x_hat - jax.lax.stop_gradient(target)) ** 2) / x_0[0].size
+    point = paths.at(path, t)
+    of_t = weight(point) if weight else jnp.maximum(weights.snr_and_slope(point)[0], 1.0)
+    return (of_t * error).mean(), Aux(
+        {'x_mse': error.mean(), 'num_steps': n}, carry,
+        {'teacher': {'model': teacher, 'stage': stage.astype(jnp.int32)}})
+
+  def init(rng, batch):
+    student = model.init(rng, batch)
+    teacher = {'model': jax.tree.map(jnp.copy, student), 'stage': jnp.zeros((), jnp.int32)}
+    return {'model': student, 'teacher': teacher}, ()
+
+  return Objective(
+      init=init, players=(Player('model', loss, ('model',)),),
+      model=model._replace(denoise=None, reverse=None, elbo=None, two_times=None,
+                           flow_map=maps.from_denoiser(model.denoise, model.path),
+                           sampler=('flow_map', {'num_steps': last_steps})))
+
+
+def two_steps(denoise, path, x_t, t, u, s):
+  """The x_hat with which one DDIM step leads where those from t to u and from u to s do."""
+  x_u = maps.step(path, x_t, denoise(x_t, t), t, u)
+  x_s = maps.step(path, x_u, denoise(x_u, u), u, s)
+  return maps.implied(path, x_t, x_s, t, s)

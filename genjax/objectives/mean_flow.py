@@ -1,0 +1,108 @@
+"""MeanFlow: the flow map between any two times, by the slope it must not have (2505.13447)."""
+
+import jax
+import jax.numpy as jnp
+
+from genjax.numerics import flow_map as maps
+from genjax.numerics import path as paths
+from genjax.numerics import times
+from genjax.objectives import check
+from genjax.prob import sum_event
+from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
+
+NEEDS = {'average_velocity': ('two_times', 'path')}
+SAMPLINGS = tuple(name for name in times.TIME_SAMPLINGS if name != 'importance')
+NORMAL = {'logit_normal': (-0.4, 1.0)}  # 2505.13447, its ablations
+
+
+def make(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min: float = 1e-3,
+         time_sampling: str = 'logit_normal', time_mean: float | None = None,
+         time_std: float | None = None, weight_power: float = 1.0, weight_floor: float = 1e-3,
+         guidance: float = 1.0, label_dropout: float = 0.0) -> Objective:
+  """Returns one player that trains x_s = x_t - (t - s) u(x_t, t, s), u the average velocity.
+
+  The network regresses u on v - (t - s) du/dt, held constant, du/dt by one jvp
+  along (v, 1), v the example's own velocity. On other paths than the linear one, where
+  x_s = r x_t + c x_hat (`numerics.flow_map`), it is the x_hat that makes x_s stand still, with its
+  error counted as that of the velocity, of which this is the general case.
+  apart: the probability of s < t; else s = t and the loss is flow matching. t and s are the
+  larger and the smaller of two draws of time_sampling (of `numerics.times`, but 'importance') with
+  time_mean, time_std, in [t_min, 1]. Each example's loss is divided by (its value + weight_floor)
+  to the weight_power; powers of 1 and 1/2 make its gradient or its tangent of one size.
+  guidance: weight of the label against "no label" in the velocity, which
+  costs one more evaluation in training and none in sampling; label_dropout: the probability that a
+  label becomes "no label", of which guidance has need.
+  What stands afterwards: flow_map, and denoise, its s = t (of the guided field). Metrics: u_mse
+  (per dimension), x_mse. Raises BadInput for values out of range.
+  """
+  check.one_of('time_sampling', time_sampling, SAMPLINGS)
+  check.fraction(apart=apart, t_min=t_min, label_dropout=label_dropout)
+  check.not_negative(weight_power=weight_power, guidance=guidance)
+  check.positive(weight_floor=weight_floor, time_std=1.0 if time_std is None else time_std)
+  if (time_mean, time_std) != (None, None) and time_sampling not in times.NORMAL:
+    raise BadInput(f'time_mean={time_mean} and time_std={time_std} are of time_sampling '
+                   f'{" and ".join(times.NORMAL)}, not {time_sampling!r}; allowed: None')
+  if (label_dropout or guidance != 1.0) and spec.num_classes is None:
+    raise BadInput(f'label_dropout={label_dropout!r} and guidance={guidance!r} on data without '
+                   'labels; allowed: 0.0 and 1.0')
+  if guidance != 1.0 and not label_dropout:
+    raise BadInput(f'guidance={guidance!r} asks the network without labels, and label_dropout=0.0 '
+                   'never trains it so; allowed: a label_dropout such as 0.1')
+  normal = tuple(default if given is None else given for given, default in zip(
+      (time_mean, time_std), NORMAL.get(time_sampling, (None, None)), strict=True))
+  field = model.two_times.denoise
+
+  def loss(params, carry, batch, rng, step):
+    rng_time, rng_eps, rng_drop, rng_net = jax.random.split(rng, 4)
+    x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
+    path = lambda t: model.path(theta, t)
+    t, s = _two_times(rng_time, x_0.shape[0], apart,
+                      lambda rng, n: times.draw(time_sampling, rng, n, path, t_min, normal)[0])
+    eps = jax.random.normal(rng_eps, x_0.shape)
+    x_t = paths.diffuse(x_0, eps, *path(t))
+
+    goal = x_0  # says what the velocity is
+    if cond is not None and label_dropout:
+      dropped = jax.random.bernoulli(rng_drop, label_dropout, cond.shape)
+      if guidance != 1.0:
+        null = jnp.full_like(cond, spec.num_classes)
+        unlabelled = jax.lax.stop_gradient(field(theta, x_t, t, t, null, None))
+        goal = jnp.where(paths.match(dropped, x_0), x_0,
+                         unlabelled + guidance * (x_0 - unlabelled))
+      cond = jnp.where(dropped, spec.num_classes, cond)
+
+    x_hat, slope = maps.slope(lambda x_t, t, s: field(theta, x_t, t, s, cond, rng_net), path, x_t,
+                              goal, t, s)
+    square = sum_event(maps.moved(path, x_hat, t, slope) ** 2)
+    losses = square * jax.lax.stop_gradient(square + weight_floor) ** -weight_power
+    metrics = {'u_mse': square.mean() / x_0[0].size, 'x_mse': ((x_0 - x_hat) ** 2).mean()}
+    return losses.mean(), Aux(metrics, carry)
+
+  return Objective(
+      init=lambda rng, batch: ({'model': model.two_times.init(rng, batch)}, ()),
+      players=(Player('model', loss, ('model',)),),
+      model=_trained(model))
+
+
+def _two_times(rng, n: int, apart: float, draw):
+  """t, s [n], s <= t, of two independent draws; equal but for a share of them."""
+  rng_one, rng_other, rng_order, rng_apart = jax.random.split(rng, 4)
+  # a draw may be stratified along the batch: out of order, the other is independent of the one
+  one, other = draw(rng_one, n), jax.random.permutation(rng_order, draw(rng_other, n))
+  t, s = jnp.maximum(one, other), jnp.minimum(one, other)
+  return t, jnp.where(jax.random.bernoulli(rng_apart, apart, (n,)), s, t)
+
+
+def _trained(model: Model) -> Model:
+  field = model.two_times.denoise
+
+  def denoise(params, x_t, t, cond, rng):
+    return field(params, x_t, t, t, cond, rng)
+
+  def flow_map(params, x_t, t, s, cond):
+    x_hat = field(params, x_t, t, s, cond, None)
+    return maps.step(lambda t: model.path(params, t), x_t, x_hat, t, s)
+
+  # the bound of the model asks the network that is told one time
+  return model._replace(init=model.two_times.init, denoise=denoise, flow_map=flow_map, elbo=None,
+                        two_times=None, sampler=('flow_map', {'num_steps': 1}))
