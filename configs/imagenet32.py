@@ -8,9 +8,10 @@ SECTION.KEY (grammar: configs/common.py). Left out: size=L, objective=score_matc
 recipe are those of 2212.09748; patches of 2 give 256 tokens, as many as there. The data set must
 have been prepared: python -m experiments.prepare --data=imagenet_resized/32x32.
 
-Pod check (compiled, not run; own batch, level O0; more pods in benchmarks/2026-11-22-pods.md):
-v5e:4x4, fsdp 4: 2.77 of 15.75 GiB a device, 1.24e14 model FLOPs a step; assumed at 40 % of the
-peak and $1.20 a chip-hour: 0.098 s a step, $210 for 400,000 steps.
+Pod check (compiled, not run; own batch, level O0; more pods in
+benchmarks/2026-11-23-pods-imagenet32.md): v5e:4x4, fsdp 4: 2.81 of 15.75 GiB a device, 1.24e14
+model FLOPs a step; assumed at 40 % of the peak and $1.20 a chip-hour: 0.098 s a step, $210 for
+400,000 steps.
 """
 
 from configs import common
