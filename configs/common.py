@@ -182,10 +182,10 @@ TRAINED = {
     'digits': ('configs/digits.py:family=diffusion,objective=score_matching', {}, 1000, 'digits'),
     'fashion_mnist': (
         'configs/tfds_images.py:data=fashion_mnist,family=diffusion,objective=score_matching,'
-        'model.network=dit,model.patch=4,model.width=128,model.num_blocks=4,model.conditional=True,'
+        'model.network=dit,model.patch=7,model.width=128,model.num_blocks=3,model.conditional=True,'
         'model.prediction=v,objective.weighting=min_snr,objective.label_dropout=0.15',
-        {'steps': 24000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.9995,
-         'checkpoint.keep_every': 4000}, 1000, 'fmnist'),
+        {'steps': 10000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.999,
+         'checkpoint.keep_every': 2000}, 1000, 'fmnist'),
     'cifar10': ('configs/cifar10.py', {}, 50000, 'inception'),
     'imagenet32': ('configs/imagenet32.py', {}, 50000, 'inception'),
     'imagenet64': ('configs/imagenet64.py', {}, 50000, 'inception'),
