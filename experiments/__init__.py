@@ -31,8 +31,8 @@ from absl import logging as absl_logging  # noqa: E402
 from genjax import disk  # noqa: E402
 from genjax.types import BadInput  # noqa: E402
 
-LIBRARIES = tuple(f'{os.sep}{name}{os.sep}' for name in ('orbax', 'grain', 'jax', 'tensorstore',
-                                                         'tensorflow_datasets', 'etils'))
+LIBRARIES = tuple(f'{os.sep}{name}{os.sep}' for name in (
+    'orbax', 'grain', 'jax', 'tensorstore', 'tensorflow_datasets', 'etils', 'matplotlib'))
 HELP = ('--help', '-help', '--helpfull', '-h')
 
 

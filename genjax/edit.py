@@ -23,7 +23,8 @@ from genjax.types import BadInput, DataSpec
 
 KINDS = ('inpaint', 'super_resolve', 'colourise')
 AT_ONCE = 64  # particles of one call on each device
-SEEN = 4096  # training examples from which the deviation of the data is taken
+SEEN = 256  # training examples on which the denoiser's spread is measured
+LEVELS = 24  # of noise, of each of them
 
 
 class Task(NamedTuple):
@@ -178,13 +179,6 @@ def _by_matrix(path: str, spec: DataSpec, x) -> Task:
   return Task(f'{len(matrix)} linear values', measurement, y, x, {'A': arrays['A']})
 
 
-def deviation(x, spec: DataSpec) -> float:
-  """The root mean variance of the dimensions over the first SEEN examples, on the scale of x."""
-  x = np.asarray(x[:SEEN], np.float64)
-  scale = 1.0 if spec.levels is None else 2.0 / (spec.levels - 1)
-  return float(np.sqrt(x.var(0).mean())) * scale
-
-
 def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particles: int,
          num_steps: int | None, noise: float, progress: Callable = iter) -> Edited:
   """Posterior samples of the model of a run (`runs.Loaded`) given a task; y in grid units.
@@ -211,21 +205,27 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
         'none, since this model is unconditional'))
   at_once = min(num, max(1, AT_ONCE * jax.device_count() // num_particles))
   kw = {'num_particles': num_particles, 'noise': noise,
-        'data_std': deviation(run.dataset.splits['train']['x'], spec),
         # finer than half a cell nothing is left of it by rounding
         'rho_min': max(0.02, 0.5 / (spec.levels - 1)) if spec.levels else 0.02,
         **({'num_steps': num_steps} if num_steps else {})}
-  labels = None
-  if conditional:
-    label = spec.num_classes if cond is None else cond
-    labels = jnp.full(at_once * num_particles, label, jnp.int32)
+  asked = spec.num_classes if cond is None else cond
+
+  def labels(count):
+    return jnp.full(count, asked, jnp.int32) if conditional else None
 
   @sharding.jit
-  def some(params, index):
+  def spread(params, x):
+    return editing.spread(
+        lambda *args: model.denoise(params, *args), lambda t: model.path(params, t),
+        jax.random.key(seed), x, labels(len(x)), num_levels=LEVELS)
+
+  @sharding.jit
+  def some(params, spread, index):
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
     found = editing.posterior_sample(
         lambda *args: model.denoise(params, *args), lambda t: model.path(params, t), keys,
-        spec.shape, task.measurement, jnp.asarray(task.y), cond=labels, **kw)
+        spec.shape, task.measurement, jnp.asarray(task.y), spread, cond=labels(
+            at_once * num_particles), **kw)
     x = found.x
     if spec.levels is not None:
       # what the clipping to levels takes away elsewhere makes up for
@@ -235,11 +235,21 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
     return x, editing.residual(task.measurement, seen, task.y), found.effective, found.evaluations
 
   start, parts = time.perf_counter(), []
+  examples = seen(run.dataset.splits['train'], spec, None if asked == spec.num_classes else cond)
+  varies = spread(run.params, examples)
   for first in progress(range(0, num, at_once)):
-    parts.append(jax.tree.map(np.asarray, some(run.params, jnp.arange(first, first + at_once))))
+    index = jnp.arange(first, first + at_once)
+    parts.append(jax.tree.map(np.asarray, some(run.params, varies, index)))
   x, residual, effective = (np.concatenate(a)[:num] for a in list(zip(*parts, strict=True))[:3])
-  total = int(parts[0][3]) * len(parts) * at_once * num_particles
+  total = len(examples) * LEVELS + int(parts[0][3]) * len(parts) * at_once * num_particles
   return Edited(x, residual, float(effective.mean()), total, time.perf_counter() - start)
+
+
+def seen(split: dict, spec: DataSpec, cond: int | None) -> jax.Array:
+  """The first SEEN examples of a split as the model sees them, of the class cond if that is one."""
+  index = np.arange(len(split['x'])) if cond is None else np.flatnonzero(split['cond'] == cond)
+  x = split['x'][index[:SEEN]]
+  return jnp.asarray(x) if spec.levels is None else prob.from_levels(x, spec.levels)
 
 
 def write(path: pathlib.Path, task: Task, found: Edited, spec: DataSpec) -> None:

@@ -124,10 +124,11 @@ def test_refusals(files, kind, spec, given, words):
     assert word in str(error.value), f'{word!r} is not in: {error.value}'
 
 
-def test_the_deviation_of_the_data_is_on_the_scale_of_x():
-  x = np.random.RandomState(1).randint(0, 17, (500, 8, 8, 1))
-  expected = np.sqrt(np.asarray(prob.from_levels(x, 17)).var(0).mean())
-  assert abs(edit.deviation(x, GREY) - expected) < 1e-6
+def test_what_is_seen_of_the_data_is_on_the_scale_of_x_and_of_the_class_asked_for():
+  split = {'x': np.random.RandomState(1).randint(0, 17, (500, 8, 8, 1)), 'cond': np.arange(500) % 5}
+  np.testing.assert_array_equal(edit.seen(split, GREY, None),
+                                prob.from_levels(split['x'][:edit.SEEN], 17))
+  np.testing.assert_array_equal(edit.seen(split, GREY, 3), prob.from_levels(split['x'][3::5], 17))
 
 
 def test_the_figure_shows_truth_measurement_samples_and_where_they_disagree(files):

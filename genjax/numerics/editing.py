@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.numerics.path import posterior_coefficients, time_of_logsnr
+from genjax.numerics.path import logsnr, posterior_coefficients, time_of_logsnr
 from genjax.numerics.samplers.grid import asked, grid
 from genjax.types import BadInput
 
@@ -29,13 +29,20 @@ class Measurement(NamedTuple):
   mix: jax.Array | None = None  # [M, R], orthonormal columns; None: y has the axes of u
 
 
+class Spread(NamedTuple):
+  """The variance of x_0 given x_t, the mean of its dimensions, by the ratio of the noise."""
+
+  log_ratio: jax.Array  # [K]: log(sigma / alpha), rising
+  variance: jax.Array  # [K]; the last is that of the data
+
+
 class Posterior(NamedTuple):
   """Samples, and how far the particles behind them can be trusted."""
 
   x: jax.Array  # [n, ...], each from particles of its own
   evaluations: int  # of the network per particle
   effective: jax.Array  # [n]: effective number of particles, mean over the levels of noise
-  log_evidence: jax.Array  # [n]: estimates of log p(y), of which exp is unbiased
+  log_evidence: jax.Array  # [n]: estimates of log p(y); exp is unbiased for moves without error
 
 
 def inpainting(mask) -> Measurement:
@@ -139,38 +146,60 @@ def resampled(keys, x, log_weight, below: float):
   return (jax.vmap(lambda a, i: a[i])(x, index), jnp.where(few, mean, log_weight), effective)
 
 
-def scales(path, t, data_std):
+def spread(denoise, path, rng, x, cond=None, *, num_levels: int = 24, low: float = 1e-3,
+           high: float = 100.0, t_min: float = 1e-3) -> Spread:
+  """The spread of x_0 given x_t as a denoiser sees it, on examples x [n, ...].
+
+  Its mean squared error at num_levels of sigma / alpha from low to high, as far as the path has
+  them: the error of a perfect denoiser is the variance. n num_levels evaluations.
+  """
+  ask = asked(denoise, cond, None)
+  levels = -2.0 * jnp.linspace(np.log(low), np.log(high), num_levels)
+  t = jnp.clip(time_of_logsnr(path, levels), t_min, 1.0)
+
+  def error(inputs):
+    t, key = inputs
+    alpha, sigma = path(t[None])
+    x_t = alpha * x + sigma * jax.random.normal(key, x.shape)
+    return ((x - ask(x_t, t)) ** 2).mean()
+
+  variance = jax.lax.map(error, (t, jax.random.split(rng, num_levels)))
+  return Spread(-0.5 * logsnr(*path(t)), variance)
+
+
+def scales(path, t, spread: Spread):
   """What a draw from p(x_0 | x_t) does at times t [K]: coefficients on x_t, x_0, noise [K].
 
-  Ancestral steps whose variance is exact for Gaussian data of this deviation. The usual smaller
-  one would lose, step by step, what x_0 varies by given x_t; where the data vary less this one
-  adds noise, which the steps behind it remove. The last lands on E[x_0 | x_t].
+  Ancestral steps of the best isotropic variance: that of q(x_s | x_t, x_0), and what x_0 varies by
+  given x_t (2201.06503, Eq. 7). The last lands on E[x_0 | x_t].
   """
   alpha, sigma = path(t)
+  ratio = sigma / alpha
+  seen = jnp.interp(jnp.log(ratio), spread.log_ratio, jnp.log(jnp.maximum(spread.variance, 1e-12)))
   alpha, sigma = jnp.append(alpha, 1.0), jnp.append(sigma, 0.0)
   on_x_t, on_x_0, var = posterior_coefficients(alpha[1:], sigma[1:], alpha[:-1], sigma[:-1])
-  spread = (sigma * data_std) ** 2 / ((alpha * data_std) ** 2 + sigma**2)
-  std = jnp.sqrt(var + on_x_0**2 * spread[:-1])
+  # x_t alone tells x_0 to within the ratio
+  std = jnp.sqrt(var + on_x_0**2 * jnp.minimum(jnp.exp(seen), ratio**2))
   return on_x_t, on_x_0, std.at[-1].set(0.0)
 
 
-def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: Measurement, y, *,
-                     cond=None, num_particles: int = 16, num_steps: int = 25, num_inner: int = 8,
-                     num_start: int = 20, noise: float = 0.0, data_std: float = 1.0,
+def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: Measurement, y,
+                     spread: Spread, *, cond=None, num_particles: int = 16, num_steps: int = 25,
+                     num_inner: int = 8, num_start: int = 20, noise: float = 0.0,
                      rho_max: float = 4.0, rho_min: float = 0.02, t_min: float = 1e-3,
                      resample_below: float = 0.5) -> Posterior:
   """Independent draws of x_0 [shape] given y (one example's), y = A x_0 + noise z; one by each key.
 
   Each draw has num_particles of its own, from num_start steps of the prior; num_steps levels of
-  rho fall from rho_max data_std to rho_min, with num_inner evaluations in each. At the end the
-  measured components of x are drawn given y and x, rho_min apart: without noise they are met, and
-  the law of the rest is that of y known to rho_min.
-  denoise as for the samplers, cond [n num_particles] or None. Raises BadInput for numbers out of
-  range.
+  rho fall from rho_max deviations of the data to rho_min, with num_inner evaluations in each. At
+  the end the measured components of x are drawn given y and x, rho_min apart: without noise they
+  are met, and the law of the rest is that of y known to rho_min.
+  denoise as for the samplers, cond [n num_particles] or None; spread: the denoiser's. Raises
+  BadInput for numbers out of range.
   """
   for name, value in {'num_particles': num_particles, 'num_steps': num_steps,
-                      'num_inner': num_inner, 'num_start': num_start, 'data_std': data_std,
-                      'rho_max': rho_max, 'rho_min': rho_min}.items():
+                      'num_inner': num_inner, 'num_start': num_start, 'rho_max': rho_max,
+                      'rho_min': rho_min}.items():
     if not value > 0:
       raise BadInput(f'{name} = {value} must be positive')
   if not 0.0 <= noise < float('inf'):
@@ -218,15 +247,15 @@ def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: M
     x = prior_draw(keys[3], path(t[:1])[0] * z, t, coefficients)
     return (x, log_weight, log_likelihood(x, rho)), effective
 
-  rho = jnp.geomspace(rho_max * data_std, rho_min, num_steps)
+  rho = jnp.geomspace(rho_max * jnp.sqrt(spread.variance[-1]), rho_min, num_steps)
   ratio = rho[:, None] * jnp.geomspace(1.0, 1.0 / DEEP, num_inner)
   t = time_of_logsnr(path, -2.0 * jnp.log(ratio.ravel())).reshape(ratio.shape)
   t = jnp.clip(t, t_min, 1.0)
   start = grid(path, num_start, t_min, 'logsnr').t
   x_T = path(jnp.ones(1))[1] * normal(split[0])
-  x = prior_draw(split[1], x_T, start, scales(path, start, data_std))
+  x = prior_draw(split[1], x_T, start, scales(path, start, spread))
   zero = jnp.zeros((n, num_particles))
-  of_levels = (rho, t, jax.vmap(lambda t: scales(path, t, data_std))(t), split[3:])
+  of_levels = (rho, t, jax.vmap(lambda t: scales(path, t, spread))(t), split[3:])
   (x, log_weight, _), effective = jax.lax.scan(level, (x, zero, zero), of_levels)
   picking = jax.vmap(lambda key: jax.random.split(key, 2), out_axes=1)(split[2])
   picked = jax.vmap(jax.random.categorical)(picking[0], log_weight)

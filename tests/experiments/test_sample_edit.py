@@ -48,8 +48,8 @@ def test_what_is_known_is_kept_and_the_rest_is_drawn(run):
   np.testing.assert_array_equal(first['x'][:, 4:, :, 0], np.stack([digit[4:]] * 2))
   assert (first['x'][0, :4] != first['x'][1, :4]).any()
   np.testing.assert_array_equal(first['residual'], 0.0)
-  # 20 evaluations of the start and 8 in each of two levels, for 2 particles of 2 samples
-  assert re.search(r'effective particles [12]\.\d of 2', said) and '144 network ev' in said
+  # 24 on each of 256 examples; 20 of the start and 8 in each of two levels, for 2 particles of 2
+  assert re.search(r'effective particles [12]\.\d of 2', said) and '6288 network ev' in said
   edited(run, 'b.npz', *flags)
   edited(run, 'c.npz', *flags, '--seed=1')
   np.testing.assert_array_equal(np.load(run.parent / 'b.npz')['x'], first['x'])
