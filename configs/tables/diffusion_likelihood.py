@@ -15,6 +15,8 @@ VDM = (*NOISE, 'model.schedule=learned')
 ROWS = {'as the samplers\' tables': (), 'bound, VDM\'s learned schedule': VDM,
         'bound, cosine': (*NOISE, 'model.schedule=cosine')}
 ESTIMATORS = {'bound': 'bound', 'ODE': 'ode'}
+SHORTER = {'small': {'steps': 6000}}  # updates of those trained by a bound
+NUM_EXAMPLES = {'small': 1000}  # of the test split, for the ODE: hundreds of evaluations each
 # 2107.00630, Table 1; its ImageNet is that of 1601.06759, which is no longer to be had
 BOUND = 'a bound, continuous time, no augmentation'
 RESIZED = f'{BOUND}; unconditional, on images resized in another way: not the same data'
@@ -26,9 +28,12 @@ def sweep(add, size):
   """Rows: the trainings, each measured as a bound and as an estimate."""
   for label, choices in ROWS.items():
     for name, estimator in ESTIMATORS.items():
+      some = NUM_EXAMPLES.get(size) if estimator == 'ode' else None
       config, numbers = common.trained(
           DATA[size], *choices, without=common.OF_SCORE_MATCHING if choices else (),
-          evals=('likelihood',), evals__kw__likelihood__estimator=estimator)
+          evals=('likelihood',), evals__kw__likelihood__estimator=estimator,
+          **({'evals__kw__likelihood__num_examples': some} if some else {}),
+          **(SHORTER.get(size, {}) if choices else {}))
       published = {}
       if choices == VDM and estimator == 'bound' and size in PRINTED:
         value, data, protocol = PRINTED[size]

@@ -9,11 +9,14 @@ from configs import common
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 1}, 'one-gpu': {'seeds': 1}}
 DATA = {'tiny': 'digits', 'small': 'fashion_mnist', 'one-gpu': 'cifar10'}
 EVALUATIONS = (1, 2, 4, 8)
-# updates, where they are fewer than the teacher's: a step costs two to four of its
-STEPS = {'small': {'mean_flow': 12000, 'consistency': 12000, 'distillation': 6000}}
+# updates, where they are fewer than the teacher's: one costs two to four of its
+SHORTER = {'small': {'steps': 6000}}
+# updates of each halving of a student's steps, from FIRST down
+STAGE = {'tiny': 1500, 'small': 1000}
+FIRST = 32
 SOLVERS = ('ddim', 'dpmpp_2m', 'unipc')
 TEACHER = 'teacher'
-# label -> objective, what the sampler adds; of the distilled ones a training a number of steps
+# label -> objective, what the sampler adds
 OBJECTIVES = {'MeanFlow': ('mean_flow', {}), 'consistency': ('consistency', {
     'sampler__kw__renoise': True})}
 PRINTED = {'MeanFlow, 1': (2.92, '2505.13447, Table 3'),
@@ -23,7 +26,7 @@ PRINTED = {'MeanFlow, 1': (2.92, '2505.13447, Table 3'),
 
 def sweep(add, size):
   """Rows: solvers on one diffusion; objectives that train for few steps, on the same network."""
-  data, steps = DATA[size], STEPS.get(size, {})
+  data = DATA[size]
 
   def row(label, config, numbers, curve):
     fid = PRINTED.get(label) if size == 'one-gpu' else None
@@ -39,19 +42,22 @@ def sweep(add, size):
     for k in EVALUATIONS:
       row(f'{label}, {k}', *common.trained(
           data, f'objective={objective}', without=(*common.OF_SCORE_MATCHING, 'model.prediction'),
-          sampler__name='flow_map', sampler__kw__num_steps=k, **kw,
-          **updates(steps, objective)), label)
-  for k in EVALUATIONS if data != 'cifar10' else ():  # whose config has no distillation
+          sampler__name='flow_map', sampler__kw__num_steps=k, **kw, **SHORTER.get(size, {})), label)
+  if size in STAGE:
+    distilled(row, data, STAGE[size])
+
+
+def distilled(row, data, stage_steps):
+  """The rows of one chain: each student is the teacher of the next."""
+  teacher, first = TEACHER, FIRST
+  for k in reversed(EVALUATIONS):
+    stages = (first // k).bit_length()
     row(f'distillation, {k}', *common.trained(
-        data, 'objective=distillation', f'objective.last_steps={k}',
-        without=common.OF_SCORE_MATCHING, init_from=f'row {TEACHER}',
-        sampler__name='flow_map', sampler__kw__num_steps=k,
-        **updates(steps, 'distillation')), 'distillation')
-
-
-def updates(steps, objective):
-  """The number of updates of an objective, as a change of the config, where it is not the own."""
-  return {'steps': steps[objective]} if objective in steps else {}
+        data, 'objective=distillation', f'objective.first_steps={first}',
+        f'objective.last_steps={k}', f'objective.stage_steps={stage_steps}',
+        without=common.OF_SCORE_MATCHING, init_from=f'row {teacher}', sampler__name='flow_map',
+        sampler__kw__num_steps=k, steps=stages * stage_steps, optim__warmup=100), 'distillation')
+    teacher, first = f'distillation, {k}', k // 2
 
 
 def metrics():
@@ -71,6 +77,6 @@ def note():
   """What a reader must know beside the figures."""
   return """
 The rows share data and network; MeanFlow and consistency take the straight path.
-A distilled student is one training for each number of steps, from the run of the row *teacher*, and
-its steps come beside those of the teacher.
+The distilled students are a chain from the run of the row *teacher*, each the teacher of the next,
+and its examples and seconds come on top of those of all before it.
 """ + common.SAMPLES_NOTE

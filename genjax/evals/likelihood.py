@@ -6,6 +6,7 @@ import numpy as np
 
 from genjax import prob, sharding
 from genjax.evals import card as cards
+from genjax.evals import two_sample
 from genjax.numerics import ode_likelihood
 from genjax.types import BadInput
 
@@ -23,7 +24,8 @@ KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'od
 
 
 def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8, num_weights=64,
-         num_steps=32, num_probes=4, t_min=1e-3, batch_size=256, tick=lambda: None):
+         num_steps=32, num_probes=4, t_min=1e-3, batch_size=256, num_examples=None, subset_seed=0,
+         tick=lambda: None):
   """run(params, draw) -> nll_exact_*, nll_bound_* or nll_estimate_*, per dimension or example.
 
   Data with levels: `_bpd`, of the probability mass of the integers; continuous data: `_nats`.
@@ -36,15 +38,20 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   each repeat, as in training. The cards say whether the integers were dequantised
   (`prob.dequantise`). Interval: from the per-example values, which carry the noise of the
   estimator too. An example that is not finite makes the value None. tick() is called before
-  each batch. Raises BadInput for counts below 1.
+  each batch. num_examples: so many of the split, drawn by subset_seed; None: all. Raises BadInput
+  for counts below 1 and more examples than there are.
   """
   for name, value in {'num_repeats': num_repeats, 'num_weights': num_weights,
-                      'num_steps': num_steps, 'num_probes': num_probes,
-                      'batch_size': batch_size}.items():
+                      'num_steps': num_steps, 'num_probes': num_probes, 'batch_size': batch_size,
+                      **({} if num_examples is None else {'num_examples': num_examples})}.items():
     if value < 1:
       raise BadInput(f'evaluator likelihood: {name}={value!r}; allowed: integers from 1')
   if estimator == 'ode' and num_steps < 2:
     raise BadInput(f'evaluator likelihood: num_steps={num_steps}; allowed: integers from 2')
+  there = len(dataset.splits[split]['x'])
+  if num_examples is not None and num_examples > there:
+    raise BadInput(f'evaluator likelihood: num_examples={num_examples}; allowed: at most {there}, '
+                   f'all of {split}')
   kind = KINDS[estimator]
   unit = 'nats' if spec.levels is None else 'bpd'
   metric = f'nll_{kind}_{unit}'
@@ -60,6 +67,8 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   }[estimator]
   if 'std' in dataset.splits[split]:  # codes of an autoencoder
     protocol['of'] = 'draws of N(mean, std^2)'
+  if num_examples is not None:
+    protocol['subset_seed'] = subset_seed
 
   def to_unit(nats):
     return np.asarray(nats, np.float64) if unit == 'nats' else prob.bits_per_dim(nats, spec)
@@ -67,6 +76,8 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   def run(params, draw):
     del draw
     arrays = dataset.splits[split]
+    if num_examples is not None:
+      arrays = {k: two_sample.subset(v, num_examples, subset_seed) for k, v in arrays.items()}
     terms = _over_split(per_example, params, arrays, jax.random.key(seed), repeats, batch_size,
                         tick)
     names = set(terms)

@@ -114,6 +114,21 @@ def test_counts_below_one_are_refused():
     run(Model(init=None, elbo=lambda p, b, r: {}), digits(images(2)), 'bound', num_repeats=0)
 
 
+def test_a_part_of_the_split_is_fixed_by_its_seed_and_keeps_labels_with_their_examples():
+  x, cond = images(50), np.arange(50, dtype=np.int32)
+  dataset = data.Dataset('tiny', SPEC, {'test': {'x': x, 'cond': cond}}, {})
+  model = Model(init=None, log_prob=lambda p, b, r: -prob.sum_event(b['x']**2) - 64.0 * b['cond'])
+  each = np.sum((x / 8.0 - 1) ** 2, (1, 2, 3)) / 64 + cond
+  found = [run(model, dataset, 'exact', num_examples=20, subset_seed=s)['nll_exact_bpd']
+           for s in (3, 3, 4)]
+  assert found[0].value == found[1].value != found[2].value
+  index = np.sort(np.random.default_rng(3).permutation(50)[:20])
+  np.testing.assert_allclose(found[0].value, each[index].mean() / np.log(2), rtol=1e-6)
+  assert found[0].card['n_reference'] == 20 and found[0].card['subset_seed'] == 3
+  with pytest.raises(BadInput, match='num_examples=51.* at most 50'):
+    run(model, dataset, 'exact', num_examples=51)
+
+
 BYTES = DataSpec((4, 4, 3), 256, None)
 
 
