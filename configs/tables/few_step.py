@@ -10,9 +10,9 @@ sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 1}, 'one-gpu': {'seeds': 1}}
 DATA = {'tiny': 'digits', 'small': 'fashion_mnist', 'one-gpu': 'cifar10'}
 EVALUATIONS = (1, 2, 4, 8)
 # updates, where they are fewer than the teacher's: one costs two to four of its
-SHORTER = {'small': {'steps': 6000}}
+SHORTER = {'small': {'steps': 4000}}
 # updates of each halving of a student's steps, from FIRST down
-STAGE = {'tiny': 1500, 'small': 1000}
+STAGE = {'tiny': 1500, 'small': 700}
 FIRST = 32
 SOLVERS = ('ddim', 'dpmpp_2m', 'unipc')
 TEACHER = 'teacher'
