@@ -10,10 +10,14 @@ DATA = {'tiny': 'digits', 'small': 'fashion_mnist', 'one-gpu': 'cifar10', 'pod-3
         'pod': 'imagenet64'}
 sizes = {size: {'seeds': 1} for size in DATA}
 NOISE = ('objective=kl', 'model.prediction=noise')
-VDM = (*NOISE, 'model.schedule=learned')
+VDM = 'bound, VDM\'s learned schedule'
 # label -> choices of the training; its rows are measured by each of ESTIMATORS
-ROWS = {'as the samplers\' tables': (), 'bound, VDM\'s learned schedule': VDM,
-        'bound, cosine': (*NOISE, 'model.schedule=cosine')}
+ROWS = {'as the samplers\' tables': (), VDM: (*NOISE, 'model.schedule=learned'),
+        'bound, cosine': (*NOISE, 'model.schedule=cosine'),
+        'bound, levels': ('objective=kl', 'model.prediction=levels', 'model.schedule=cosine')}
+# 2107.00630, App. B and C: no halving, attention in the middle alone, Fourier features
+VDM_NETWORK = {'one-gpu': ('model.multipliers=(1,)', 'model.num_blocks=32', 'model.attention=()',
+                           'model.fourier=(7,8)')}
 ESTIMATORS = {'bound': 'bound', 'ODE': 'ode'}
 SHORTER = {'small': {'steps': 6000}}  # updates of those trained by a bound
 NUM_EXAMPLES = {'small': 1000}  # of the test split, for the ODE: hundreds of evaluations each
@@ -27,15 +31,16 @@ PRINTED = {'one-gpu': (2.65, 'CIFAR-10', BOUND), 'pod-32': (3.72, 'ImageNet 32',
 def sweep(add, size):
   """Rows: the trainings, each measured as a bound and as an estimate."""
   for label, choices in ROWS.items():
+    network = VDM_NETWORK.get(size, ()) if label == VDM else ()
     for name, estimator in ESTIMATORS.items():
       some = NUM_EXAMPLES.get(size) if estimator == 'ode' else None
       config, numbers = common.trained(
-          DATA[size], *choices, without=common.OF_SCORE_MATCHING if choices else (),
+          DATA[size], *choices, *network, without=common.OF_SCORE_MATCHING if choices else (),
           evals=('likelihood',), evals__kw__likelihood__estimator=estimator,
           **({'evals__kw__likelihood__num_examples': some} if some else {}),
           **(SHORTER.get(size, {}) if choices else {}))
       published = {}
-      if choices == VDM and estimator == 'bound' and size in PRINTED:
+      if label == VDM and estimator == 'bound' and size in PRINTED:
         value, data, protocol = PRINTED[size]
         published = {'nll_bound_bpd': {'value': value, 'protocol': protocol,
                                        'source': f'2107.00630, Table 1, {data}'}}
@@ -61,4 +66,6 @@ def note():
 The bound is that of continuous time, with the mass of the integers in its reconstruction. The ODE
 gives an estimate: solver and trace err on either side, and *at half the steps* says by how much the
 solver still moves it. The two are not ranked against each other.
+*levels*: the network puts out logits of each dimension's level, and what x_t itself says of the
+level is put in by Bayes.
 """
