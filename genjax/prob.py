@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.numerics.path import match
 from genjax.types import DataSpec, Model
 
 LOG_2PI = float(np.log(2 * np.pi))
+LEAST_SIGMA = 1e-6  # far below the width of a level: there the level is plain
 
 
 def sum_event(x: jax.Array) -> jax.Array:
@@ -110,6 +112,19 @@ def logistic_cell_log_prob(x, mean, log_scale, levels: int):
 def grid(levels: int) -> jax.Array:
   """The levels as x: float32 [levels]."""
   return from_levels(jnp.arange(levels), levels)
+
+
+def level_logits(z, alpha, sigma, levels: int) -> jax.Array:
+  """log q(z | x = level k) + const of z = alpha x + sigma eps: [B, ..., levels]; scales [B]."""
+  a, s = match(alpha, z)[..., None], match(sigma, z)[..., None]
+  return -0.5 * ((z[..., None] - a * grid(levels)) / jnp.maximum(s, LEAST_SIGMA)) ** 2
+
+
+def level_log_prob(x, z, alpha, sigma, levels: int) -> jax.Array:
+  """log P(x | z) [B] of x on the grid, P(level | z) proportional to q(z | level) (2107.00630,
+  Eq. 14)."""
+  log_p = jax.nn.log_softmax(level_logits(z, alpha, sigma, levels))
+  return sum_event(jnp.take_along_axis(log_p, to_levels(x, levels)[..., None], -1)[..., 0])
 
 
 def bits_per_dim(nats, spec: DataSpec):

@@ -8,9 +8,12 @@ from genjax import prob, sharding
 from genjax.evals import card as cards
 from genjax.evals import two_sample
 from genjax.numerics import ode_likelihood
+from genjax.numerics.path import diffuse, match
 from genjax.types import BadInput
 
-CELL_TERM = 'log_cell_volume'  # what `prob.dequantise` adds to the terms of an `elbo`
+# terms that noise on the integers adds, the first those of `prob.dequantise` too -> its name
+CELL_TERM, GAUSSIAN_TERM = 'log_cell_volume', 'noise'
+NOISE_TERMS = {CELL_TERM: 'uniform', GAUSSIAN_TERM: 'gaussian'}
 
 METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_estimate_bpd', 'nll_exact_nats',
            'nll_bound_nats', 'nll_estimate_nats')
@@ -20,24 +23,26 @@ NEEDS = {
     'importance_weighted': ('log_weight',),
     'ode': ('denoise', 'path'),
 }
+DEQUANTISATIONS = ('gaussian', 'uniform')  # of the ODE
 KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'ode': 'estimate'}
 
 
 def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8, num_weights=64,
          num_steps=32, num_probes=4, t_min=1e-3, batch_size=256, num_examples=None, subset_seed=0,
-         tick=lambda: None):
+         dequantisation='gaussian', tick=lambda: None):
   """run(params, draw) -> nll_exact_*, nll_bound_* or nll_estimate_*, per dimension or example.
 
   Data with levels: `_bpd`, of the probability mass of the integers; continuous data: `_nats`.
   bound: mean over num_repeats draws of the sum of the `elbo` terms (each under 'terms' in the
   card's detail, in the metric's unit). importance_weighted: -log (1/K) sum_k w_k with
   K = num_weights, a bound as well (IWAE, 1509.00519, Eq. 8). ode: the density of the
-  probability-flow ODE (2011.13456, D.2), at x + u for data with levels, an estimate, since solver
-  and trace err on either side; its detail gives the spread of num_probes probes and the value at
-  half as many of num_steps steps. Codes of an autoencoder are drawn anew from their moments for
-  each repeat, as in training. The cards say whether the integers were dequantised
-  (`prob.dequantise`). Interval: from the per-example values, which carry the noise of the
-  estimator too. An example that is not finite makes the value None. tick() is called before
+  probability-flow ODE (2011.13456, D.2), an estimate, since solver and trace err on either side;
+  its detail gives the spread of num_probes probes and the value at half as many of num_steps
+  steps. Data with levels get noise for it by `dequantisation`: 'gaussian', that of the path at
+  t_min, or 'uniform' in their cell (`_continuous`). Codes of an autoencoder are drawn anew
+  from their moments for each repeat, as in training. The cards say whether and how the integers
+  were dequantised. Interval: from the per-example values, which carry the noise of the estimator
+  too. An example that is not finite makes the value None. tick() is called before
   each batch. num_examples: so many of the split, drawn by subset_seed; None: all. Raises BadInput
   for counts below 1 and more examples than there are.
   """
@@ -46,6 +51,9 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
                       **({} if num_examples is None else {'num_examples': num_examples})}.items():
     if value < 1:
       raise BadInput(f'evaluator likelihood: {name}={value!r}; allowed: integers from 1')
+  if dequantisation not in DEQUANTISATIONS:
+    raise BadInput(f'evaluator likelihood: dequantisation={dequantisation!r}; allowed: '
+                   f'{", ".join(DEQUANTISATIONS)}')
   if estimator == 'ode' and num_steps < 2:
     raise BadInput(f'evaluator likelihood: num_steps={num_steps}; allowed: integers from 2')
   there = len(dataset.splits[split]['x'])
@@ -56,7 +64,7 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   unit = 'nats' if spec.levels is None else 'bpd'
   metric = f'nll_{kind}_{unit}'
   settings = {'num_weights': num_weights, 'num_steps': num_steps, 'num_probes': num_probes,
-              't_min': t_min}
+              't_min': t_min, 'dequantisation': dequantisation}
   per_example = sharding.jit(_terms_fn(model, estimator, prepare, spec, settings))
   repeats = num_repeats if estimator == 'bound' else 1
   protocol = {
@@ -92,7 +100,8 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
     card = cards.make_card(
         metric, estimator=estimator, kind=kind, split=split, n_reference=len(total),
         unit='bits per dimension' if unit == 'bpd' else 'nats per example',
-        dequantisation='uniform' if CELL_TERM in names else 'none', detail=detail, **protocol)
+        dequantisation=next((how for term, how in NOISE_TERMS.items() if term in names), 'none'),
+        detail=detail, **protocol)
     estimand = {'exact': 'population mean', 'bound': 'population mean of the bound',
                 'importance_weighted': f'population mean of the bound at {num_weights} weights',
                 'ode': f'population mean of the estimate at {num_steps} steps'}
@@ -106,27 +115,46 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
 BESIDE = ('half_the_steps', 'probe_std')
 
 
-def _ode_terms(model, spec, num_steps, num_probes, t_min):
+def _continuous(rng, x, spec, dequantisation, alpha, sigma):
+  """Noise u on integers x [B, ...], and the terms [B] that make log p(x + u) a bound on log P(x).
+
+  P(x) = int p(y) P(x | y) dy, where P(x | y) is the `reconstruction` of the bound, and Jensen's
+  inequality over y = x + u. gaussian: u = sigma / alpha eps, the noise that the model knows; the
+  terms are -log q(u) and log P(x | x + u). uniform: in the cell, whose log volume is the term
+  (1511.01844); the tighter where p is smooth within a cell, and of no use where the model has
+  learned the levels, between which it rightly finds nothing. alpha, sigma [B]: where the ODE
+  starts.
+  """
+  if spec.levels is None:
+    return x, {}
+  if dequantisation == 'uniform':
+    volume = jnp.full(len(x), prob.log_cell_volume(spec))
+    return prob.cell_noise(rng, x, spec.levels), {CELL_TERM: volume}
+  eps = jax.random.normal(rng, x.shape, x.dtype)
+  z = diffuse(x, eps, alpha, sigma)
+  log_q = prob.sum_event(prob.normal_log_prob(eps)) - np.prod(spec.shape) * jnp.log(sigma / alpha)
+  return z / match(alpha, z), {
+      GAUSSIAN_TERM: -log_q, 'reconstruction': prob.level_log_prob(x, z, alpha, sigma, spec.levels)}
+
+
+def _ode_terms(model, spec, num_steps, num_probes, t_min, dequantisation):
   """(params, batch on the grid, rng) -> the terms of log p(x) by the ODE, and BESIDE, [B] nats."""
   def terms(params, batch, rng):
     rng_u, rng_probe = jax.random.split(rng)
-    x = batch['x']
-    if spec.levels is not None:
-      x = prob.cell_noise(rng_u, x, spec.levels)
+    path = lambda t: model.path(params, t)
+    x, of_noise = _continuous(rng_u, batch['x'], spec, dequantisation,
+                              *path(jnp.full(len(batch['x']), t_min)))
 
     def at(num_steps):
       return ode_likelihood.log_prob(
-          lambda x_t, t, cond, rng: model.denoise(params, x_t, t, cond, rng),
-          lambda t: model.path(params, t), rng_probe, x, batch.get('cond'), num_steps=num_steps,
-          num_probes=num_probes, t_min=t_min)
+          lambda x_t, t, cond, rng: model.denoise(params, x_t, t, cond, rng), path, rng_probe, x,
+          batch.get('cond'), num_steps=num_steps, num_probes=num_probes, t_min=t_min)
 
     found, half = at(num_steps), at(num_steps // 2)
     divergence = found['divergence'].mean(0)
     worse = found['prior'] + divergence - half['prior'] - half['divergence'].mean(0)
-    volume = {} if spec.levels is None else {
-        'log_cell_volume': jnp.full(len(x), prob.log_cell_volume(spec))}
     spread = found['divergence'].std(0, ddof=1) if num_probes > 1 else jnp.zeros(len(x))
-    return {'prior': found['prior'], 'divergence': divergence, **volume,
+    return {'prior': found['prior'], 'divergence': divergence, **of_noise,
             'half_the_steps': worse, 'probe_std': spread}
 
   return terms

@@ -13,13 +13,6 @@ from genjax.numerics import path as paths
 from genjax.numerics.times import stratified
 
 VARIANCES = ('posterior', 'upper', 'learned')
-LEAST_SIGMA = 1e-6  # far below the width of a level: there the level is plain
-
-
-def level_logits(x_t, alpha, sigma, levels: int) -> jax.Array:
-  """log q(x_t | x_0 = level k) + const: [B, ..., levels]; alpha, sigma [B]."""
-  a, s = paths.match(alpha, x_t)[..., None], paths.match(sigma, x_t)[..., None]
-  return -0.5 * ((x_t[..., None] - a * prob.grid(levels)) / jnp.maximum(s, LEAST_SIGMA)) ** 2
 
 
 def mean_level(output, x_t, alpha, sigma, levels: int) -> jax.Array:
@@ -29,23 +22,20 @@ def mean_level(output, x_t, alpha, sigma, levels: int) -> jax.Array:
   need not learn to round what little noise leaves plain.
   """
   prior = output.reshape(*x_t.shape, levels)
-  p = jax.nn.softmax(prior + level_logits(x_t, alpha, sigma, levels))
+  p = jax.nn.softmax(prior + prob.level_logits(x_t, alpha, sigma, levels))
   return (p * prob.grid(levels)).sum(-1)
 
 
 def reconstruction(x, z_0, alpha_0, sigma_0, levels: int | None):
   """E log p(x | z_0) [B] in nats, p(x | z_0) proportional to q(z_0 | x); scales [B].
 
-  With levels: the mass of each integer, normalised over the levels (2107.00630, Eq. 14).
+  With levels: the mass of each integer (`prob.level_log_prob`).
   Continuous: log N(x; z_0 / alpha_0, (sigma_0 / alpha_0)^2), averaged over z_0 in closed form.
   """
   if levels is None:
     log_std = jnp.log(sigma_0) - jnp.log(alpha_0)
     return -np.prod(x.shape[1:]) * (0.5 * prob.LOG_2PI + 0.5 + log_std)
-  k = prob.to_levels(x, levels)[..., None]
-  log_p = jax.nn.log_softmax(level_logits(z_0, alpha_0, sigma_0, levels))
-  log_p = jnp.take_along_axis(log_p, k, -1)[..., 0]
-  return prob.sum_event(log_p)
+  return prob.level_log_prob(x, z_0, alpha_0, sigma_0, levels)
 
 
 def bound(denoise, path, x, rng, *, levels: int | None, num_steps: int | None = None,

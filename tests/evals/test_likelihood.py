@@ -8,6 +8,7 @@ import pytest
 from genjax import compat, data, prob
 from genjax.evals import card, likelihood
 from genjax.models import categorical_mixture, gaussian
+from genjax.models.diffusion_bound import mean_level
 from genjax.types import BadInput, DataSpec, Model
 
 SPEC = DataSpec((8, 8, 1), 17, 10)
@@ -207,11 +208,37 @@ def test_the_ode_estimate_of_levels_is_of_the_dequantised_mass():
   """A wide Gaussian: the mass of a level is the density times the cell, but for Jensen's gap."""
   x = images(16)[:, :4, :4]
   dataset = data.Dataset('tiny', DataSpec((4, 4, 1), 17, None), {'test': {'x': x}}, {})
-  value = run(ode_model(0.7), dataset, 'ode', num_steps=24, num_probes=1)['nll_estimate_bpd']
+  value = run(ode_model(0.7), dataset, 'ode', num_steps=24, num_probes=1,
+              dequantisation='uniform')['nll_estimate_bpd']
   k = np.arange(17) / 8 - 1
   bits = (0.5 * (k / 0.7) ** 2 + 0.5 * np.log(2 * np.pi * 0.49) - np.log(2 / 16)) / np.log(2)
   assert abs(value.value - bits[x].mean()) < 0.02
   assert set(value.card['detail']['terms']) == {'prior', 'divergence', 'log_cell_volume'}
+
+
+def test_noise_of_the_path_keeps_what_a_model_knows_of_the_levels():
+  """Independent levels, with their exact denoiser: -log P(x), which uniform noise hides."""
+  log_p = jnp.log(jnp.asarray([0.5, 0.1, 0.05, 0.3, 0.05]))
+
+  def path(params, t):
+    return 1.0 - t, t
+
+  def denoise(params, x_t, t, cond, rng):
+    return mean_level(jnp.tile(log_p, x_t.shape), x_t, *path(params, t), 5)
+
+  model = Model(init=None, denoise=denoise, path=path)
+  x = np.random.default_rng(0).choice(5, (64, 2, 2, 1), p=np.exp(log_p)).astype(np.uint8)
+  dataset = data.Dataset('levels', DataSpec((2, 2, 1), 5, None), {'test': {'x': x}}, {})
+  found = {how: run(model, dataset, 'ode', num_steps=200, t_min=0.02, dequantisation=how)
+           ['nll_estimate_bpd'] for how in ('gaussian', 'uniform')}
+  exact = -np.asarray(log_p)[x].mean() / np.log(2)
+  assert abs(found['gaussian'].value - exact) < 0.02
+  assert found['uniform'].value > exact + 1.0
+  card = found['gaussian'].card
+  assert card['dequantisation'] == 'gaussian' and card['kind'] == 'estimate'
+  assert set(card['detail']['terms']) == {'prior', 'divergence', 'noise', 'reconstruction'}
+  with pytest.raises(BadInput, match="dequantisation='cubic'; allowed: gaussian, uniform"):
+    run(model, dataset, 'ode', dequantisation='cubic')
 
 
 def test_the_estimate_is_chosen_only_where_no_bound_is():
