@@ -1,6 +1,9 @@
-"""Our loop with loader, log and checkpoints, and the jitted step alone, on one config."""
+"""Our loop with loader and log, with and without checkpoints, and the jitted step alone."""
 
+import contextlib
+import itertools
 import pathlib
+import sys
 import tempfile
 
 import jax
@@ -15,8 +18,9 @@ from genjax.train import init, loop, writer
 def side(text: str, which: str) -> rounds.Side:
   """A call makes as many steps as lie between two checkpoints of the config `text`.
 
-  'loop': through genjax.train.loop, so with one checkpoint and every log line, in a temporary
-  directory; 'bare': the same dispatches on rows that lie in memory.
+  'saved': through genjax.train.loop, so with every log line and one checkpoint, in a temporary
+  directory; 'loop': the same, cut off before the checkpoint by the end of the rows; 'bare': the
+  same dispatches on rows that lie in memory.
   """
   config = configs.load(text)
   run = build.run(config)
@@ -28,17 +32,27 @@ def side(text: str, which: str) -> rounds.Side:
   directory = pathlib.Path(tempfile.mkdtemp(prefix='genjax-loop-'))
   write = writer.open_log(directory)
 
-  def through_the_loop():
-    plan = loop.Plan(int(held['state'].step) + period, k, config.log.every, period,
-                     config.checkpoint.keep_last, config.checkpoint.keep_every, 0)
-    held['state'] = loop.train(
-        held['state'], {}, dispatch, batches, plan, directory / 'checkpoints', validate=None,
-        write=write, progress=tqdm(disable=True))
+  def stepped(state, rows):
+    held['state'], metrics = dispatch(state, rows)
+    return held['state'], metrics
+
+  def through_the_loop(steps, save_every, rows):
+    plan = loop.Plan(steps, k, config.log.every, save_every, config.checkpoint.keep_last,
+                     config.checkpoint.keep_every, 0)
+    loop.train(held['state'], {}, stepped, rows, plan, directory / 'checkpoints', validate=None,
+               write=write, progress=tqdm(disable=True))
+
+  def saved():
+    through_the_loop(int(held['state'].step) + period, period, batches)
+
+  def unsaved():
+    with contextlib.suppress(StopIteration):
+      through_the_loop(sys.maxsize, sys.maxsize, itertools.islice(batches, period // k))
 
   def bare():
     for _ in range(period // k):
       held['state'], held['metrics'] = dispatch(held['state'], rows)
 
-  call = {'loop': through_the_loop, 'bare': bare}[which]
+  call = {'saved': saved, 'loop': unsaved, 'bare': bare}[which]
   return rounds.Side(call, lambda: jax.block_until_ready(held), period, ours.count(state.params),
                      {'batch_size': config.batch_size, 'k': k})

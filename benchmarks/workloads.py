@@ -117,7 +117,7 @@ LOOP = {name: f'{DIGITS}:{argument}' for name, argument in {
 STARTUP = {name: f'{DIGITS}:{argument}' for name, argument in {
     'start_vae': 'family=vae', 'start_autoregressive': 'family=autoregressive',
     'start_diffusion': 'family=diffusion,objective=score_matching'}.items()}
-MAX_OVERHEAD = 1.05  # of the loop over the bare jitted step
+MAX_OVERHEAD = 1.05  # of the loop, without checkpoints, over the bare jitted step
 TRIED_START = (
     'reading the digits without scikit-learn, no scipy.stats (1.5 s), checkpoints and event files '
     'imported on first use, parameters drawn on the host. What remains is tracing (0.5 s with the '
@@ -136,7 +136,7 @@ def named(name: str) -> Workload:
 def side(name: str, which: str, cores: int) -> rounds.Side:
   """One side of a workload in this process: 'ours', 'ours_1' (one step a dispatch), or a peer.
 
-  Of a loop: 'loop' or 'bare'. Of a metric: 'ours' or its peer.
+  Of a loop: 'loop', 'saved' or 'bare'. Of a metric: 'ours' or its peer.
   """
   if name in metrics.METRICS:
     return metrics.side(name, which, cores)

@@ -184,8 +184,8 @@ TRAINED = {
         'configs/tfds_images.py:data=fashion_mnist,family=diffusion,objective=score_matching,'
         'model.network=dit,model.patch=7,model.width=128,model.num_blocks=3,model.conditional=True,'
         'model.prediction=v,objective.weighting=min_snr,objective.label_dropout=0.15',
-        {'steps': 10000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.999,
-         'checkpoint.keep_every': 2000}, 1000, 'fmnist'),
+        {'steps': 10000, 'optim.lr': 1e-3, 'optim.warmup': 500, 'optim.decay': 'cosine',
+         'ema': 0.999, 'checkpoint.keep_every': 2000}, 1000, 'fmnist'),
     'cifar10': ('configs/cifar10.py', {}, 50000, 'inception'),
     'imagenet32': ('configs/imagenet32.py', {}, 50000, 'inception'),
     'imagenet64': ('configs/imagenet64.py', {}, 50000, 'inception'),

@@ -24,7 +24,7 @@ ROWS = {
 
 
 def sweep(add, size):
-  """Rows: the same network, steps and seeds; what it predicts, and the loss."""
+  """Rows: the same network, updates and seeds; what it predicts, and the loss."""
   for label, (prediction, objective, variance, printed) in ROWS.items():
     loss = ('objective.weighting=data' if prediction == 'data' else 'objective.weighting=simple',
             f'objective.num_steps={STEPS[size]}') if objective == SIMPLE else ()
@@ -40,8 +40,9 @@ def sweep(add, size):
 
 
 def metrics():
-  """Columns: quality, what is covered, novelty and cost of the samples."""
-  return common.sample_columns()
+  """Columns: quality, what is covered, novelty and cost of the samples, and of the training."""
+  return [*common.sample_columns(), common.column('examples', 'examples seen', source='provenance',
+                                                  digits=0)]
 
 
 def note():

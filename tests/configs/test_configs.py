@@ -227,6 +227,24 @@ def test_every_table_lists(path):
   assert len(set(labels)) == len(labels) and table.note().strip()
 
 
+ABLATIONS = ('diffusion_objectives', 'diffusion_edm')
+ABLATED = ('prediction', 'schedule', 'variance')
+
+
+@pytest.mark.parametrize('name', ABLATIONS)
+def test_rows_of_an_ablation_differ_in_what_is_ablated_alone(name):
+  """Network, batch, updates, optimiser and average are those of every other row."""
+  table = configs.module(f'configs/tables/{name}.py', 'sweep')
+  for size in table.sizes:
+    recipes = []
+    for _, argument, overrides in sweep(table, size):
+      config = configs.load(argument)
+      configs.override(config, overrides)
+      network = {k: v for k, v in config.model.kw.items() if k not in ABLATED}
+      recipes.append((config.steps, config.batch_size, config.ema, dict(config.optim), network))
+    assert all(recipe == recipes[0] for recipe in recipes), size
+
+
 def test_configs_import_neither_jax_nor_the_library():
   files = ', '.join(f'configs.{name}' for name in (*CONFIGS, *ON_PODS))
   code = (f'import sys, {files}, configs.tables.divergences_digits\n'
