@@ -38,11 +38,12 @@ def untrained(family, objective):
   run = build.run(config)
   few = {k: v[:4] for k, v in run.dataset.splits['test'].items()}
   run = run._replace(dataset=run.dataset._replace(splits={**run.dataset.splits, 'test': few}))
-  params = run.init(jax.random.key(0), build.first_rows(config, run)).params['model']
+  params = jax.jit(run.init)(jax.random.key(0), build.first_rows(config, run)).params['model']
   return config, run, params
 
 
-@pytest.mark.parametrize('family', KINDS)
+@pytest.mark.parametrize('family', [
+    pytest.param(family, marks=[pytest.mark.slow] * (family == 'diffusion')) for family in KINDS])
 def test_kind_of_each_family(family):
   objective, kind = KINDS[family]
   config, run, params = untrained(family, objective)

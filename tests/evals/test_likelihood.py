@@ -158,7 +158,7 @@ def test_256_equally_likely_levels_cost_8_bits_in_every_way():
   # the probability mass of a family of the integers
   model = categorical_mixture.make(BYTES, num_components=2, smoothing=1.0, marginal_prior=0.0,
                                    loop={}, num_restarts=1)
-  params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0), None))
+  params = jax.tree.map(jnp.zeros_like, jax.jit(model.init)(jax.random.key(0), None))
   value = run(model, dataset, 'exact', params=params)['nll_exact_bpd']
   assert abs(value.value - 8.0) < 1e-5
   assert value.card['dequantisation'] == 'none' and value.card['kind'] == 'exact'
@@ -177,7 +177,7 @@ def test_cards_name_dequantisation_repeats_and_weights():
   assert (bound['dequantisation'], bound['num_repeats']) == ('none', 3)
   assert (weighted['dequantisation'], weighted['num_weights']) == ('none', 5)
   model = gaussian.make(SPEC)
-  params = model.init(jax.random.key(0), data.prepare({'x': images(4)}, SPEC))
+  params = jax.jit(model.init)(jax.random.key(0), data.prepare({'x': images(4)}, SPEC))
   for estimator in ('bound', 'importance_weighted'):
     value = run(model, dataset, estimator, params=params)['nll_bound_bpd']
     assert value.card['dequantisation'] == 'uniform'

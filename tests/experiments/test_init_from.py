@@ -74,6 +74,7 @@ def test_a_student_starts_at_its_teacher_and_goes_on_without_it(teacher, tmp_pat
                        '--sampler=ddim'), "'ddim'", 'denoise', 'allowed: flow_map')
 
 
+@pytest.mark.slow
 def test_another_teacher_is_another_run(teacher, tmp_path):
   student, other = tmp_path / 'student', tmp_path / 'other'
   assert train(student, STUDENT, f'--config.init_from={teacher}', '--config.steps=10').code == 0
@@ -98,6 +99,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
   assert content(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_network_that_is_told_two_times_is_another(teacher, tmp_path):
   """The kw may be the same, and the parameters are not."""
   same = tmp_path / 'same'

@@ -137,8 +137,9 @@ def test_dry_says_what_a_step_costs_and_writes_nothing(tmp_path):
   assert parameters == sum(int(np.prod([int(n) for n in s.split(',') if n])) for s in shapes)
 
 
-@pytest.mark.parametrize('argument', [DIGITS, 'configs/digits.py:family=implicit,'
-                                      'objective=wasserstein,model.hidden=(16,),critic.features=(16,)'])
+@pytest.mark.parametrize('argument', [DIGITS, pytest.param(
+    'configs/digits.py:family=implicit,objective=wasserstein,model.hidden=(16,),'
+    'critic.features=(16,)', marks=pytest.mark.slow)])
 def test_a_step_is_traced_once_in_a_whole_run(tmp_path, argument):
   config = configs.load(argument)
   configs.override(config, {'steps': 40, 'steps_per_dispatch': 5, 'log.every': 10,

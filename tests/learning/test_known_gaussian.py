@@ -160,7 +160,9 @@ FAMILIES = {'gaussian': 'family=gaussian,objective.fit=False',
             'rational_quadratic': 'family=flow,model.hidden=(32,32)'}
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] * (name == 'rational_quadratic'))
+    for name in FAMILIES])
 def test_an_exact_density_integrates_to_1(name):
   settings = {} if name == 'mixture_em' else {
       'steps': 100, 'batch_size': 128, 'steps_per_dispatch': 100,

@@ -136,7 +136,6 @@ def test_bound_on_a_mass_is_tight_for_a_coin():
 
 
 def test_reconstruction_is_a_mass_over_the_levels():
-  z_0 = jax.random.normal(jax.random.key(0), (17, 1, 1, 1)).at[1:].set(0.21)
   scales = jnp.full(17, 0.9), jnp.full(17, 0.2)
   x = prob.grid(17).reshape(17, 1, 1, 1)
   z_0 = jnp.full((17, 1, 1, 1), 0.21)
@@ -179,7 +178,8 @@ def test_mean_level_is_the_posterior_mean_of_independent_levels():
 
 
 @pytest.mark.parametrize(('spec', 'prediction'), [
-    (DataSpec((4, 4, 1), 17, 3), 'levels'), (DataSpec((4, 4, 1), 17, 3), 'v'),
+    pytest.param(DataSpec((4, 4, 1), 17, 3), 'levels', marks=pytest.mark.slow),
+    (DataSpec((4, 4, 1), 17, 3), 'v'),
     (DataSpec((12,), 2, None), None), (DataSpec((2,), None, None), 'noise'),
     (DataSpec((2,), None, None), 'data'), (DataSpec((2,), None, None), None)])
 def test_family_gives_finite_terms_and_gradients(spec, prediction):
@@ -276,8 +276,8 @@ ON_ENDS = ({'prediction': 'velocity'},
 
 
 @pytest.mark.parametrize(('schedule', 'kw'), [
-    ('linear', ON_ENDS[0]), ('learned', ON_ENDS[1]),
-    pytest.param('linear', ON_ENDS[1], marks=pytest.mark.slow),
+    ('linear', ON_ENDS[0]),
+    *(pytest.param(name, ON_ENDS[1], marks=pytest.mark.slow) for name in ('linear', 'learned')),
     *(pytest.param(name, kw, marks=pytest.mark.slow)
       for name in ('zero_terminal_snr', 've', 'edm') for kw in (*ON_ENDS, {'prediction': 'edm'}))])
 def test_bounds_are_finite_on_every_path(schedule, kw):
@@ -313,7 +313,7 @@ def test_learned_variance_stands_beside_levels():
 def test_learned_schedule_falls_and_keeps_its_ends():
   net = Monotone(32)
   t = jnp.linspace(0.0, 1.0, 101)
-  params = net.init(jax.random.key(0), t)
+  params = jax.jit(net.init)(jax.random.key(0), t)
   leaves, tree = jax.tree.flatten(params)
   params = jax.tree.unflatten(tree, [10.0 * a + 9.0 * jax.random.normal(jax.random.key(i), a.shape)
                                      for i, a in enumerate(leaves)])
@@ -322,7 +322,7 @@ def test_learned_schedule_falls_and_keeps_its_ends():
   assert jnp.abs(rise - t).max() > 0.01
   model = diffusion.make(POINTS, width=8, num_blocks=1, schedule='learned', logsnr_min=-5.0,
                          logsnr_max=7.0)
-  params = model.init(jax.random.key(0), {'x': jnp.zeros((1, 2))})
+  params = jax.jit(model.init)(jax.random.key(0), {'x': jnp.zeros((1, 2))})
   assert set(params) == {'network', 'schedule'}
   params['schedule'] = jax.tree.map(lambda a: a + 1.0, params['schedule'])
   logsnr = paths.logsnr(*model.path(params, t))
@@ -330,10 +330,11 @@ def test_learned_schedule_falls_and_keeps_its_ends():
   assert (jnp.diff(logsnr) < 0).all()
 
 
+@pytest.mark.slow
 def test_a_learned_schedule_moves_the_variance_of_the_bound_and_not_its_mean():
   model = diffusion.make(POINTS, width=8, num_blocks=1, schedule='learned')
   x = jax.random.normal(jax.random.key(0), (N, 2))
-  params = model.init(jax.random.key(0), {'x': x})
+  params = jax.jit(model.init)(jax.random.key(0), {'x': x})
   terms = lambda params: jax.jit(model.elbo)(params, {'x': x}, jax.random.key(1))['diffusion']
   bent = {**params, 'schedule': {**params['schedule'], 'height': jnp.full(1024, 20.0),
                                  'steepness': jnp.full(1024, 8.0), 'bias': jnp.zeros(1024)}}
@@ -351,7 +352,7 @@ def test_what_the_network_is_told_and_shown():
 
   def told(**kw):
     model = diffusion.make(POINTS, width=8, num_blocks=1, **kw)
-    params = model.init(jax.random.key(0), {'x': jnp.zeros((1, 2))})
+    params = jax.jit(model.init)(jax.random.key(0), {'x': jnp.zeros((1, 2))})
     original = diffusion.TimeMLP.__call__
     try:
       diffusion.TimeMLP.__call__ = lambda self, x, t, *rest: (seen.append((x, t)),

@@ -44,7 +44,7 @@ def test_log_prob_is_scipy():
 @pytest.mark.parametrize('covariance', gaussian.COVARIANCES)
 def test_density_integrates_to_one(covariance):
   model = gaussian.make(PLANE, covariance=covariance, init_scale=1.3, init_spread=0.5)
-  params = model.init(RNG, {'x': jnp.zeros((1, 2))})
+  params = jax.jit(model.init)(RNG, {'x': jnp.zeros((1, 2))})
   params = jax.tree.map(lambda p: p + 0.2, params)
   x, cell = plane_grid()
   assert float(jnp.exp(model.log_prob(params, {'x': x}, None)).sum() * cell) == pytest.approx(
@@ -93,7 +93,7 @@ def test_fit_of_singular_data_is_finite(covariance):
 def test_rsample_gradient_of_a_quadratic(covariance):
   """E |x|^2 = |mean|^2 + tr S, whose gradient in the parameters is known."""
   model = gaussian.make(PLANE, covariance=covariance)
-  params = jax.tree.map(lambda p: p + 0.3, model.init(RNG, {'x': jnp.zeros((1, 2))}))
+  params = jax.tree.map(lambda p: p + 0.3, jax.jit(model.init)(RNG, {'x': jnp.zeros((1, 2))}))
   got = jax.grad(lambda p: (model.rsample(p, RNG, 200_000, None) ** 2).sum(-1).mean())(params)
 
   def exact(p):

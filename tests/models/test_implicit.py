@@ -15,7 +15,7 @@ PLANE = DataSpec((2,), None, None)
 @pytest.mark.parametrize('spec', [PIXELS, PLANE])
 def test_samples(spec):
   model = implicit.make(spec, hidden=(16,))
-  params = model.init(jax.random.key(0), None)
+  params = jax.jit(model.init)(jax.random.key(0), None)
   x, num_evaluations = model.sample(params, jax.random.key(1), 6, None)
   assert x.shape == (6, *spec.shape) and x.dtype == jnp.float32 and num_evaluations == 1
   np.testing.assert_array_equal(x, model.rsample(params, jax.random.key(1), 6, None))
@@ -26,7 +26,7 @@ def test_samples(spec):
 
 def test_outputs_reach_the_outer_cells_and_no_further():
   model = implicit.make(PIXELS, hidden=(16,))
-  params = jax.tree.map(lambda p: 50.0 * p, model.init(jax.random.key(0), None))
+  params = jax.tree.map(lambda p: 50.0 * p, jax.jit(model.init)(jax.random.key(0), None))
   x = np.abs(model.rsample(params, jax.random.key(1), 64, None))
   np.testing.assert_allclose(x.max(), 1.25, atol=1e-4)
 
@@ -43,7 +43,7 @@ def test_linear_generator_is_the_gaussian_it_should_be():
 
 def test_labels_are_heard_and_none_is_no_label():
   model = implicit.make(PIXELS, hidden=(16,), conditional=True)
-  params = model.init(jax.random.key(0), None)
+  params = jax.jit(model.init)(jax.random.key(0), None)
   draw = lambda cond: model.rsample(params, jax.random.key(1), 4, cond)
   zero, one = draw(jnp.zeros(4, jnp.int32)), draw(jnp.ones(4, jnp.int32))
   assert np.abs(zero - one).max() > 1e-3
@@ -54,7 +54,7 @@ def test_labels_are_heard_and_none_is_no_label():
 
 def test_gradients_reach_every_parameter():
   model = implicit.make(PIXELS, hidden=(16, 16))
-  params = model.init(jax.random.key(0), None)
+  params = jax.jit(model.init)(jax.random.key(0), None)
   loss = lambda params: (model.rsample(params, jax.random.key(1), 32, None) ** 2).mean()
   for grad in jax.tree.leaves(jax.grad(loss)(params)):
     assert np.isfinite(grad).all() and np.any(grad)

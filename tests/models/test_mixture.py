@@ -106,7 +106,8 @@ def test_fit_recovers_three_modes():
   np.testing.assert_allclose(covs, np.broadcast_to(0.25 * np.eye(2), (3, 2, 2)), atol=0.02)
 
 
-@pytest.mark.parametrize('covariance', mixture.COVARIANCES)
+@pytest.mark.parametrize('covariance', [
+    'diagonal', pytest.param('full', marks=pytest.mark.slow)])
 def test_implicit_gradient_is_the_gradient_of_the_expectation(covariance):
   """d/dparams E f(x), f(x) = x' Q x (closed form) and a soft indicator (quadrature)."""
   params = some_params(covariance)

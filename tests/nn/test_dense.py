@@ -41,7 +41,7 @@ from genjax import sharding
 from genjax.nn.mlp import MLP
 net = MLP((16,), 1, norm=True)
 rows = jax.random.normal(jax.random.key(0), (16, 3))
-params = net.init(jax.random.key(1), rows)
+params = jax.jit(net.init)(jax.random.key(1), rows)
 
 def penalty(params, x):  # of a gradient's norm, as WGAN-GP has it
   return (jax.grad(lambda x: net.apply(params, x).sum())(x) ** 2).sum()
@@ -81,7 +81,7 @@ def test_dtypes_have_names():
 def test_mlp_residual_of_zero_layers_is_its_input_through_the_last_layer():
   x = jax.random.normal(jax.random.key(0), (2, 6, 8))
   net = MLP((8, 8), 3, activation='tanh', residual=True)
-  params = net.init(jax.random.key(1), x)['params']
+  params = jax.jit(net.init)(jax.random.key(1), x)['params']
   params = {k: jax.tree.map(jnp.zeros_like, v) if k != 'out' else v for k, v in params.items()}
   np.testing.assert_allclose(net.apply({'params': params}, x), x @ params['out']['kernel'],
                              rtol=1e-5, atol=1e-6)
@@ -90,7 +90,7 @@ def test_mlp_residual_of_zero_layers_is_its_input_through_the_last_layer():
 def test_mlp_dropout_and_zero_out():
   x = jnp.ones((4, 8))
   net = MLP((64,), 3, dropout=0.5)
-  params = net.init(jax.random.key(0), x)
+  params = jax.jit(net.init)(jax.random.key(0), x)
   off = net.apply(params, x)
   on = net.apply(params, x, False, rngs={'dropout': jax.random.key(1)})
   assert not np.allclose(off, on)
@@ -101,13 +101,13 @@ def test_mlp_dropout_and_zero_out():
 def test_mlp_takes_gradients_of_gradients():
   net = MLP((16,), 1, norm=True)
   x = jax.random.normal(jax.random.key(0), (4, 3))
-  params = net.init(jax.random.key(1), x)
+  params = jax.jit(net.init)(jax.random.key(1), x)
 
   def penalty(params):
     slope = jax.grad(lambda x: net.apply(params, x).sum())(x)
     return jnp.sum(slope ** 2)
 
-  grads = jax.tree.leaves(jax.grad(penalty)(params))
+  grads = jax.tree.leaves(jax.jit(jax.grad(penalty))(params))
   assert all(np.isfinite(g).all() for g in grads) and any(np.any(g) for g in grads)
 
 
