@@ -128,7 +128,7 @@ def diffusion(args: Mapping, data: str, settings: Mapping[str, object]):
 def imagenet(args: Mapping, side: int):
   """A class-conditional DiT on ImageNet resized to side x side, in 256 patches of its own size."""
   return diffusion(args, f'imagenet_resized/{side}x{side}', {
-      **DIT_RECIPE, **dit(args['size'], patch=side // 16), **with_labels(args),
+      **DIT_RECIPE, **dit(args['size'], patch=side // 16), **with_labels(args), 'augment': 'flip',
       # 'v': at the noisy end 'noise' would be divided by an alpha of nearly 0
       'mesh.fsdp': 4, 'model.kw.prediction': 'v', 'sampler.kw.num_steps': 100,
       'sampler.kw.clip': 1.0, 'evals.names': ('likelihood', 'novelty', 'cost'),

@@ -18,6 +18,7 @@ def get() -> config_dict.ConfigDict:
           'heartbeat': 100,  # seconds after which a silent host ends the job
       },
       data={'name': 'digits', 'kw': {}},
+      augment='',  # of training images: flip mirrors half of them left to right
       model={'family': 'vae', 'kw': {}},
       objective={'name': 'kl', 'kw': {}},
       critic={'network': 'mlp', 'kw': {'features': (128, 128)}},  # for objectives that train one

@@ -46,7 +46,8 @@ def sweep(add, size):
           DATA[size], *choices, *network, without=common.OF_SCORE_MATCHING if choices else (),
           evals=('likelihood',),
           **{f'evals__kw__likelihood__{key}': value for key, value in how.items()},
-          **({'steps': shorter[label]} if label in shorter else {}))
+          **({'steps': shorter[label]} if label in shorter else {}),
+          **({'augment': ''} if choices else {}))  # their figures are of images as they are
       published = {}
       if label == VDM and name == 'bound' and size in PRINTED:
         value, data, protocol = PRINTED[size]

@@ -46,8 +46,16 @@ def run(config, declared: data.Dataset | None = None) -> Run:
   rules = optimizers(config, goal)
   conditional = bool(config.model.kw.get('conditional', False))
 
+  name = config.get('augment', '')
+  augment = data.augmentation(name, source_data) if name else None
+  if augment and not goal.players:
+    raise BadInput(f'augment={name!r}, but {config.objective.name!r} is fitted in one step to the '
+                   "data as they are; allowed: ''")
+
   def prepare(batch, rng=None):
-    return data.prepare({k: v for k, v in batch.items() if conditional or k != 'cond'}, spec, rng)
+    batch = {k: v for k, v in batch.items() if conditional or k != 'cond'}
+    batch = data.prepare(batch, spec, rng)
+    return batch if rng is None or not augment else {**batch, 'x': augment(rng, batch['x'])}
 
   def init(rng, rows):
     batch = jax.tree.map(lambda a: a[:config.batch_size], prepare(rows))

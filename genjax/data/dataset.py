@@ -78,6 +78,24 @@ def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
   return out
 
 
+def flip(rng, x: jax.Array) -> jax.Array:
+  """x [B, H, W, C] of which each image, with probability 1/2, is mirrored left to right."""
+  mirrored = jax.random.bernoulli(rng, shape=(x.shape[0], 1, 1, 1))
+  return jnp.where(mirrored, x[:, :, ::-1], x)
+
+
+AUGMENTATIONS = {'flip': flip}
+
+
+def augmentation(name: str, dataset: Dataset) -> Callable:
+  """(rng, x [B, H, W, C]) -> x of AUGMENTATIONS; BadInput for another name, and for no images."""
+  if name not in AUGMENTATIONS:
+    raise BadInput(f"augment={name!r}; allowed: '' (none), {', '.join(AUGMENTATIONS)}")
+  if 'image' not in properties(dataset):
+    raise BadInput(f"augment={name!r} is of images, and {dataset.name!r} has none; allowed: ''")
+  return AUGMENTATIONS[name]
+
+
 def identity(name: str, kw: dict, recipe: str, splits: dict) -> dict:
   """{'name', 'kw', 'recipe', 'sha256'}: the content hash of each split and how it was made."""
   return {'name': name, 'kw': kw, 'recipe': recipe,

@@ -126,9 +126,11 @@ def checkpoints(workdir: str | os.PathLike) -> pathlib.Path:
 def trajectory(config: Mapping) -> dict:
   """The part of a config (nested dict) that decides every number of the training up to any step.
 
-  `steps` belongs to it only where a learning rate decays: there each step depends on the last.
+  `steps` belongs to it only where a learning rate decays: there each step depends on the last. A
+  text at the top that is off ('') does not: a run from before the key existed is the same run.
   """
-  kept = {key: copy.deepcopy(value) for key, value in config.items() if key not in _FREE}
+  kept = {key: copy.deepcopy(value) for key, value in config.items()
+          if key not in _FREE and value != ''}
   optims = [config.get('optim') or {}, *(config.get('optim_by_player') or {}).values()]
   if all((optim.get('decay') or 'constant') == 'constant' for optim in optims):
     kept.pop('steps', None)
