@@ -4,15 +4,16 @@
   --config=configs/cifar10.py:network=dit,size=B
   --config=configs/cifar10.py:objective=kl,model.conditional=True
   --config=configs/cifar10.py:model.schedule=edm,model.prediction=edm,objective.weighting=edm,model.residual_scale=0.7071
-  --config=configs/cifar10.py:objective=kl,model.schedule=learned,model.multipliers=(1,),model.num_blocks=32,model.attention=(),model.fourier=(7,8) --config.augment=
+  --config=configs/cifar10.py:objective=kl,model.schedule=learned,model.multipliers=(1,),model.num_blocks=32,model.attention=(),model.fourier=(7,8)
 
 Names: network (unet, dit), size (S, B, L or XL, of network=dit), objective (score_matching, kl,
 mean_flow, consistency), estimator, SECTION.KEY (grammar: configs/common.py). Left out:
 network=unet, size=S, objective=score_matching. The last two lines are the choices of EDM and of
-VDM, which takes images as they are; all choices of a diffusion: configs/digits.py. The UNet's
-sizes, its optimiser, its noise and the flips of images are those of 2006.11239 (appendix B), its
-layout is genjax's (43 M parameters, 36 M there); dit is DiT-S/2 of 2212.09748, with its recipe. The
-data set must have been prepared: python -m experiments.prepare --data=cifar10.
+VDM; all choices of a diffusion: configs/digits.py. The UNet's sizes, its optimiser, its noise and
+the flips of images are those of 2006.11239 (appendix B; VDM's figure is of images as they are,
+--config.augment=), its layout is genjax's (43 M parameters, 36 M there); dit is DiT-S/2 of
+2212.09748, with its recipe. The data set must have been prepared: python -m experiments.prepare
+--data=cifar10.
 
 Pod check (compiled, not run; own batch, level O0; more pods in benchmarks/2026-11-22-pods.md):
 v5e:4x4. UNet: 0.88 of 15.75 GiB a device, 5.1e12 model FLOPs a step; assumed at 40 % of the peak
