@@ -5,13 +5,14 @@ python -m experiments.table run --table=configs/tables/divergences_digits.py --s
 python -m experiments.table collect --table=configs/tables/divergences_digits.py --size=tiny
 
 `run` fills the cells that are not finished, by the commands that `list --table=...` shows, and
-collects. A run that several cells share, since a sampler or an evaluator is no part of training, is
-trained once and measured for each; so do tables that train the same. Left in --out (default
-runs/tables/NAME/SIZE): table.md, table.csv, table.json, samples.png, curves.png (of a table with a
-figure), logs/. The runs are in --runs.
+collects; with --rows=REGEX some rows alone. A run that several cells share, since a sampler or an
+evaluator is no part of training, is trained once and measured for each; so do tables that train the
+same. Left in --out (default runs/tables/NAME/SIZE, of some rows SIZE-some): table.md, table.csv,
+table.json, samples.png, curves.png (of a table with a figure), logs/. The runs are in --runs.
 """
 
 import pathlib
+import re
 import time
 from typing import NamedTuple
 
@@ -27,11 +28,14 @@ from genjax.types import BadInput
 VERBS = ('list', 'run', 'collect')
 TABLE = flags.DEFINE_string('table', None, 'A file of configs/tables.')
 SIZE = flags.DEFINE_string('size', None, 'One of the sizes of the table; none: its first.')
-OUT = flags.DEFINE_string('out', None, 'Where it is left; none: runs/tables/NAME/SIZE.')
+OUT = flags.DEFINE_string('out', None, 'Where it is left; none: runs/tables/NAME/SIZE, with --rows '
+                          'SIZE-some.')
 RUNS = flags.DEFINE_string('runs', None, 'Where the runs are; none: runs/cells, or OUT/cells '
                            'where --out is given. A finished run that is linked there by the name '
                            'that `list` shows is not trained again.')
 JOBS = flags.DEFINE_integer('jobs', 1, 'How many cells run at a time.', lower_bound=1)
+ROWS = flags.DEFINE_string('rows', None, 'A regular expression: only rows whose label has it, '
+                           'and those whose runs they start from.')
 COLUMNS = flags.DEFINE_list('columns', None, 'Columns by metric in place of the table\'s; '
                             '"a+b" is one column of whichever a row has.')
 LIKELIHOODS = {f'nll_{unit}': tuple(f'nll_{kind}_{unit}' for kind in ('exact', 'bound', 'estimate'))
@@ -61,7 +65,7 @@ def main(argv):
     return list_tables()
   if TABLE.value is None:
     raise BadInput(f'--table=FILE must be given; there are: {", ".join(configs.having("sweep"))}')
-  table = read(TABLE.value, SIZE.value, OUT.value, COLUMNS.value, RUNS.value)
+  table = read(TABLE.value, SIZE.value, OUT.value, COLUMNS.value, RUNS.value, ROWS.value)
   failures = run_missing(table, JOBS.value) if verbs[0] == 'run' else ()
   collect_to_files(table)
   for cell, code, tail in failures:
@@ -77,7 +81,7 @@ def list_tables() -> None:
   for path in [TABLE.value] if TABLE.value else configs.having('sweep'):
     sizes = [SIZE.value] if SIZE.value else list(configs.module(path, 'sweep').sizes)
     for size in sizes:
-      table = read(path, size, OUT.value, runs=RUNS.value)
+      table = read(path, size, OUT.value, runs=RUNS.value, only=ROWS.value)
       states = run.states(table.cells)
       print(f'{path} --size={size}: {len(table.rows)} rows, {len(table.cells)} cells, '
             f'{len({cell.workdir for cell in table.cells})} runs, '
@@ -88,8 +92,11 @@ def list_tables() -> None:
 
 
 def read(path: str, size: str | None, out: str | None = None, metrics=None,
-         runs: str | None = None) -> Table:
-  """A table config as rows, cells and columns. Raises BadInput for what it does not offer."""
+         runs: str | None = None, only: str | None = None) -> Table:
+  """A table config as rows, cells and columns, of the rows whose label has the expression `only`.
+
+  Raises BadInput for what it does not offer.
+  """
   module = configs.module(path, 'sweep')
   size = size or next(iter(module.sizes))
   if size not in module.sizes:
@@ -104,15 +111,36 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
   module.sweep(add, size)
   name = pathlib.Path(path).stem
   runs = runs or (f'{out}/cells' if out else 'runs/cells')
-  out = out or f'runs/tables/{name}/{size}'
+  out = out or f'runs/tables/{name}/{size}{"-some" if only else ""}'
   cells = []
   for row in rows:
     for seed in range(module.sizes[size]['seeds']):
       cells.append(_cell(row, seed, runs, cells, path))
   columns = tuple(_columns(module.metrics(), metrics) if metrics else module.metrics())
   collect.check_columns(columns)
+  kept = _having(rows, only, path)
+  rows = [row for row in rows if row.label in kept]
+  cells = [cell for cell in cells if cell.label in kept]  # after all are made: some start from some
   return Table(name, path, size, tuple(rows), tuple(cells), columns, module.note(), out,
                module.figure() if hasattr(module, 'figure') else None)
+
+
+def _having(rows: list[Row], only: str | None, path: str) -> set[str]:
+  """The labels of the rows that have the expression, and of those whose runs these start from.
+
+  Raises BadInput where none has it.
+  """
+  try:
+    kept = {row.label for row in rows if re.search(only or '', row.label)}
+  except re.error as error:
+    raise BadInput(f'--rows={only} is no regular expression: {error}') from error
+  if not kept:
+    labels = '; '.join(row.label for row in rows)
+    raise BadInput(f'--rows={only}: no row of {path} has it; rows: {labels}')
+  for row in reversed(rows):
+    if row.label in kept and row.overrides.get('init_from', '').startswith('row '):
+      kept.add(row.overrides['init_from'].removeprefix('row '))
+  return kept
 
 
 def _cell(row: Row, seed: int, root: str, earlier: list[Cell], path: str) -> Cell:

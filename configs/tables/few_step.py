@@ -3,6 +3,8 @@
 python -m experiments.table run --table=configs/tables/few_step.py --size=tiny
 """
 
+import itertools
+
 from configs import common
 
 # one data set a size: an encoder is a protocol, and a column has one
@@ -15,6 +17,8 @@ SHORTER = {'small': {'steps': 4000}}
 STAGE = {'tiny': 1500, 'small': 700}
 FIRST = 32
 SOLVERS = ('ddim', 'dpmpp_2m', 'unipc')
+# their own times spend the last evaluation at t_min, these do not
+TIMES = {'': {}, ' trailing': {'sampler__kw__spacing': 'trailing'}}
 TEACHER = 'teacher'
 # label -> objective, what the sampler adds
 OBJECTIVES = {'MeanFlow': ('mean_flow', {}), 'consistency': ('consistency', {
@@ -35,9 +39,10 @@ def sweep(add, size):
         curve=curve)
 
   add(TEACHER, *common.trained(data, sampler__name='heun', sampler__kw__num_steps=18))
-  for name in SOLVERS:
+  for name, (times, kw) in itertools.product(SOLVERS, TIMES.items()):
     for k in EVALUATIONS:
-      row(f'{name}, {k}', *common.trained(data, sampler__name=name, sampler__kw__num_steps=k), name)
+      row(f'{name}{times}, {k}', *common.trained(
+          data, sampler__name=name, sampler__kw__num_steps=k, **kw), f'{name}{times}')
   for label, (objective, kw) in OBJECTIVES.items():
     for k in EVALUATIONS:
       row(f'{label}, {k}', *common.trained(
@@ -76,7 +81,8 @@ def figure():
 def note():
   """What a reader must know beside the figures."""
   return """
-The rows share data and network; MeanFlow and consistency take the straight path.
+The rows share data and network; MeanFlow and consistency take the straight path. Solvers take
+their own default times, whose last is t_min, or *trailing* ones, even from 1 to one step before 0.
 The distilled students are a chain from the run of the row *teacher*, each the teacher of the next,
 and its examples and seconds come on top of those of all before it.
 """ + common.SAMPLES_NOTE

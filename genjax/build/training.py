@@ -23,7 +23,7 @@ class Run(NamedTuple):
   """The parts of one training run, ready for the loop; nothing is allocated yet but the data."""
 
   dataset: data.Dataset
-  prepare: Callable  # (raw batch, rng) -> batch on the grid
+  prepare: Callable  # (raw batch, rng) -> batch on the grid; rng None: nothing is drawn
   objective: Objective
   estimator: str
   model: Model  # what the objective leaves meaningful, with its sampler

@@ -56,6 +56,18 @@ def test_cells_are_resolved(path):
     program.read(path, 'huge')
 
 
+def test_some_rows_alone_with_those_that_they_start_from(path, tmp_path):
+  assert [c.label for c in program.read(path, 'small', only='bound').cells] == ['bound one'] * 2
+  chain = tmp_path / 'chain.py'
+  chain.write_text(CONFIG.replace("note=size)", "note=size)\n  add('third', 'configs/digits.py:"
+                                  "family=vae', {'init_from': 'row bound one'})"))
+  assert [row.label for row in program.read(str(chain), 'tiny', only='^third$').rows] == [
+      'bound one', 'third']
+  for only, words in (('fourth', 'exact one; bound one'), ('(', 'no regular expression')):
+    with pytest.raises(BadInput, match=words):
+      program.read(path, 'tiny', only=only)
+
+
 def test_collect_leaves_its_files_and_one_likelihood_column_over_both_kinds_exits_1(path, tmp_path):
   out = tmp_path / 'out'
   cells = program.read(path, 'tiny', str(out)).cells

@@ -22,7 +22,8 @@ ENOUGH = {'ddpm': {'num_steps': 200}, 'ddim': {'num_steps': 200}, 'euler': {'num
 VARIANTS = [('ddpm', {'variance': 'upper'}), ('ddpm', {'variance': 0.3}),
             ('ddim', {'eta': 0.5, 'spacing': 'logsnr'}), ('heun', {'churn': 20.0}),
             ('euler', {'churn': 60.0, 'churn_min': 0.05, 'churn_max': 50.0}),
-            ('dpmpp_2m', {'spacing': 'edm'}), ('unipc', {'order': 2, 'spacing': 'time'}),
+            ('ddim', {'spacing': 'trailing'}), ('dpmpp_2m', {'spacing': 'edm'}),
+            ('unipc', {'order': 2, 'spacing': 'time'}),
             ('predictor_corrector', {'num_steps': 150, 'num_corrections': 1})]
 
 
@@ -259,6 +260,8 @@ def test_spacings():
   np.testing.assert_allclose(jnp.diff(edm.sigma[:-1] ** (1 / 3)),
                              (known.ve(jnp.array(1e-3))[1] ** (1 / 3) - 80.0 ** (1 / 3)) / 8,
                              rtol=1e-3)
+  trailing = jax.jit(lambda: grid(known.linear, 4, 1e-3, 'trailing'))()
+  np.testing.assert_allclose(trailing.sigma, [1.0, 0.75, 0.5, 0.25, 0.0], atol=1e-6)
   # without signal at t = 1 the ratio counts from 80, and the first time stays 1
   flow = jax.jit(lambda: grid(known.linear, 9, 1e-3, 'edm'))()
   root = (80.0 ** (1 / 7) * 7 + (1e-3 / 0.999) ** (1 / 7)) / 8

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from genjax.numerics.path import logsnr, time_of_logsnr
 from genjax.types import BadInput
 
-SPACINGS = ('time', 'logsnr', 'edm')
+SPACINGS = ('time', 'logsnr', 'edm', 'trailing')
 # A path whose noise ratio at t = 1 exceeds this starts without signal; a spacing in the ratio then
 # counts from EDM's sigma_max = 80 (2206.00364, Table 1), though the first time stays 1.
 NO_SIGNAL, RATIO_MAX = 1e4, 80.0
@@ -26,10 +26,12 @@ class Grid(NamedTuple):
 
 
 def grid(path: Callable, num_steps: int, t_min: float, spacing: str, rho: float = 7.0) -> Grid:
-  """num_steps times from 1 to t_min, even in 'time', in 'logsnr', or as 'edm'.
+  """num_steps times from 1 to t_min, even in 'time', in 'logsnr', or as 'edm'; or 'trailing'.
 
   edm: (sigma / alpha)^(1 / rho) is even (2206.00364, Eq. 5). The last step goes from t_min to the
-  data themselves. Raises BadInput on unknown words and on numbers out of range.
+  data themselves. trailing: from 1 down to 1 / num_steps, whatever t_min, so that the step to the
+  data is as long as the others, and of few evaluations none is spent where little is left to do
+  (2305.08891, Sec. 3.3). Raises BadInput on unknown words and on numbers out of range.
   """
   if num_steps < 1:
     raise BadInput(f'num_steps = {num_steps} must be at least 1')
@@ -41,8 +43,10 @@ def grid(path: Callable, num_steps: int, t_min: float, spacing: str, rho: float 
     raise BadInput(f'rho = {rho} must be positive')
   _, (noise,) = path(jnp.full(1, t_min))
   last = jnp.where(noise > 0.0, t_min, SMALLEST_TIME)
+  if spacing == 'trailing':
+    last = jnp.full_like(last, 1.0 / num_steps)
   t = jnp.linspace(1.0, last, num_steps)
-  if spacing != 'time' and num_steps > 2:
+  if spacing in ('logsnr', 'edm') and num_steps > 2:
     ends = logsnr(*path(jnp.stack([jnp.ones_like(last), last])))
     first = jnp.where(ends[0] < -2.0 * jnp.log(NO_SIGNAL), -2.0 * jnp.log(RATIO_MAX), ends[0])
     inner = jnp.linspace(0.0, 1.0, num_steps)[1:-1]
