@@ -36,7 +36,7 @@ COND = flags.DEFINE_integer('cond', None, 'The label of every sample (conditiona
 SAMPLER = flags.DEFINE_string('sampler', None, 'In place of the one in the config, with its own '
                               f'defaults (diffusion): {", ".join(SAMPLERS)}.')
 NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler; of --edit levels of '
-                                 'noise.')
+                                 f'noise, none: {edit.NUM_STEPS}.')
 ETA = flags.DEFINE_float('eta', None, 'Noise of ddim: 0 none, 1 as ancestral sampling.')
 CHURN = flags.DEFINE_float('churn', None, 'S_churn of euler and heun.')
 SAMPLER_KW = flags.DEFINE_string('sampler_kw', None, 'Other arguments of the sampler, as JSON: '

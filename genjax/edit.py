@@ -25,6 +25,7 @@ KINDS = ('inpaint', 'super_resolve', 'colourise')
 AT_ONCE = 64  # particles of one call on each device
 SEEN = 256  # training examples on which the denoiser's spread is measured
 LEVELS = 24  # of noise, of each of them
+NUM_STEPS = 100  # levels of a draw: 25, enough in the plane, leave seams in images
 
 
 class Task(NamedTuple):
@@ -194,7 +195,8 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
                    'does not denoise; allowed: a diffusion')
   if num_particles < 1:
     raise BadInput(f'--particles={num_particles}; allowed: at least 1')
-  if num_steps is not None and num_steps < 1:
+  num_steps = NUM_STEPS if num_steps is None else num_steps
+  if num_steps < 1:
     raise BadInput(f'--num_steps={num_steps}; allowed: at least 1')
   if not 0.0 <= noise < float('inf'):
     raise BadInput(f'--noise={noise}; allowed: at least 0 and finite')
@@ -207,7 +209,7 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   kw = {'num_particles': num_particles, 'noise': noise,
         # finer than half a cell nothing is left of it by rounding
         'rho_min': max(0.02, 0.5 / (spec.levels - 1)) if spec.levels else 0.02,
-        **({'num_steps': num_steps} if num_steps else {})}
+        'num_steps': num_steps}
   asked = spec.num_classes if cond is None else cond
 
   def labels(count):
