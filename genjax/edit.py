@@ -17,7 +17,7 @@ from PIL import Image
 
 from genjax import disk, prob, sharding
 from genjax.data import files
-from genjax.numerics import editing
+from genjax.numerics import editing, measurements
 from genjax.train import writer
 from genjax.types import BadInput, DataSpec
 
@@ -32,7 +32,7 @@ class Task(NamedTuple):
   """A measurement, what it gave, and the image it was taken of."""
 
   name: str  # for people: what is known
-  measurement: editing.Measurement
+  measurement: measurements.Measurement
   y: np.ndarray
   image: np.ndarray | None  # [H, W, C] as the model sees it, x; None: y came without it
   record: dict  # of what defines the measurement, for the npz
@@ -72,20 +72,22 @@ def task(edit: str, spec: DataSpec, *, image: str | None, mask: str | None, fact
   height, width, channels = spec.shape
   if edit == 'inpaint':
     known = ~hidden(mask, (height, width))
-    measurement, record = editing.inpainting(known[..., None] * np.ones(channels)), {'known': known}
+    measurement = measurements.inpainting(known[..., None] * np.ones(channels))
+    record = {'known': known}
     name = f'{known.sum()} of {known.size} pixels'
   elif edit == 'super_resolve':
     factor = 4 if factor is None else factor
     if factor < 2 or height % factor or width % factor:
       raise BadInput(f'--factor={factor}: the model makes images of {width}x{height}; allowed: '
                      'a divisor of both, at least 2')
-    measurement, record = editing.super_resolution(factor), {'factor': factor}
+    measurement, record = measurements.super_resolution(factor), {'factor': factor}
     name = f'{width // factor}x{height // factor} means'
   else:
     if channels != 3:
       raise BadInput('--edit=colourise: this model makes grey images; allowed: a model of colours')
-    measurement, record, name = editing.colourisation(), {}, 'mean of the channels'
-  return Task(name, measurement, np.asarray(editing.observe(measurement, x[None])[0]), x, record)
+    measurement, record, name = measurements.colourisation(), {}, 'mean of the channels'
+  y = np.asarray(measurements.observe(measurement, x[None])[0])
+  return Task(name, measurement, y, x, record)
 
 
 def read_image(path: str, spec: DataSpec, resize: bool, grey_too: bool = False) -> np.ndarray:
@@ -169,9 +171,9 @@ def _by_matrix(path: str, spec: DataSpec, x) -> Task:
     raise BadInput(f'--edit={path}: '
                    + ('no y; allowed: y [M] beside A, or --image' if x is None else
                       'y stands beside A, and --image would give another; allowed: one of them'))
-  measurement = editing.linear(matrix)
+  measurement = measurements.linear(matrix)
   if x is not None:
-    y = np.asarray(editing.observe(measurement, x[None])[0])
+    y = np.asarray(measurements.observe(measurement, x[None])[0])
   else:
     y = arrays['y'].astype(np.float32)
     if y.shape != (len(matrix),):
@@ -231,10 +233,11 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
     x = found.x
     if spec.levels is not None:
       # what the clipping to levels takes away elsewhere makes up for
-      x = x if noise else editing.met(task.measurement, x, task.y, -1.0, 1.0)
+      x = x if noise else measurements.met(task.measurement, x, task.y, -1.0, 1.0)
       x = prob.to_levels(x, spec.levels)
     seen = x if spec.levels is None else prob.from_levels(x, spec.levels)
-    return x, editing.residual(task.measurement, seen, task.y), found.effective, found.evaluations
+    residual = measurements.residual(task.measurement, seen, task.y)
+    return x, residual, found.effective, found.evaluations
 
   start, parts = time.perf_counter(), []
   examples = seen(run.dataset.splits['train'], spec, None if asked == spec.num_classes else cond)
@@ -272,10 +275,10 @@ def panels(task: Task, found: Edited, spec: DataSpec) -> list[list[tuple[np.ndar
   below = [(None, ''), (None, '|A x - y|,\nwhite: 0.1')]
   for x, residual in zip(found.x, found.residual, strict=True):
     grid = prob.from_levels(x, spec.levels)[None]
-    error = editing.observe(task.measurement, grid)[0] - task.y
+    error = measurements.observe(task.measurement, grid)[0] - task.y
     # of components that are no pixels: where in the image the disagreement lies
-    shown = error if task.measurement.mix is None else editing.lift(
-        task.measurement, editing.components(task.measurement, error)[None], grid)[0]
+    shown = error if task.measurement.mix is None else measurements.lift(
+        task.measurement, measurements.components(task.measurement, error)[None], grid)[0]
     top.append((disk.to_bytes(x, spec.levels), f'sample {len(top) - 1}'))
     shown = np.clip(np.abs(np.asarray(shown)) * 2550.0, 0, 255).astype(np.uint8)
     below.append((shown, f'{residual:.2g}'))
@@ -287,7 +290,8 @@ def _seen(task: Task, spec: DataSpec) -> np.ndarray:
   if task.measurement.mix is None:
     return np.clip(np.rint((task.y + 1.0) * 127.5), 0, 255).astype(np.uint8)
   like = jnp.zeros((1, *spec.shape))
-  x = editing.lift(task.measurement, editing.components(task.measurement, task.y)[None], like)[0]
+  u = measurements.components(task.measurement, task.y)
+  x = measurements.lift(task.measurement, u[None], like)[0]
   return _bytes(np.asarray(x), spec)
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from genjax import disk, edit, prob
-from genjax.numerics import editing
+from genjax.numerics import measurements
 from genjax.types import BadInput, DataSpec
 
 GREY, COLOUR = DataSpec((8, 8, 1), 17, 10), DataSpec((8, 8, 3), 256, None)
@@ -135,7 +135,7 @@ def test_the_figure_shows_truth_measurement_samples_and_where_they_disagree(file
   task = made(files, 'inpaint', image='image.png', mask='mask.png')
   x = np.stack([LEVELS, (LEVELS + 8) % 17])[..., None]
   grid = prob.from_levels(x, 17)
-  residual = np.asarray(editing.residual(task.measurement, grid, task.y))
+  residual = np.asarray(measurements.residual(task.measurement, grid, task.y))
   assert residual[0] == 0.0 and residual[1] > 0.5
   top, below = edit.panels(task, edit.Edited(x, residual, 1.0, 1, 1.0), GREY)
   np.testing.assert_array_equal(top[0][0][..., 0], disk.to_bytes(LEVELS, 17))

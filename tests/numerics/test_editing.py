@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from genjax.numerics import editing
+from genjax.numerics import editing, measurements
 from genjax.types import BadInput
 from tests.numerics import known_denoisers as known
 
@@ -104,8 +104,8 @@ def errors(x, mean, cov):
 
 
 @pytest.mark.parametrize(('measurement', 'matrix', 'y'), [
-    (editing.inpainting([1.0, 0.0]), [[1.0, 0.0]], [0.3]),  # all three modes remain
-    (editing.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1])], ids=['inpainting', 'linear'])
+    (measurements.inpainting([1.0, 0.0]), [[1.0, 0.0]], [0.3]),  # all three modes remain
+    (measurements.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1])], ids=['inpainting', 'linear'])
 def test_mean_and_covariance_are_those_of_the_exact_conditional(measurement, matrix, y):
   """In the plane, every mode possible: 0.15 of a deviation, 0.3 of the covariance, 0.2 nats."""
   mean, cov, log_p_y = exact_posterior(PLANE, np.array(matrix), y, NOISE)
@@ -118,9 +118,9 @@ def test_mean_and_covariance_are_those_of_the_exact_conditional(measurement, mat
 
 
 MEASUREMENTS = {
-    'inpainting': (editing.inpainting(HALF.reshape(4, 4, 1)), np.eye(16)[HALF]),
-    'averaging': (editing.super_resolution(2), np.kron(SQUARES, SQUARES)),
-    'linear': (editing.linear(np.random.RandomState(1).randn(5, 16) / 4),
+    'inpainting': (measurements.inpainting(HALF.reshape(4, 4, 1)), np.eye(16)[HALF]),
+    'averaging': (measurements.super_resolution(2), np.kron(SQUARES, SQUARES)),
+    'linear': (measurements.linear(np.random.RandomState(1).randn(5, 16) / 4),
                np.random.RandomState(1).randn(5, 16) / 4)}
 
 
@@ -141,14 +141,14 @@ def test_of_images_too_the_moments_are_those_of_the_exact_conditional(name, nois
   off_mean, off_cov = errors(found.x, mean, cov)
   assert off_mean < 0.12 and off_cov < 0.3, (off_mean, off_cov)
   if not noise:
-    assert editing.residual(measurement, found.x, jnp.asarray(seen)).max() < 1e-5
+    assert measurements.residual(measurement, found.x, jnp.asarray(seen)).max() < 1e-5
 
 
 @pytest.mark.slow
 def test_one_particle_is_not_enough():
   """Without weights the modes have the shares of the prior's neighbourhood: what they are for."""
   mean, cov, _ = exact_posterior(PLANE, np.array([[1.0, 0.0]]), [0.3], NOISE)
-  found = posterior(PLANE, (2,), editing.inpainting([1.0, 0.0]), np.array([0.3, 0.0]), 500,
+  found = posterior(PLANE, (2,), measurements.inpainting([1.0, 0.0]), np.array([0.3, 0.0]), 500,
                     noise=NOISE, num_particles=1, num_steps=5)
   assert errors(found.x, mean, cov)[0] > 0.2
 
@@ -158,7 +158,7 @@ def test_draw_i_depends_on_its_key_alone():
   kw = {'num_particles': 4, 'num_steps': 4, 'num_start': 4, 'num_inner': 2}
   keys = jax.random.split(jax.random.key(0), 5)
   draw = jax.jit(lambda keys: editing.posterior_sample(
-      known.mixture(known.vp), known.vp, keys, (2,), editing.inpainting([1.0, 0.0]), y, spread,
+      known.mixture(known.vp), known.vp, keys, (2,), measurements.inpainting([1.0, 0.0]), y, spread,
       **kw).x)
   np.testing.assert_allclose(draw(keys)[3:], draw(keys[jnp.array([3, 4, 0, 0, 0])])[:2], atol=1e-5)
 
@@ -181,44 +181,45 @@ def test_measurements_are_the_decompositions_that_they_state():
   deficient = np.random.RandomState(0).randn(5, 2) @ np.random.RandomState(1).randn(2, 48)
   mask = np.arange(4)[:, None, None] < 3
   for measurement, matrix in (
-      (editing.inpainting(mask), None), (editing.super_resolution(2), None),
-      (editing.colourisation(), None), (editing.linear(deficient), deficient)):
+      (measurements.inpainting(mask), None), (measurements.super_resolution(2), None),
+      (measurements.colourisation(), None), (measurements.linear(deficient), deficient)):
     rows = jax.jacfwd(lambda x, m=measurement: m.rows(x[None])[0].ravel())(x[0])
     rows = np.asarray(rows).reshape(len(rows), -1)
     scale = np.broadcast_to(measurement.scale, measurement.rows(x).shape[1:]).ravel()
     np.testing.assert_allclose(rows @ rows.T, np.diag(scale > 0), atol=1e-5)
-    y = editing.observe(measurement, x)
+    y = measurements.observe(measurement, x)
     if matrix is not None:
       np.testing.assert_allclose(y, np.asarray(x).reshape(2, -1) @ matrix.T, atol=1e-4)
-    back = editing.lift(measurement, editing.components(measurement, y[0])[None], x[:1])
-    np.testing.assert_allclose(editing.residual(measurement, back, y[0]), 0.0, atol=1e-5)
-  masked = editing.inpainting(mask)
-  y = editing.observe(masked, x)
+    back = measurements.lift(measurement, measurements.components(measurement, y[0])[None], x[:1])
+    np.testing.assert_allclose(measurements.residual(measurement, back, y[0]), 0.0, atol=1e-5)
+  masked = measurements.inpainting(mask)
+  y = measurements.observe(masked, x)
   np.testing.assert_array_equal(y, x * mask)
-  np.testing.assert_allclose(editing.residual(masked, x, y + 0.5), 0.5, rtol=1e-5)
-  small = editing.observe(editing.super_resolution(2), x)
+  np.testing.assert_allclose(measurements.residual(masked, x, y + 0.5), 0.5, rtol=1e-5)
+  small = measurements.observe(measurements.super_resolution(2), x)
   np.testing.assert_allclose(small[0, 0, 1, 2], x[0, :2, 2:, 2].mean(), rtol=1e-5)
-  np.testing.assert_allclose(editing.observe(editing.colourisation(), x)[..., 0], x.mean(-1),
-                             atol=1e-6)
+  grey = measurements.observe(measurements.colourisation(), x)
+  np.testing.assert_allclose(grey[..., 0], x.mean(-1), atol=1e-6)
 
 
 def test_a_measurement_is_met_within_bounds():
   """Where one projection onto A x = y leaves [-1, 1], and clipping leaves A x = y."""
-  measurement, x = editing.super_resolution(2), jnp.array([-0.9, 0.9, 0.9, 0.9]).reshape(1, 2, 2, 1)
+  measurement = measurements.super_resolution(2)
+  x = jnp.array([-0.9, 0.9, 0.9, 0.9]).reshape(1, 2, 2, 1)
   y = jnp.full((1, 1, 1), 0.7)
-  found = jax.jit(lambda x: editing.met(measurement, x, y, -1.0, 1.0))(x)
-  assert np.abs(found).max() <= 1.0 and editing.residual(measurement, found, y)[0] < 1e-5
+  found = jax.jit(lambda x: measurements.met(measurement, x, y, -1.0, 1.0))(x)
+  assert np.abs(found).max() <= 1.0 and measurements.residual(measurement, found, y)[0] < 1e-5
   once = jnp.clip(x + 0.7 - x.mean(), -1.0, 1.0)
-  assert editing.residual(measurement, once, y)[0] > 0.1
+  assert measurements.residual(measurement, once, y)[0] > 0.1
 
 
 @pytest.mark.parametrize(('make', 'word'), [
-    (lambda: editing.super_resolution(3).rows(jnp.zeros((1, 8, 8, 1))), '3'),
-    (lambda: editing.colourisation().rows(jnp.zeros((1, 8, 8, 1))), 'channels'),
-    (lambda: editing.linear(np.zeros((2, 4))), 'rank 0'),
-    (lambda: posterior(PLANE, (2,), editing.inpainting([1.0, 0.0]), np.zeros(2), 1,
+    (lambda: measurements.super_resolution(3).rows(jnp.zeros((1, 8, 8, 1))), '3'),
+    (lambda: measurements.colourisation().rows(jnp.zeros((1, 8, 8, 1))), 'channels'),
+    (lambda: measurements.linear(np.zeros((2, 4))), 'rank 0'),
+    (lambda: posterior(PLANE, (2,), measurements.inpainting([1.0, 0.0]), np.zeros(2), 1,
                        num_particles=0), 'particles'),
-    (lambda: posterior(PLANE, (2,), editing.inpainting([1.0, 0.0]), np.zeros(2), 1,
+    (lambda: posterior(PLANE, (2,), measurements.inpainting([1.0, 0.0]), np.zeros(2), 1,
                        noise=-1.0), 'noise')])
 def test_refusals(make, word):
   with pytest.raises(BadInput, match=word):
