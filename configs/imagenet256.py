@@ -5,10 +5,10 @@
 
 Names: size (S, B, L, XL), objective (score_matching, kl, mean_flow, consistency), estimator,
 SECTION.KEY (grammar: configs/common.py). Left out: size=XL, objective=score_matching. Size, noise
-and recipe are those of 2212.09748. The codes must have been prepared: python -m experiments.prepare
---data=latents; data.path names a directory other than the cache. Samples are codes (FILE.npz), to
-be decoded elsewhere, so what is evaluated here is no image: the likelihood is of the codes, in
-nats.
+and recipe are those of 2212.09748, but for the flips of images, which codes do not take. The codes
+must have been prepared: python -m experiments.prepare --data=latents; data.path names a directory
+other than the cache. Samples are codes (FILE.npz), to be decoded elsewhere, so what is evaluated
+here is no image: the likelihood is of the codes, in nats.
 
 Pod check (compiled, not run; own batch, level O0; more pods in benchmarks/2026-11-22-pods.md):
 v5e:4x4, fsdp 4: 4.00 of 15.75 GiB a device, 1.82e14 model FLOPs a step; assumed at 40 % of the
