@@ -68,7 +68,7 @@ def test_frames_against_the_jacobian(frame):
 
 
 def test_couplings_against_the_jacobian():
-  size, num_couplings = 5, 4
+  size, num_couplings = 5, 6
   half = {'first': 3, 'last': 2}
   weights = {k: 0.5 * jax.random.normal(jax.random.key(i), (num_couplings // 2, size - d, 11 * d))
              for i, (k, d) in enumerate(half.items())}
