@@ -8,12 +8,21 @@ import pathlib
 from collections.abc import Callable
 
 from genjax.data import digits, files, latents, shapes, store, toys
-from genjax.data.dataset import Dataset, augmentation, identity, prepare, properties
+from genjax.data.dataset import (
+  Dataset,
+  augmentation,
+  describe,
+  described,
+  identity,
+  prepare,
+  properties,
+)
 from genjax.data.source import BatchSource, batches, loader, of_host, stack
 from genjax.types import BadInput
 
-__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'augmentation', 'batches', 'declared', 'identity',
-           'load', 'loader', 'names', 'of_host', 'prepare', 'properties', 'stack']
+__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'augmentation', 'batches', 'declared', 'describe',
+           'described', 'identity', 'load', 'loader', 'names', 'of_host', 'prepare', 'properties',
+           'stack']
 
 # Nothing to prepare: what the package bundles, draws, or reads from a user's path. Every other
 # name is looked up in the cache that experiments.prepare fills.

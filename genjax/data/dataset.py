@@ -27,6 +27,30 @@ class Dataset(NamedTuple):
   modes: np.ndarray | None = None  # [K, *shape]
   mode_std: float | None = None
   box: tuple[float, float] | None = None  # (lo, hi): the square (lo, hi)^D holds all mass
+  classes: tuple[str, ...] | None = None  # names of the labels 0..num_classes-1
+  label_counts: tuple[int, ...] | None = None  # of each label in the training split
+  standardised: tuple | None = None  # (mean, std), each float [*shape]: x = (raw - mean) / std
+
+
+def describe(dataset: Dataset) -> dict:
+  """What a run must know of its data to sample without them, as JSON; `described` reads it."""
+  shape, levels, num_classes = dataset.spec
+  scale = dataset.standardised
+  return {
+      'name': dataset.name, 'shape': list(shape), 'levels': levels, 'num_classes': num_classes,
+      'classes': dataset.classes and list(dataset.classes),
+      'label_counts': dataset.label_counts and list(dataset.label_counts),
+      'standardised': scale and [np.asarray(part, np.float64).tolist() for part in scale]}
+
+
+def described(facts: dict, identity: dict) -> Dataset:
+  """The data set of `describe`, without any split: enough to sample, not to evaluate."""
+  as_tuple = lambda value: value and tuple(value)
+  scale = facts['standardised']
+  return Dataset(
+      facts['name'], DataSpec(tuple(facts['shape']), facts['levels'], facts['num_classes']), {},
+      identity, classes=as_tuple(facts['classes']), label_counts=as_tuple(facts['label_counts']),
+      standardised=scale and tuple(np.asarray(part, np.float64) for part in scale))
 
 
 def properties(dataset: Dataset) -> frozenset[str]:
