@@ -73,7 +73,7 @@ def make(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min: float = 1e
   return Objective(
       init=lambda rng, batch: ({'model': model.two_times.init(rng, batch)}, ()),
       players=(Player('model', loss, ('model',)),),
-      model=_trained(model))
+      model=_trained(model)._replace(null_label=spec.num_classes if label_dropout else None))
 
 
 def _check(spec: DataSpec, time_sampling: str, normal: tuple, guidance: float,

@@ -73,7 +73,9 @@ def make(model: Model, *, estimator: str, spec: DataSpec, weighting: str = 'simp
       init=lambda rng, batch: ({'model': model.init(rng, batch)}, carry),
       players=(Player('model', loss, ('model',)),),
       # denoising trains no map between times
-      model=model._replace(flow_map=None))
+      model=model._replace(
+          flow_map=None,
+          null_label=spec.num_classes if estimator == 'denoising' and label_dropout else None))
 
 
 def _check(model: Model, spec: DataSpec, how: denoising.Times, label_dropout: float) -> None:
