@@ -1,7 +1,7 @@
-"""The times of a denoising loss: how t is drawn, with what density, and what a draw stands for.
+"""The times of a denoising loss: how t is drawn, and what a draw stands for in a mean over t.
 
 Continuous times lie in [t_min, 1]; those of a T-step model are i / T, i = 1..T. A density is
-relative to the uniform one there. That of 'logit_normal' and 'edm' is part of the loss as
+relative to the uniform one there. The laws 'logit_normal' and 'edm' are part of the loss as
 published; 'importance' changes what a draw costs, not what is minimised, and the loss is divided
 by its density.
 """
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 
-from genjax.numerics.path import Path, at, d_logsnr, logsnr, time_of_logsnr
+from genjax.numerics.path import Path, logsnr, time_of_logsnr
 
 TIME_SAMPLINGS = ('stratified', 'uniform', 'logit_normal', 'edm', 'importance')
 # mean and deviation of logit t (2403.03206, Sec. 3.1) and of log sigma (2206.00364, Table 1)
@@ -26,15 +26,15 @@ UNIFORM_SHARE = 1e-3  # of a draw by importance, so that no bin dies out (ibid.)
 
 
 class Drawn(NamedTuple):
-  """The times of a batch."""
+  """The times of a batch; a law has either `density` or `part`."""
 
   t: jax.Array  # [n]
-  density: jax.Array  # [n], relative to the uniform one
-  # (first, last) [n]: the ends of the part that t fell into, of NUM_PARTS alike in probability. Of
-  # laws in NORMAL: their density falls to nothing, and a mean of f / density would wait for draws
-  # that never come
+  density: jax.Array | None = None  # [n], relative to the uniform one
+  # (first, last) [n]: the ends of the part that t lies in, one of NUM_PARTS of equal probability.
+  # Laws in NORMAL have it: their density falls to 0, and a mean of f / density needs draws that
+  # never come
   part: tuple[jax.Array, jax.Array] | None = None
-  bins: jax.Array | None = None  # [n] of the history of 'importance'
+  bins: jax.Array | None = None  # [n], of the history of 'importance'
 
 
 def stratified(rng, n: int) -> jax.Array:
@@ -56,36 +56,33 @@ def draw(name: str, rng, n: int, path: Path, t_min: float, normal=(None, None)) 
                for given, here in zip(normal, NORMAL[name], strict=True))
   law = (_logit_normal if name == 'logit_normal' else _log_normal)(path, t_min, mean, std)
   u = stratified(rng, n)
-  t, density = law(u)
-  # a law reaches the ends of the interval in the limit alone
-  ends = law(jnp.arange(NUM_PARTS + 1) / NUM_PARTS)[0].at[0].set(t_min).at[-1].set(1.0)
+  # float32 does not reach the ends of the interval
+  ends = law(jnp.arange(NUM_PARTS + 1) / NUM_PARTS).at[0].set(t_min).at[-1].set(1.0)
   part = jnp.floor(u * NUM_PARTS).astype(jnp.int32)
-  return Drawn(t, density * (1.0 - t_min), (ends[part], ends[part + 1]))
+  return Drawn(law(u), part=(ends[part], ends[part + 1]))
 
 
 def _logit_normal(path: Path, t_min: float, mean, std):
-  """u [n] -> t and its density in [t_min, 1]."""
+  """u [n] -> t in [t_min, 1] with logit t normal."""
   del path
   low = norm.cdf((_logit(jnp.float32(t_min)) - mean) / std)
 
   def law(u):
     z = _quantile(low + (1.0 - low) * u)
-    t = jnp.clip(jax.nn.sigmoid(mean + std * z), t_min, 1.0)
-    return t, norm.pdf(z) / (std * t * (1.0 - t)) / (1.0 - low)
+    return jnp.clip(jax.nn.sigmoid(mean + std * z), t_min, 1.0)
 
   return law
 
 
 def _log_normal(path: Path, t_min: float, mean, std):
-  """u [n] -> t and its density in [t_min, 1], log(sigma / alpha) being normal."""
+  """u [n] -> t in [t_min, 1] with log(sigma / alpha) normal."""
   low, high = (norm.cdf((-0.5 * logsnr(*path(jnp.float32(end))) - mean) / std)
                for end in (t_min, 1.0))
   share = jnp.maximum(high - low, 1e-12)  # an interval may lie where the law has no mass
 
   def law(u):
     z = _quantile(low + share * u)
-    t = jnp.clip(time_of_logsnr(path, -2.0 * (mean + std * z)), t_min, 1.0)
-    return t, norm.pdf(z) / std * -0.5 * d_logsnr(at(path, t)) / share
+    return jnp.clip(time_of_logsnr(path, -2.0 * (mean + std * z)), t_min, 1.0)
 
   return law
 
@@ -135,9 +132,9 @@ def draw_by_importance(rng, n: int, history: dict, t_min: float,
   within = jnp.clip((u - edges[chosen]) * NUM_BINS / density[chosen], 0.0, 1.0)
   share = (chosen + within) / NUM_BINS
   if num_steps is None:
-    return Drawn(t_min + (1.0 - t_min) * share, density[chosen], None, chosen)
+    return Drawn(t_min + (1.0 - t_min) * share, density[chosen], bins=chosen)
   i = jnp.clip(jnp.ceil(share * num_steps), 1.0, num_steps)
-  return Drawn(i / num_steps, _density_of_steps(density, i, num_steps), None, chosen)
+  return Drawn(i / num_steps, _density_of_steps(density, i, num_steps), bins=chosen)
 
 
 def _density_of_steps(density, i, num_steps: int) -> jax.Array:

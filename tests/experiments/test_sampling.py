@@ -79,6 +79,21 @@ def test_what_a_sampler_does_not_take_is_refused(run, flags, words):
                        *flags), *words)
 
 
+@pytest.mark.slow
+def test_a_run_that_never_dropped_a_label_is_not_asked_without_one(tmp_path):
+  never = DIGITS.replace(',objective.label_dropout=0.1', '')
+  flags = f'--config={never}', f'--workdir={tmp_path}/run', *TINY
+  refused(programs.run('experiments.train', *flags, '--config.sampler.guidance.weight=2'),
+          'guidance weight = 2.0', 'objective.label_dropout=0.1')
+  assert programs.run('experiments.train', *flags).code == 0
+  asked = 'experiments.sample', f'--workdir={tmp_path}/run', f'--out={tmp_path}/x.npz', '--num=2'
+  for own, word in ((('--guidance=2',), '--autoguidance'), (('--guidance=0',), 'weight = 0.0'),
+                    (('--cond=10',), '0..9')):
+    refused(programs.run(*asked, *own), word, 'objective.label_dropout=0.1')
+  guided = programs.run(*asked, '--cond=9', '--guidance=2', f'--autoguidance={tmp_path}/run')
+  assert guided.code == 0, guided.stderr
+
+
 def test_the_card_names_every_argument():
   config = configs.load(DIGITS)
   with config.unlocked():

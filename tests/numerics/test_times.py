@@ -43,27 +43,20 @@ def test_every_step_is_drawn_alike(num_steps):
 @pytest.mark.parametrize('normal', [(None, None), (-0.4, 0.7)])
 @pytest.mark.parametrize('t_min', [0.0, 0.1])
 def test_logit_normal_times_follow_their_law(normal, t_min):
-  t, density, *_ = times.draw('logit_normal', RNG, 4000, paths.linear(), t_min, normal)
+  t = times.draw('logit_normal', RNG, 4000, paths.linear(), t_min, normal).t
   mean, std = (0.0, 1.0) if normal == (None, None) else normal
   cdf = lambda t: stats.norm(mean, std).cdf(np.log(t) - np.log1p(-np.asarray(t)))
   low = cdf(t_min) if t_min else 0.0
   assert stats.kstest(np.clip(t, 1e-6, 1 - 1e-6), lambda t: (cdf(t) - low) / (1 - low)
                       ).statistic < 1e-3
-  grid = np.linspace(0.2, 0.7, 9)
-  np.testing.assert_allclose(  # relative to the uniform density on [t_min, 1]
-      np.interp(grid, np.sort(t), np.asarray(density)[np.argsort(t)]),
-      (cdf(grid + 1e-4) - cdf(grid - 1e-4)) / 2e-4 / (1 - low) * (1 - t_min), rtol=5e-3)
 
 
 @pytest.mark.parametrize('name', ['edm', 'linear', 'cosine', 'zero_terminal_snr'])
 def test_edm_times_have_a_log_normal_sigma_on_any_path(name):
   path = paths.schedule(name, -2 * np.log(80.0), -2 * np.log(0.002))
-  t, density, *_ = times.draw('edm', RNG, 4000, path, 0.0)
+  t = times.draw('edm', RNG, 4000, path, 0.0).t
   alpha, sigma = path(t)
   assert stats.kstest(np.log(sigma / alpha)[t < 1.0], stats.norm(-1.2, 1.2).cdf).statistic < 2e-3
-  # E 1 / density is the volume: 1 where the law reaches all of [0, 1]
-  inner = (t > 0.3) & (t < 0.6)
-  np.testing.assert_allclose(np.where(inner, 1 / density, 0.0).mean(), 0.3, rtol=0.02)
 
 
 def test_importance_learns_the_density_that_makes_losses_equal():
