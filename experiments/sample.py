@@ -43,7 +43,8 @@ SAMPLER_KW = flags.DEFINE_string('sampler_kw', None, 'Other arguments of the sam
                                  '{"spacing": "edm"}. Without --sampler they and the flags stand '
                                  "beside the config's own.")
 GUIDANCE = flags.DEFINE_float('guidance', None, 'Weight of the guidance: 0 is the unconditional '
-                              'model (or the guide), 1 the conditional one, more is further.')
+                              'model (or the guide), 1 the conditional one, more is further. '
+                              'Without --autoguidance it needs a run trained with label_dropout.')
 INTERVAL = flags.DEFINE_string('guidance_interval', None, 'LOW,HIGH: guide only where sigma / '
                                'alpha is above LOW and at most HIGH.')
 AUTOGUIDANCE = flags.DEFINE_string('autoguidance', None, 'Run directory of a worse model of the '

@@ -22,7 +22,8 @@ _PLAIN = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (
 def provides(model: Model, data_properties: Iterable[str] = ()) -> frozenset[str]:
   """The names that NEEDS may ask for: {'sample', 'log_prob', ..., 'data.discrete', ...}."""
   fields = {name for name, value in model._asdict().items() if value is not None}
-  return frozenset(fields - {'init', 'sampler'} | {f'data.{name}' for name in data_properties})
+  return frozenset(fields - {'init', 'sampler', 'null_label'}
+                   | {f'data.{name}' for name in data_properties})
 
 
 def missing(needs: tuple[str, ...], have: frozenset[str]) -> tuple[str, ...]:
@@ -81,6 +82,21 @@ def _describe(needs: Needs) -> str:
     label = estimator.replace('_', ' ')
     parts.append(fields if estimator == fields else f'{fields} ({label})')
   return parts[0] if len(parts) == 1 else f'{", ".join(parts[:-1])} or {parts[-1]}'
+
+
+def null_label(model: Model, asked: str, otherwise: str) -> int:
+  """The cond that means "no label" to a model.
+
+  asked: what needs it, in the user's words; otherwise: what else the user may ask for. Raises
+  BadInput if training never dropped a label: the embedding of "no label" is then as random as it
+  was initialised, and what comes of it is no unconditional model.
+  """
+  if model.null_label is not None:
+    return model.null_label
+  raise BadInput(f'{asked} needs samples without a label, and this training never dropped one: '
+                 f'"no label" is untrained; allowed: {otherwise}, or a training with '
+                 'objective.label_dropout=0.1 (score_matching, mean_flow) or model.label_dropout='
+                 '0.1 (autoregressive)')
 
 
 def pick(kind: str, name: str, table: Mapping):

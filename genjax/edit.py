@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from genjax import disk, prob, sharding
+from genjax import compat, disk, prob, sharding
 from genjax.data import files
 from genjax.numerics import editing, measurements
 from genjax.train import writer
@@ -189,7 +189,7 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   Sample i depends on (parameters, task, seed, i) alone. A conditional model is asked without a
   label where cond is None. Without noise A x = y holds before the values are rounded to levels, so
   that a mean is off by half a cell at most. progress wraps the list of calls. Raises BadInput for
-  a model that does not denoise, and a label it cannot take.
+  a model that does not denoise, a label it cannot take, and none where labels were never dropped.
   """
   model, spec = run.model, run.dataset.spec
   if model.denoise is None:
@@ -202,20 +202,14 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
     raise BadInput(f'--num_steps={num_steps}; allowed: at least 1')
   if not 0.0 <= noise < float('inf'):
     raise BadInput(f'--noise={noise}; allowed: at least 0 and finite')
-  conditional = bool(run.config.model.kw.get('conditional', False))
-  if cond is not None and not (conditional and 0 <= cond <= spec.num_classes):
-    raise BadInput(f'cond={cond}; allowed: ' + (
-        f'0..{spec.num_classes - 1}, or {spec.num_classes} for no label' if conditional else
-        'none, since this model is unconditional'))
+  asked = _label(run, cond)
   at_once = min(num, max(1, AT_ONCE * jax.device_count() // num_particles))
-  kw = {'num_particles': num_particles, 'noise': noise,
-        # finer than half a cell nothing is left of it by rounding
-        'rho_min': max(0.02, 0.5 / (spec.levels - 1)) if spec.levels else 0.02,
-        'num_steps': num_steps}
-  asked = spec.num_classes if cond is None else cond
+  # finer than half a cell nothing is left of it by rounding
+  rho_min = max(0.02, 0.5 / (spec.levels - 1)) if spec.levels else 0.02
+  kw = {'num_particles': num_particles, 'noise': noise, 'rho_min': rho_min, 'num_steps': num_steps}
 
   def labels(count):
-    return jnp.full(count, asked, jnp.int32) if conditional else None
+    return None if asked is None else jnp.full(count, asked, jnp.int32)
 
   @sharding.jit
   def spread(params, x):
@@ -240,7 +234,7 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
     return x, residual, found.effective, found.evaluations
 
   start, parts = time.perf_counter(), []
-  examples = seen(run.dataset.splits['train'], spec, None if asked == spec.num_classes else cond)
+  examples = seen(run.dataset.splits['train'], spec, None if asked == spec.num_classes else asked)
   varies = spread(run.params, examples)
   for first in progress(range(0, num, at_once)):
     index = jnp.arange(first, first + at_once)
@@ -248,6 +242,24 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   x, residual, effective = (np.concatenate(a)[:num] for a in list(zip(*parts, strict=True))[:3])
   total = len(examples) * LEVELS + int(parts[0][3]) * len(parts) * at_once * num_particles
   return Edited(x, residual, float(effective.mean()), total, time.perf_counter() - start)
+
+
+def _label(run, cond: int | None) -> int | None:
+  """The cond of every particle: that of the user, or "no label"; None for unconditional models.
+
+  Raises BadInput for a label that the model cannot take, and for none where it has to have one.
+  """
+  num_classes = run.dataset.spec.num_classes
+  if not run.config.model.kw.get('conditional', False):
+    if cond is not None:
+      raise BadInput(f'cond={cond}; allowed: none, since this model is unconditional')
+    return None
+  if cond is not None and not 0 <= cond <= num_classes:
+    raise BadInput(f'cond={cond}; allowed: 0..{num_classes - 1}, or {num_classes} for no label')
+  if cond is not None and cond < num_classes:
+    return cond
+  return compat.null_label(run.model, '--edit without a label' if cond is None else f'cond={cond}',
+                           f'--cond=0..{num_classes - 1}')
 
 
 def seen(split: dict, spec: DataSpec, cond: int | None) -> jax.Array:

@@ -66,6 +66,9 @@ class Model(NamedTuple):
   codec: Callable | None = None
   # (rng, x_train) -> params in closed form or by EM
   fit: Callable | None = None
+  # no capability: the cond that means "no label", where the model may be asked without one, for it
+  # takes no labels or its training dropped some; see `compat.null_label`
+  null_label: int | None = None
   # no capability: (name, kw) of the sampler that the objective trained it for
   sampler: tuple | None = None
 

@@ -61,7 +61,8 @@ def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *
 
   name, sampler_kw: see `suited`. weight, interval: of the guidance, by no label or, where there is
   a `guide`, by its denoiser; then the parameters of `sample` are {'model': ..., 'guide': ...}.
-  BadInput for a sampler of a denoiser on a model that has a flow map alone, and the reverse.
+  BadInput for a sampler of a denoiser on a model that has a flow map alone, and the reverse, and
+  for guidance by a "no label" that no training has shown to the model.
   """
   name, sampler_kw = suited(model, name, sampler_kw)
   sampler = pick('sampler', name, SAMPLERS)
@@ -80,6 +81,8 @@ def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *
     lacks, table = (('flow_map', DENOISING) if name in FLOW_MAP else ('denoise', FLOW_MAP))
     raise BadInput(f'sampler {name!r} asks for {lacks}, which this model was not trained to give; '
                    f'allowed: {", ".join(table)}')
+  no_label = None if weight == 1.0 or guide is not None else compat.null_label(
+      model, f'guidance weight = {weight}', '1, or guidance by a worse run (--autoguidance)')
 
   def guided(params, path):
     def denoiser(model, params):
@@ -88,8 +91,7 @@ def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *
     if guide is not None:
       return guidance.autoguidance(denoiser(model, params['model']),
                                    denoiser(guide, params['guide']), path, weight, interval)
-    return guidance.classifier_free(denoiser(model, params), path, spec.num_classes, weight,
-                                    interval)
+    return guidance.classifier_free(denoiser(model, params), path, no_label, weight, interval)
 
   def sample(params, rng, n, cond):
     rng_T, rng = jax.random.split(rng)
@@ -119,19 +121,40 @@ def guidance_of(config) -> dict:
 
 
 def sampled(config, spec: DataSpec, made: Model) -> Model:
-  """`made` with the sampler and the guidance of config.sampler."""
-  guided = guidance_of(config)
-  if (guided['weight'] != 1.0 and not config.model.kw.get('conditional')
-      and not config.sampler.guidance.get('autoguidance')):
+  """`made` with the sampler and the guidance of config.sampler.
+
+  Where that names a worse run as guide, `sample` is what it was: `autoguided` adds it. cond None
+  asks a conditional model for samples without a label: BadInput where it was not trained to.
+  """
+  guided, conditional = guidance_of(config), bool(config.model.kw.get('conditional'))
+  chosen = config.sampler.name, plain(config.sampler.kw)
+  made = made if conditional else made._replace(null_label=spec.num_classes)
+  if config.sampler.get('guidance', {}).get('autoguidance'):
+    with_sampler(made, spec, *chosen, **guided, guide=made)  # refuses what it does not take
+    return made
+  if guided['weight'] != 1.0 and not conditional:
     raise BadInput(f'guidance weight = {guided["weight"]}, but model.kw.conditional is not True; '
                    'allowed: 1, or guidance by a worse run (--autoguidance)')
-  return with_sampler(made, spec, config.sampler.name, plain(config.sampler.kw), **guided)
+  made = with_sampler(made, spec, *chosen, **guided)
+  return _unlabelled(made) if conditional and made.sample is not None else made
 
 
 def autoguided(config, spec: DataSpec, made: Model, guide: Model) -> Model:
   """`made` with the sampler of config guided by another model's denoiser, on the same path."""
-  return with_sampler(made._replace(sample=None), spec, config.sampler.name,
-                      plain(config.sampler.kw), **guidance_of(config), guide=guide)
+  both = made.null_label if guide.null_label is not None else None
+  model = with_sampler(made._replace(sample=None, null_label=both), spec, config.sampler.name,
+                       plain(config.sampler.kw), **guidance_of(config), guide=guide)
+  return _unlabelled(model) if config.model.kw.get('conditional') else model
+
+
+def _unlabelled(model: Model) -> Model:
+  """The model, of which `sample` takes cond None for "no label", if it was trained with that."""
+  def sample(params, rng, n, cond):
+    if cond is None:
+      cond = jnp.full(n, compat.null_label(model, 'cond=None', 'a label each'), jnp.int32)
+    return model.sample(params, rng, n, cond)
+
+  return model._replace(sample=sample)
 
 
 def critic(config, spec: DataSpec) -> Critic:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import prob, sharding
+from genjax import compat, prob, sharding
 from genjax.types import BadInput, DataSpec, Model
 
 CHUNK = 256  # samples are keyed by chunks of this size: neither n nor memory changes sample i
@@ -29,6 +29,8 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
   if cond is not None and not 0 <= cond <= spec.num_classes:
     raise BadInput(f'cond={cond}; allowed: 0..{spec.num_classes - 1}, or {spec.num_classes} for '
                    'no label')
+  if cond is not None and cond == spec.num_classes:
+    compat.null_label(model, f'cond={cond} ("no label")', f'0..{spec.num_classes - 1}')
 
   @sharding.jit
   def chunk(params, index):

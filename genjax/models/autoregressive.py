@@ -63,4 +63,5 @@ def make(spec: DataSpec, *, width: int = 64, num_blocks: int = 3, num_heads: int
     _, tokens = jax.lax.scan(body, (start, cache), steps)
     return prob.from_levels(tokens.T.reshape(n, *spec.shape), spec.levels), num_tokens
 
-  return Model(init=init, log_prob=log_prob, sample=sample)
+  return Model(init=init, log_prob=log_prob, sample=sample,
+               null_label=num_classes if conditional and label_dropout else None)

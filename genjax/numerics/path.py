@@ -235,11 +235,6 @@ def time_of_logsnr(path: Path, value: jax.Array, num_halvings: int = 24) -> jax.
   return 0.5 * (low + high)
 
 
-def on_grid(t: jax.Array, num_steps: int) -> jax.Array:
-  """The next of the times i / num_steps, i = 1.. num_steps: the T-step version of any path."""
-  return jnp.maximum(jnp.ceil(t * num_steps), 1.0) / num_steps
-
-
 def diffuse(x_0, eps, alpha, sigma):
   """x_t = alpha x_0 + sigma eps; alpha, sigma [B]."""
   return match(alpha, x_0) * x_0 + match(sigma, x_0) * eps

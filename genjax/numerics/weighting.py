@@ -23,6 +23,12 @@ def snr_and_slope(p: Point):
           2.0 * p.alpha / sigma * ((p.d_alpha - p.alpha * (p.d_sigma / sigma)) / sigma))
 
 
+def log_one_plus_snr(p: Point):
+  """log(1 + (alpha / sigma)^2) [B], finite for sigma = 0 and for alpha = 0."""
+  sigma = jnp.maximum(p.sigma, LEAST_SIGMA)
+  return jnp.log(p.alpha**2 + sigma**2) - 2.0 * jnp.log(sigma)
+
+
 def weight(name: str, *, min_snr_gamma: float = 5.0, sigmoid_bias: float = 2.0,
            sigma_data: float = 0.5) -> Callable:
   """Point -> the weight [B] of |x_0 - x_hat|^2; |eps - eps_hat|^2 = snr |x_0 - x_hat|^2.

@@ -44,7 +44,7 @@ def make(model: Model, *, spec: DataSpec, t_min: float = 1e-3, time_mean: float 
     rng_t, rng_eps, rng_net = jax.random.split(rng, 3)
     x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
     path = lambda t: model.path(theta, t)
-    t, _ = times.draw('edm', rng_t, x_0.shape[0], path, t_min, normal)
+    t = times.draw('edm', rng_t, x_0.shape[0], path, t_min, normal).t
     alpha, sigma = path(t)
     x_t = paths.diffuse(x_0, jax.random.normal(rng_eps, x_0.shape), alpha, sigma)
 

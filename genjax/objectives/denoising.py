@@ -7,9 +7,11 @@ import jax.numpy as jnp
 
 from genjax.numerics import path as paths
 from genjax.numerics import times
-from genjax.numerics.weighting import snr_and_slope
+from genjax.numerics.weighting import log_one_plus_snr, snr_and_slope
 from genjax.prob import sum_event
 from genjax.types import Aux, DataSpec, Model
+
+LEAST_ALPHA = 1e-12  # its square is a float32, and so is one over it
 
 
 class Times(NamedTuple):
@@ -18,7 +20,7 @@ class Times(NamedTuple):
   sampling: str  # of times.TIME_SAMPLINGS
   t_min: float
   normal: tuple  # mean and deviation; None: as published
-  num_steps: int | None  # on the grid i / num_steps
+  num_steps: int | None  # i / num_steps, i = 1..num_steps; None: all in [t_min, 1]
 
 
 def init_carry(how: Times):
@@ -37,7 +39,8 @@ def make_loss(model: Model, spec: DataSpec, weight, how: Times, label_dropout: f
       cond = jnp.where(dropped, spec.num_classes, cond)
 
     path = lambda t: model.path(theta, t)
-    t, density, chosen = _draw(path, carry, rng_t, x_0.shape[0], how)
+    drawn = _draw(path, carry, rng_t, x_0.shape[0], how)
+    t = drawn.t
     eps = jax.random.normal(rng_eps, x_0.shape)
     point = paths.at(path, t)
     x_t = paths.diffuse(x_0, eps, point.alpha, point.sigma)
@@ -46,40 +49,64 @@ def make_loss(model: Model, spec: DataSpec, weight, how: Times, label_dropout: f
     else:
       x_hat, v = model.reverse(theta, x_t, t, cond, rng_net)
 
-    snr, slope = snr_and_slope(point)
+    snr, _ = snr_and_slope(point)
     # x_t = alpha x_0 + sigma eps: |eps - eps_hat|^2 = snr |x_0 - x_hat|^2
     square = sum_event((x_0 - x_hat) ** 2)
     dim = x_0[0].size
     losses = weight(point) * square / dim
     metrics = {'eps_mse': (snr * square / dim).mean(), 'x_mse': (square / dim).mean(),
-               'diffusion_loss': (-0.5 * slope * square / density).mean() * (1.0 - how.t_min)}
+               'diffusion_loss': _diffusion_loss(path, point, drawn, square, how).mean()}
     if v is not None:
       # the variance alone hears the bound: 2102.09672, Sec. 3.1
-      error = jax.lax.stop_gradient(paths.match(jnp.sqrt(snr), x_0) * (x_0 - x_hat))
+      error = jax.lax.stop_gradient(x_0 - x_hat)
       vlb = how.num_steps * _divergence(path, point, t, error, v, how) / dim
       losses, metrics['vlb'] = losses + bound_weight * vlb, vlb.mean()
-    if chosen is not None:
-      history = times.remember(carry['rest'], chosen, jax.lax.stop_gradient(losses))
-      carry, losses = {'rows': {}, 'rest': history}, losses / density
+    if drawn.bins is not None:
+      history = times.remember(carry['rest'], drawn.bins, jax.lax.stop_gradient(losses))
+      carry, losses = {'rows': {}, 'rest': history}, losses / drawn.density
     return losses.mean(), Aux(metrics, carry)
 
   return loss
 
 
-def _draw(path, carry, rng, n, how: Times):
-  """t [n], its density, and its bins of the history (None: there is no history)."""
+def _draw(path, carry, rng, n, how: Times) -> times.Drawn:
   if how.sampling == 'importance':
-    t, density, chosen = times.draw_by_importance(rng, n, carry['rest'], how.t_min)
-  else:
-    chosen = None
-    t, density = times.draw(how.sampling, rng, n, path, how.t_min, how.normal)
-  return (t if how.num_steps is None else paths.on_grid(t, how.num_steps)), density, chosen
+    return times.draw_by_importance(rng, n, carry['rest'], how.t_min, how.num_steps)
+  if how.num_steps is not None:
+    return times.draw_steps(how.sampling, rng, n, how.num_steps)
+  return times.draw(how.sampling, rng, n, path, how.t_min, how.normal)
 
 
-def _divergence(path, point, t, eps_error, v, how: Times):
-  """KL [B] of the step of length 1 / num_steps down from t; no step goes below t_min."""
-  s = jnp.minimum(jnp.maximum(t - 1.0 / how.num_steps, how.t_min), t)
-  alpha_s, sigma_s = path(s)
-  drop = paths.logsnr(alpha_s, sigma_s) - paths.logsnr(point.alpha, point.sigma)
+def _diffusion_loss(path, point, drawn: times.Drawn, square, how: Times):
+  """[B], of which the mean is the diffusion loss (2107.00630, Eq. 13 with steps, else 17)."""
+  snr, slope = snr_and_slope(point)
+  if how.num_steps is not None:
+    snr_s, _ = snr_and_slope(paths.at(path, _step_down(path, drawn.t, how)))
+    return 0.5 * how.num_steps * (snr_s - snr) * square / drawn.density
+  if drawn.part is None:
+    return -0.5 * slope * square / drawn.density * (1.0 - how.t_min)
+  # an integral over log(1 + snr), where the error that it is of, (1 + snr) |x_0 - x_hat|^2, tends
+  # to a constant at either end: what is drawn of a part stands for all of it
+  first, last = (log_one_plus_snr(paths.at(path, end)) for end in drawn.part)
+  return 0.5 * times.NUM_PARTS * (first - last) * (1.0 + snr) * square
+
+
+def _step_down(path, t, how: Times):
+  """The end [B] of the step of length 1 / num_steps down from t.
+
+  0 for the first step, unless the path has no noise there: then t_min, if that is below t.
+  """
+  _, noise = path(jnp.zeros_like(t))
+  lowest = jnp.where(noise > 0.0, 0.0, how.t_min)
+  return jnp.minimum(jnp.maximum(t - 1.0 / how.num_steps, lowest), t)
+
+
+def _divergence(path, point, t, error, v, how: Times):
+  """KL [B] of the step down from t; error: of x_hat."""
+  alpha_s, sigma_s = path(_step_down(path, t, how))
+  # without signal the KL has a limit, a product of 0 and infinity
+  alpha = jnp.maximum(point.alpha, LEAST_ALPHA)
+  drop = paths.logsnr(alpha_s, sigma_s) - paths.logsnr(alpha, point.sigma)
   log_ratio = 2.0 * (jnp.log(sigma_s) - jnp.log(point.sigma))
+  eps_error = paths.match(alpha / point.sigma, error) * error
   return sum_event(paths.step_divergence(eps_error, drop, log_ratio, v))

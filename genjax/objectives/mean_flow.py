@@ -39,15 +39,7 @@ def make(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min: float = 1e
   check.fraction(apart=apart, t_min=t_min, label_dropout=label_dropout)
   check.not_negative(weight_power=weight_power, guidance=guidance)
   check.positive(weight_floor=weight_floor, time_std=1.0 if time_std is None else time_std)
-  if (time_mean, time_std) != (None, None) and time_sampling not in times.NORMAL:
-    raise BadInput(f'time_mean={time_mean} and time_std={time_std} are of time_sampling '
-                   f'{" and ".join(times.NORMAL)}, not {time_sampling!r}; allowed: None')
-  if (label_dropout or guidance != 1.0) and spec.num_classes is None:
-    raise BadInput(f'label_dropout={label_dropout!r} and guidance={guidance!r} on data without '
-                   'labels; allowed: 0.0 and 1.0')
-  if guidance != 1.0 and not label_dropout:
-    raise BadInput(f'guidance={guidance!r} asks the network without labels, and label_dropout=0.0 '
-                   'never trains it so; allowed: a label_dropout such as 0.1')
+  _check(spec, time_sampling, (time_mean, time_std), guidance, label_dropout)
   normal = tuple(default if given is None else given for given, default in zip(
       (time_mean, time_std), NORMAL.get(time_sampling, (None, None)), strict=True))
   field = model.two_times.denoise
@@ -57,7 +49,7 @@ def make(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min: float = 1e
     x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
     path = lambda t: model.path(theta, t)
     t, s = _two_times(rng_time, x_0.shape[0], apart,
-                      lambda rng, n: times.draw(time_sampling, rng, n, path, t_min, normal)[0])
+                      lambda rng, n: times.draw(time_sampling, rng, n, path, t_min, normal).t)
     eps = jax.random.normal(rng_eps, x_0.shape)
     x_t = paths.diffuse(x_0, eps, *path(t))
 
@@ -81,7 +73,21 @@ def make(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min: float = 1e
   return Objective(
       init=lambda rng, batch: ({'model': model.two_times.init(rng, batch)}, ()),
       players=(Player('model', loss, ('model',)),),
-      model=_trained(model))
+      model=_trained(model)._replace(null_label=spec.num_classes if label_dropout else None))
+
+
+def _check(spec: DataSpec, time_sampling: str, normal: tuple, guidance: float,
+           label_dropout: float) -> None:
+  """Refuses choices that contradict each other or the data."""
+  if normal != (None, None) and time_sampling not in times.NORMAL:
+    raise BadInput(f'time_mean={normal[0]} and time_std={normal[1]} are of time_sampling '
+                   f'{" and ".join(times.NORMAL)}, not {time_sampling!r}; allowed: None')
+  if (label_dropout or guidance != 1.0) and spec.num_classes is None:
+    raise BadInput(f'label_dropout={label_dropout!r} and guidance={guidance!r} on data without '
+                   'labels; allowed: 0.0 and 1.0')
+  if guidance != 1.0 and not label_dropout:
+    raise BadInput(f'guidance={guidance!r} asks the network without labels, and label_dropout=0.0 '
+                   'never trains it so; allowed: a label_dropout such as 0.1')
 
 
 def _two_times(rng, n: int, apart: float, draw):

@@ -32,18 +32,22 @@ def make(model: Model, *, estimator: str, spec: DataSpec, weighting: str = 'simp
   'denoising' (a diffusion): the mean over t in [t_min, 1] of weighting x |x_0 - x_hat|^2 / D;
     weighting: of `numerics.weighting` with min_snr_gamma, sigmoid_bias, sigma_data, whatever the
     model predicts; time_sampling: of `numerics.times` with time_mean, time_std (None: 'edm' for
-    weighting 'edm', else 'stratified'); num_steps: times on the grid i / num_steps (2006.11239),
-    None: all; label_dropout: probability that an example's label becomes num_classes, for
-    classifier-free guidance (2207.12598); bound_weight: of the num_steps-step bound that trains
-    the variance alone, for a model that learns it (2102.09672, Eq. 16, in nats per dimension).
+    weighting 'edm', else 'stratified'); num_steps: times i / num_steps instead, i uniform over
+    1..num_steps (2006.11239), whatever t_min; None: all times in [t_min, 1]; label_dropout:
+    probability that an example's label becomes num_classes, for classifier-free guidance
+    (2207.12598); bound_weight: of the num_steps-step bound that trains the variance alone, for a
+    model that learns it (2102.09672, Eq. 16, in nats per dimension).
   'explicit': tr grad s + |s|^2 / 2 with the exact trace (Hyvarinen 2005); 'sliced': by
     num_projections random directions (1905.07088), variance_reduced as there.
   'denoising_one_level': |noise_std s(x + noise_std eps) + eps|^2 / 2 (Vincent 2011): the score of
     the data blurred by noise_std.
   Explicit and sliced matching take log p_theta to be twice differentiable: an affine flow's is, a
   spline flow's has kinks at its knots, which the trace does not see and the loss exploits.
-  Metrics: eps_mse, x_mse (of the times as drawn), diffusion_loss (nats per example, between t_min
-  and 1, whatever the times), vlb; score_norm. Raises BadInput for values out of range.
+  Metrics: eps_mse, x_mse (of the times as drawn); diffusion_loss, nats per example for any law of
+    the times: the integral of -snr' / 2 |x_0 - x_hat|^2 from t_min to 1 (2107.00630, Eq. 17), or
+    with num_steps its sum over the steps (Eq. 13); 'logit_normal' and 'edm' seldom reach the ends,
+    where their outermost hundredth of draws stands for all times beyond; vlb; score_norm.
+  Raises BadInput for values out of range.
   """
   check.one_of('estimator', estimator, NEEDS)
   weight = weights.weight(weighting, min_snr_gamma=min_snr_gamma, sigmoid_bias=sigmoid_bias,
@@ -55,20 +59,10 @@ def make(model: Model, *, estimator: str, spec: DataSpec, weighting: str = 'simp
                  num_steps=1 if num_steps is None else num_steps)
   check.not_negative(bound_weight=bound_weight)
   check.fraction(label_dropout=label_dropout, t_min=t_min)
-  if (time_mean, time_std) != (None, None) and time_sampling not in times.NORMAL:
-    raise BadInput(f'time_mean={time_mean} and time_std={time_std} are of time_sampling '
-                   f'{" and ".join(times.NORMAL)}, not {time_sampling!r}; allowed: None')
-  if label_dropout and spec.num_classes is None:
-    raise BadInput(f'label_dropout={label_dropout!r} on data without labels; allowed: 0.0')
-  if model.schedule_loss is not None:
-    raise BadInput("schedule='learned' minimises the variance of a bound, which score_matching "
-                   "does not train; allowed: objective='kl', or a fixed schedule")
-  if model.reverse is not None and num_steps is None:
-    raise BadInput("variance='learned' is of a number of steps, and objective.num_steps is None; "
-                   "allowed: the model's num_steps")
+  how = denoising.Times(time_sampling, t_min, (time_mean, time_std), num_steps)
+  _check(model, spec, how, label_dropout)
   carry = ()
   if estimator == 'denoising':
-    how = denoising.Times(time_sampling, t_min, (time_mean, time_std), num_steps)
     loss = denoising.make_loss(model, spec, weight, how, label_dropout, bound_weight)
     carry = denoising.init_carry(how)
   elif estimator == 'denoising_one_level':
@@ -79,7 +73,28 @@ def make(model: Model, *, estimator: str, spec: DataSpec, weighting: str = 'simp
       init=lambda rng, batch: ({'model': model.init(rng, batch)}, carry),
       players=(Player('model', loss, ('model',)),),
       # denoising trains no map between times
-      model=model._replace(flow_map=None))
+      model=model._replace(
+          flow_map=None,
+          null_label=spec.num_classes if estimator == 'denoising' and label_dropout else None))
+
+
+def _check(model: Model, spec: DataSpec, how: denoising.Times, label_dropout: float) -> None:
+  """Refuses choices that contradict each other, the data or the model."""
+  if how.normal != (None, None) and how.sampling not in times.NORMAL:
+    raise BadInput(f'time_mean={how.normal[0]} and time_std={how.normal[1]} are of time_sampling '
+                   f'{" and ".join(times.NORMAL)}, not {how.sampling!r}; allowed: None')
+  if how.num_steps is not None and how.sampling not in times.OF_STEPS:
+    raise BadInput(f'time_sampling={how.sampling!r} is a law of continuous times, and num_steps='
+                   f'{how.num_steps}; allowed: num_steps=None, or time_sampling='
+                   f'{", ".join(times.OF_STEPS)}')
+  if label_dropout and spec.num_classes is None:
+    raise BadInput(f'label_dropout={label_dropout!r} on data without labels; allowed: 0.0')
+  if model.schedule_loss is not None:
+    raise BadInput("schedule='learned' minimises the variance of a bound, which score_matching "
+                   "does not train; allowed: objective='kl', or a fixed schedule")
+  if model.reverse is not None and how.num_steps is None:
+    raise BadInput("variance='learned' is of a number of steps, and objective.num_steps is None; "
+                   "allowed: the model's num_steps")
 
 
 def _score(model, params, cond, rng):

@@ -13,7 +13,8 @@ from tests import programs
 from tests.programs import refused
 
 DIGITS = ('configs/digits.py:family=diffusion,objective=score_matching,model.network=dit,'
-          'model.width=16,model.num_blocks=1,model.num_heads=2,model.conditional=True')
+          'model.width=16,model.num_blocks=1,model.num_heads=2,model.conditional=True,'
+          'objective.label_dropout=0.1')
 TINY = ('--config.steps=4', '--config.steps_per_dispatch=2', '--config.checkpoint.every=2',
         '--config.select.metric=', '--config.batch_size=8', '--config.evals.names=cost',
         '--config.evals.num_samples=1', '--config.sampler.kw.num_steps=2')
@@ -76,6 +77,21 @@ def test_every_sampler_by_name(run, name):
 def test_what_a_sampler_does_not_take_is_refused(run, flags, words):
   refused(programs.run('experiments.sample', f'--workdir={run}', f'--out={run.parent}/x.npz',
                        *flags), *words)
+
+
+@pytest.mark.slow
+def test_a_run_that_never_dropped_a_label_is_not_asked_without_one(tmp_path):
+  never = DIGITS.replace(',objective.label_dropout=0.1', '')
+  flags = f'--config={never}', f'--workdir={tmp_path}/run', *TINY
+  refused(programs.run('experiments.train', *flags, '--config.sampler.guidance.weight=2'),
+          'guidance weight = 2.0', 'objective.label_dropout=0.1')
+  assert programs.run('experiments.train', *flags).code == 0
+  asked = 'experiments.sample', f'--workdir={tmp_path}/run', f'--out={tmp_path}/x.npz', '--num=2'
+  for own, word in ((('--guidance=2',), '--autoguidance'), (('--guidance=0',), 'weight = 0.0'),
+                    (('--cond=10',), '0..9')):
+    refused(programs.run(*asked, *own), word, 'objective.label_dropout=0.1')
+  guided = programs.run(*asked, '--cond=9', '--guidance=2', f'--autoguidance={tmp_path}/run')
+  assert guided.code == 0, guided.stderr
 
 
 def test_the_card_names_every_argument():

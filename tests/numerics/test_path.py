@@ -82,11 +82,6 @@ def test_the_other_schedules_follow_their_formulas():
   np.testing.assert_array_equal(paths.linear()(t), (1 - t, t))
 
 
-def test_times_on_a_grid_are_its_later_ends():
-  found = paths.on_grid(jnp.array([0.0, 1e-3, 0.2500001, 0.5, 0.99, 1.0]), 4)
-  np.testing.assert_array_equal(found, [0.25, 0.25, 0.5, 0.5, 1.0, 1.0])
-
-
 def test_cosine_and_linear_beta_follow_their_formulas():
   alpha, sigma = paths.cosine(-20.0, 20.0)(jnp.array([0.3]))
   np.testing.assert_allclose([alpha[0], sigma[0]], [np.cos(0.15 * np.pi), np.sin(0.15 * np.pi)],

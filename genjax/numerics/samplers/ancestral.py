@@ -8,6 +8,7 @@ from genjax.numerics.samplers.grid import asked, grid, one
 from genjax.types import BadInput
 
 VARIANCES = ('posterior', 'upper', 'learned')
+SMALL_STEP = 0.6  # least alpha_t / alpha_s of a step of the reverse SDE
 
 
 def _walk(ask, at, rng, x_T, coefficients):
@@ -114,12 +115,19 @@ def euler_maruyama(denoise, path, rng, x_T, cond, *, cost=one, num_steps: int = 
 
   Drift and diffusion are integrated over each step, so that a path that ends without signal has
   no singular step (2011.13456, Eq. 46): f = alpha_t / alpha_s - 1, G^2 of q(x_t | x_s), and
-  x_s = x_t - f x_t + G^2 score + G z.
+  x_s = x_t - f x_t + G^2 score + G z. Where alpha_t is less than SMALL_STEP of alpha_s, f is large
+  and the variance of this x_s too high (twice as high from alpha_t = 0): such a step draws from
+  q(x_s | x_t, x_0 = E[x_0 | x_t]) instead.
   """
-  def coefficients(alpha_s, sigma_s, alpha_t, sigma_t):
-    var = transition_variance(alpha_s, sigma_s, alpha_t, sigma_t)
+  def coefficients(*scales):
+    alpha_s, _, alpha_t, sigma_t = scales
+    var = transition_variance(*scales)
     gain = var / sigma_t**2
-    return 2.0 - alpha_t / alpha_s - gain, alpha_t * gain, jnp.sqrt(var)
+    small = 2.0 - alpha_t / alpha_s - gain, alpha_t * gain, var
+    is_small = alpha_t >= SMALL_STEP * alpha_s
+    on_x_t, on_x_0, var = (jnp.where(is_small, a, b) for a, b in zip(
+        small, posterior_coefficients(*scales), strict=True))
+    return on_x_t, on_x_0, jnp.sqrt(var)
 
   at = grid(path, num_steps, t_min, spacing, rho)
   return _walk(asked(denoise, cond, clip), at, rng, x_T, coefficients), cost(at.t).sum()

@@ -1,4 +1,4 @@
-"""Euler and Heun in the noise ratio sigma / alpha, with EDM's churn (2206.00364, Alg. 2)."""
+"""Euler and Heun with EDM's churn (2206.00364, Alg. 2)."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ from genjax.numerics.path import logsnr, time_of_logsnr
 from genjax.numerics.samplers.grid import asked, grid, one, towards
 from genjax.types import BadInput
 
-# Where the ratio falls more than tenfold in one step, Heun's rule in sigma / alpha, whose weight is
-# one over that drop, gives way to the trapezoid in alpha / sigma, of the same order.
+# Where sigma / alpha falls more than tenfold in one of EDM's steps, Heun's rule in it, whose weight
+# is one over that drop, gives way to the trapezoid in alpha / sigma, of the same order.
 LARGEST_DROP = 10.0
 
 
@@ -28,6 +28,20 @@ def _churned(path, at, churn, churn_min, churn_max, churn_noise):
   return t, keep, churn_noise * jnp.where(raised, jnp.sqrt(variance), 0.0)
 
 
+def _weight(spacing, alpha_t, sigma_t, alpha_s, sigma_s):
+  """The factor of E[x_0 | x_s] - E[x_0 | x_t] in Heun's correction of an Euler step from t to s.
+
+  At EDM's times it is the published one: the trapezoid for x / alpha in sigma / alpha. At other
+  times one step may cross any range of that ratio. There it is the trapezoid in the angle
+  arctan(sigma / alpha), in which x / sqrt(alpha^2 + sigma^2) has a bounded slope at both ends.
+  """
+  r = alpha_t * sigma_s / (alpha_s * sigma_t)  # the ratio's fall, 0 from no signal
+  if spacing == 'edm':
+    return alpha_s * 0.5 * (1.0 - r) / jnp.where(r * LARGEST_DROP >= 1.0, r, 1.0)
+  scale = jnp.hypot(alpha_s, sigma_s) / jnp.hypot(alpha_t, sigma_t)
+  return 0.5 * (1.0 - r) * alpha_s * sigma_t / sigma_s * scale
+
+
 def _sample(denoise, path, rng, x_T, cond, *, order, cost, num_steps, t_min, spacing, rho, churn,
             churn_min, churn_max, churn_noise, clip):
   """Alg. 2 (order 2) or its Euler steps (order 1); the last step is Euler's, to the data."""
@@ -40,10 +54,6 @@ def _sample(denoise, path, rng, x_T, cond, *, order, cost, num_steps, t_min, spa
   if churn:
     t, keep, std = _churned(path, at, churn, churn_min, churn_max, churn_noise)
   before, after = path(t), (at.alpha[1:], at.sigma[1:])
-  (alpha_t, sigma_t), (alpha_s, sigma_s) = before, after
-  r = alpha_t * sigma_s / (alpha_s * sigma_t)  # the ratio's fall, 0 from no signal and to the data
-  near = r * LARGEST_DROP >= 1.0
-  weight = alpha_s * 0.5 * (1.0 - r) / jnp.where(near, r, 1.0)
 
   def euler_step(x, inputs):
     t, before, after, keep, std, key = inputs
@@ -61,7 +71,8 @@ def _sample(denoise, path, rng, x_T, cond, *, order, cost, num_steps, t_min, spa
 
   inputs = (t, before, after, keep, std, jax.random.split(rng, num_steps))
   inner, last = jax.tree.map(lambda a: a[:-1], inputs), jax.tree.map(lambda a: a[-1], inputs)
-  x, _ = jax.lax.scan(step, x_T, (inner, at.t[1:], weight[:-1]))
+  weight = _weight(spacing, *inner[1], *inner[2])
+  x, _ = jax.lax.scan(step, x_T, (inner, at.t[1:], weight))
   _, x_0 = euler_step(x, last)
   return x_0, cost(t).sum() + (cost(at.t[1:]).sum() if order == 2 else 0)
 
@@ -84,8 +95,9 @@ def heun(denoise, path, rng, x_T, cond, *, cost=one, num_steps: int = 18, t_min:
          churn_max: float = float('inf'), churn_noise: float = 1.0, clip: float | None = None):
   """EDM's stochastic Heun (2206.00364, Alg. 2): x_0 [n, ...], 2 num_steps - 1 evaluations.
 
-  churn to churn_noise: S_churn, S_min, S_max, S_noise, the range in units of sigma / alpha; the
-  noise is raised to that of t = 1 at most.
+  At other times than EDM's another rule of the same order: see `_weight`. churn to churn_noise:
+  S_churn, S_min, S_max, S_noise, the range in units of sigma / alpha; the noise is raised to that
+  of t = 1 at most.
   """
   return _sample(denoise, path, rng, x_T, cond, order=2, cost=cost, num_steps=num_steps,
                  t_min=t_min, spacing=spacing, rho=rho, churn=churn, churn_min=churn_min,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.numerics.samplers.grid import asked, grid, half_logsnr, one, towards
+from genjax.numerics.samplers.grid import NO_SIGNAL, asked, grid, half_logsnr, one, towards
 from genjax.types import BadInput
 
 ORDERS = (1, 2, 3)
@@ -27,13 +27,30 @@ def dpmpp_2m(denoise, path, rng, x_T, cond, *, cost=one, num_steps: int = 20, t_
 
   def step(carry, inputs):
     x_t, x_0_before = carry
-    t, scales, share = inputs
+    t, scales, share, late = inputs
     x_0 = ask(x_t, t)
-    return (towards(x_t, x_0 + share * (x_0 - x_0_before), *scales), x_0), None
+    change = x_0 - x_0_before
+    return (towards(x_t + late * change, x_0 + share * change, *scales), x_0), None
 
   scales = (at.alpha[:-2], at.sigma[:-2], at.alpha[1:-1], at.sigma[1:-1])
-  (x, _), _ = jax.lax.scan(step, (x_T, jnp.zeros_like(x_T)), (at.t[:-1], scales, share))
+  inputs = (at.t[:-1], scales, share, _late(at))
+  (x, _), _ = jax.lax.scan(step, (x_T, jnp.zeros_like(x_T)), inputs)
   return ask(x, at.t[-1]), cost(at.t).sum()
+
+
+def _late(at):
+  """[K - 1]: the share of the last change of E[x_0 | x] that each step adds to its start.
+
+  0 but in the second step from no signal, whose first step is as long whatever the number of steps:
+  of first order, its error would stay. Known one step late, the change over it makes the first step
+  the trapezoid in alpha / sigma.
+  """
+  late = jnp.zeros_like(at.t[1:])
+  if len(late) < 2:
+    return late
+  r = at.alpha[0] * at.sigma[1] / (at.alpha[1] * at.sigma[0])
+  from_no_signal = at.sigma[0] > NO_SIGNAL * at.alpha[0]
+  return late.at[1].set(jnp.where(from_no_signal, 0.5 * at.alpha[1] * (1.0 - r), 0.0))
 
 
 def _moments(h, num: int):
@@ -65,7 +82,8 @@ def _unipc_shares(nodes, order: int):
   """Predictor [K-1, order-1] and corrector [K-1, order] shares of the steps between the nodes.
 
   Columns: the evaluations 1, 2, ... steps back; the corrector's last is the new one. The first
-  steps have fewer to look back on, and so a lower order.
+  steps have fewer to look back on, and so a lower order. So has the last one: with order 3 the
+  step before that to the data, of order 1, is of order 2 (`lower_order_final` of their code).
   """
   h = jnp.diff(nodes)
   i = np.arange(len(h))
@@ -74,7 +92,7 @@ def _unipc_shares(nodes, order: int):
   predict, correct = jnp.zeros((len(h), order - 1)), jnp.zeros((len(h), order))
   for q in range(1, order + 1):
     old = jnp.stack([*back[:q - 1], jnp.ones_like(h)], -1)
-    rows = (np.minimum(i + 1, order) == q)[:, None]
+    rows = (np.minimum(np.minimum(i + 1, order), len(h) + 1 - i) == q)[:, None]
     predictor, corrector = _shares(old[:, :-1], h), _shares(old, h)
     predict = jnp.where(rows, predict.at[:, :q - 1].set(predictor), predict)
     correct = jnp.where(rows, correct.at[:, :q - 1].set(corrector[:, :-1])
