@@ -57,9 +57,7 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
 
   return two_sample.fidelity('c2st', METRICS, measure, estimator=estimator, encoder=encoder,
                              dataset=dataset, split=split, num_samples=num_samples, equal=True,
-                             at_least=4, subset_seed=subset_seed,
-                             keep=lambda key, make: keep(
-                                 {**key, 'num_permutations': num_permutations}, make))
+                             at_least=4, subset_seed=subset_seed, keep=keep)
 
 
 def c2st(x, y, seed: int = 0, num_permutations: int = 9999) -> Test:

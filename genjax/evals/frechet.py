@@ -62,8 +62,7 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
 
   return two_sample.fidelity('frechet', METRICS if extrapolate else METRICS[:1], measure,
                              estimator=estimator, encoder=encoder, dataset=dataset, split=split,
-                             num_samples=num_samples, subset_seed=subset_seed,
-                             keep=lambda key, make: keep({**key, 'fd_inf': extrapolate}, make))
+                             num_samples=num_samples, subset_seed=subset_seed, keep=keep)
 
 
 class Moments(NamedTuple):

@@ -16,9 +16,13 @@ from genjax.types import BadInput
 NEEDS = {'features': ('sample', 'data.image|data.coordinates')}
 
 
-def compute(key: Mapping, make: Callable[[], dict]) -> dict:
-  """make(): figures that are kept nowhere; in its place a caller may give a function that keeps."""
-  del key
+def compute(part, make: Callable[[], dict]) -> dict:
+  """make(): figures that are kept nowhere; a caller may give a function that keeps instead.
+
+  part: plain data, which of an evaluator's figures these are. That they depend on the evaluator's
+  arguments is for the function that keeps to know: it is given all of them.
+  """
+  del part
   return make()
 
 
@@ -31,9 +35,9 @@ def fidelity(evaluator: str, metrics: tuple, measure: Callable, *, estimator, en
   of the split; card(metric, unit=..., further protocol) gives the card of a metric. The whole split
   is compared, or, where N must be the same on both sides (equal), as many fixed random rows of it.
   `_data`: training examples in the place of the samples; where the split is the training set,
-  held-out ones; absent where the data set has only one split. protocol: further entries of all
-  cards, and of the key by which figures are kept. Raises BadInput without an encoder for these
-  data, and for fewer than `at_least` examples.
+  held-out ones; absent where the data set has only one split. keep(part, make): `compute`, or a
+  function that keeps figures. protocol: further entries of all cards. Raises BadInput without an
+  encoder for these data, and for fewer than `at_least` examples.
   """
   encoder = require_encoder(evaluator, encoder, dataset)
   beside = other_split(dataset, split)
@@ -67,9 +71,7 @@ def fidelity(evaluator: str, metrics: tuple, measure: Callable, *, estimator, en
     if beside:
       known['_data'] = subset(dataset.splits[beside]['x'], n, subset_seed), f'{beside} examples'
     for suffix, (x, words) in known.items():
-      key = {'evaluator': evaluator, 'suffix': suffix, 'n': n, 'encoder': encoder.card,
-             'data': dataset.identity, **protocol}
-      out |= keep(key, lambda x=x, suffix=suffix, words=words: compare(
+      out |= keep(suffix, lambda x=x, suffix=suffix, words=words: compare(
           x, suffix, generated_are=words))
     return out
 
