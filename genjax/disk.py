@@ -25,8 +25,11 @@ LIMIT = 8 << 30  # bytes of each folder of the cache; the longest unread goes fi
 _SEAL = b'\nsha256='  # before the digest that ends a sealed file
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-  """None; the file holds either what it held or all of `content`, after a crash too."""
+def write_bytes(path: str | os.PathLike, content: bytes, sync: bool = True) -> None:
+  """None; the file holds either what it held or all of `content`, after a crash too.
+
+  sync=False: not after a crash of the machine, for what is sealed and can be made again.
+  """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   hidden = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -34,7 +37,8 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     with open(hidden, 'wb') as file:
       file.write(content)
       file.flush()
-      os.fsync(file.fileno())
+      if sync:
+        os.fsync(file.fileno())
     hidden.replace(path)
   except OSError as error:
     raise OSError(error.errno, f'cannot write ({error.strerror})', str(path)) from error
@@ -154,24 +158,25 @@ def write_record(path: str | os.PathLike, content: Mapping) -> None:
   write_json(path, {**content, 'sha256': json_digest(content)})
 
 
-def read_record(path: str | os.PathLike) -> dict | None:
+def read_record(path: str | os.PathLike,
+                allowed: str = 'remove it, and measure again') -> dict | None:
   """What `write_record` wrote, without the digest; None where there is no file.
 
-  Records from before they carried a digest are read as they are. Raises BadInput, naming the file,
-  for one that is damaged or was edited.
+  Records from before they carried a digest are read as they are. Raises BadInput for one that is
+  damaged or was edited, naming the file and what is `allowed`.
   """
   try:
     content = json.loads(pathlib.Path(path).read_bytes())
   except (FileNotFoundError, NotADirectoryError):
     return None
   except ValueError as error:  # not JSON, or not UTF-8
-    raise BadInput(f'{path} is damaged: {error}; allowed: remove it, and measure again') from None
+    raise BadInput(f'{path} is damaged: {error}; allowed: {allowed}') from None
   if not isinstance(content, dict):
-    raise BadInput(f'{path} is damaged: it holds no object; allowed: remove it, and measure again')
+    raise BadInput(f'{path} is damaged: it holds no object; allowed: {allowed}')
   digest = content.pop('sha256', None)
   if digest is not None and digest != json_digest(content):
     raise BadInput(f'{path} is damaged or was edited: its sha256 is not the recorded one; allowed: '
-                   'remove it, and measure again')
+                   f'{allowed}')
   return content
 
 
@@ -187,7 +192,7 @@ def _kept(path: pathlib.Path, make, encode, decode):
       return decode(content)
   made = make()
   with contextlib.suppress(OSError):  # a full disk costs time, no more
-    write_bytes(path, seal(encode(made)))
+    write_bytes(path, seal(encode(made)), sync=False)
     _forget(path.parent)
   return made
 

@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -26,7 +27,8 @@ BATCH = 256
 # what numpy and zipfile raise for an archive that is none, is damaged, encrypted, or of a method
 # that they do not know
 UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
-              KeyError, TypeError, AttributeError, RuntimeError, OverflowError)
+              KeyError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError,
+              SyntaxError, tokenize.TokenError)
 
 
 class Classifier(nn.Module):

@@ -42,8 +42,8 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   t_min, or 'uniform' in their cell (`_continuous`). Codes of an autoencoder are drawn anew
   from their moments for each repeat, as in training. The cards say whether and how the integers
   were dequantised, and what the model is conditioned on: 'label' means log p(x | label), which is
-  no estimate of log p(x). Interval: from the per-example values, which carry the noise of the estimator
-  too. An example that is not finite makes the value None. tick() is called before
+  no estimate of log p(x). Interval: from the per-example values, which carry the noise of the
+  estimator too. An example that is not finite makes the value None. tick() is called before
   each batch. num_examples: so many of the split, drawn by subset_seed; None: all. Raises BadInput
   for counts below 1, more examples than there are, and a metric among `asked` that this estimator
   does not give, with the keyword that would.
@@ -127,8 +127,9 @@ def _check_asked(asked, metric: str, model, spec) -> None:
     given = [e for e, its_kind in KINDS.items() if its_kind == kind]
     able = [e for e in given if not compat.missing(NEEDS[e], compat.provides(model))]
     if not able:
-      raise BadInput(f'metric {other!r} needs {" or ".join(" and ".join(NEEDS[e]) for e in given)}, '
-                     f'which this model does not provide; allowed: {metric}')
+      needed = ' or '.join(' and '.join(NEEDS[e]) for e in given)
+      raise BadInput(f'metric {other!r} needs {needed}, which this model does not provide; '
+                     f'allowed: {metric}')
     raise BadInput(f'metric {other!r} is not what this config measures; allowed: {metric}, or '
                    f'--config=... with evals.kw.likelihood.estimator={" or ".join(able)}')
 

@@ -157,9 +157,19 @@ def provenance(workdir: str | os.PathLike) -> dict:
 
 
 def _train_seconds(workdir: str | os.PathLike) -> float | None:
-  """Of the logged steps alone: compilation and evaluation included, restarts not."""
+  """Of the logged steps alone: compilation and evaluation included, restarts not.
+
+  Raises BadInput for a log that ends before the last checkpoint, which is written after its line.
+  """
   seconds, last = 0.0, 0
-  for row in writer.read_metrics(workdir):
+  log, rows = pathlib.Path(workdir) / 'metrics.jsonl', writer.read_metrics(workdir)
+  saved = max((int(path.name) for path in checkpoints(workdir).glob('[0-9]*')
+               if path.name.isdigit()), default=0)
+  logged = max((row['step'] for row in rows), default=0)
+  if log.exists() and logged < saved:
+    raise BadInput(f'{log} is damaged: it ends at step {logged}, and there is a checkpoint of step '
+                   f'{saved}; allowed: the whole log, or none, and with it no training time')
+  for row in rows:
     if 'fit_seconds' in row:
       seconds += row['fit_seconds']
     elif row.get('steps_per_second'):

@@ -9,6 +9,7 @@ import shlex
 import numpy as np
 import pytest
 
+from genjax import disk
 from genjax.tables import collect, figure, identity, picture, render, run
 from genjax.tables.identity import Row
 from genjax.types import BadInput
@@ -244,6 +245,12 @@ def test_status_follows_the_config_and_not_the_directory(tmp_path):
   assert run.status(cell._replace(config_hash='other')) == 'trained'
   begin(cell, config(0, family='c.py:a', batch_size=3))
   assert run.status(cell._replace(config_hash='other')) == 'stale'
+  own = pathlib.Path(cell.workdir, 'eval.json')
+  disk.write_record(own, json.loads(own.read_text()))
+  assert run.status(cell) == 'finished'
+  own.write_text(own.read_text().replace('"value": 1.0', '"value": 1.5'))
+  with pytest.raises(BadInput, match='eval.json is damaged or was edited'):
+    run.status(cell)
   pathlib.Path(cell.workdir, 'eval.json').write_text('{"metrics": ')
   with pytest.raises(BadInput, match='eval.json is damaged'):
     run.status(cell)
