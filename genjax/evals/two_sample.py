@@ -5,6 +5,7 @@ examples of the data (the floor of a distance, the ceiling of a share), and `_si
 repeated. Metrics of novelty have `_copies`: training examples.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,6 +14,9 @@ from genjax.evals import card as cards
 from genjax.evals.card import Value
 from genjax.types import BadInput
 
+PIXELS = ("encoder 'identity' compares images by their pixels, whose distances say little of how "
+          'images look; allowed, and better: an encoder that was trained on such images, by '
+          'python -m experiments.encoder')
 NEEDS = {'features': ('sample', 'data.image|data.coordinates')}
 
 
@@ -36,10 +40,13 @@ def fidelity(evaluator: str, metrics: tuple, measure: Callable, *, estimator, en
   is compared, or, where N must be the same on both sides (equal), as many fixed random rows of it.
   `_data`: training examples in the place of the samples; where the split is the training set,
   held-out ones; absent where the data set has only one split. keep(part, make): `compute`, or a
-  function that keeps figures. protocol: further entries of all cards. Raises BadInput without an
-  encoder for these data, and for fewer than `at_least` examples.
+  function that keeps figures. protocol: further entries of all cards. Warns where images are
+  compared by their pixels. Raises BadInput without an encoder for these data, and for fewer than
+  `at_least` examples.
   """
   encoder = require_encoder(evaluator, encoder, dataset)
+  if encoder.name == 'identity' and encoder.spec.levels and len(encoder.spec.shape) == 3:
+    warnings.warn(PIXELS, stacklevel=1)
   beside = other_split(dataset, split)
   sizes = [len(dataset.splits[s]['x']) for s in (split, beside) if s]
   n = min(num_samples, *sizes) if equal else num_samples
