@@ -78,16 +78,15 @@ def evaluator(name: str, eval_kw: Mapping, *, model: Model, family: str, dataset
   run = bind('evaluator', name, module.make, {**offered, 'keep': keep}, given, EVALS)
 
   def answer(params, draw):
-    found = run(params, draw)
+    found = (run(params, draw) if samples is None else
+             keep({'samples': samples}, lambda: run(params, draw)))
     lacking = [metric for metric in asked if metric not in found]
     if lacking:
       raise BadInput(f'metric {lacking[0]!r} is not among what evaluator {name!r} gives of this '
                      f'model and these data; allowed: {", ".join(found)}')
     return found
 
-  if samples is None:
-    return answer
-  return lambda params, draw: keep({'samples': samples}, lambda: answer(params, draw))
+  return answer
 
 
 def answering(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
