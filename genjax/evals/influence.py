@@ -6,8 +6,8 @@ from genjax.evals import card as cards
 
 BLOCK = 4096  # rows that are in float64 at once
 # Of features a Gaussian distribution has the kurtosis 3, an exponential one 9. Beyond this the
-# influences may have no variance: there intervals of 95 % covered .59 to .94 (Student's t with 3
-# degrees of freedom, log-normal with sigma 1), by benchmarks/2026-11-29-coverage.md.
+# influences may have no variance: there intervals of 95 % covered .82 to .96 (t with 3 degrees of
+# freedom, benchmarks/2026-11-29-coverage.md).
 KURTOSIS = 12.0
 
 
