@@ -255,7 +255,10 @@ def test_evaluator_on_digits_reports_the_floor():
   values = run({}, lambda n: (rng.permutation(train)[:n], {'seconds': 1.0, 'nfe': 1}))
   fd, floor = values['fd'], values['fd_data']
   assert abs(fd.value - floor.value) < 0.1 and floor.low <= floor.value <= floor.high
-  assert fd.card['sha256'] and fd.card['detail']['bias_first_order'] > 0
+  y = encoders.load('digits', dataset.spec).features(dataset.splits['test']['x'])
+  bias = frechet.first_order_bias(frechet.moments(y), 1024, 400, y)
+  assert fd.card['sha256'] and fd.card['detail']['bias_first_order'] == pytest.approx(bias)
+  assert bias != pytest.approx(frechet.first_order_bias(frechet.moments(y), 1024, 400), rel=0.02)
   assert (fd.card['n_generated'], fd.card['n_reference']) == (1024, 400)
   # fewer samples lie higher, and the line through them ends below
   assert values['fd_inf'].low < values['fd_inf'].value < fd.value

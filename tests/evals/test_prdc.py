@@ -207,16 +207,16 @@ def test_kept_figures_are_of_their_own_numbers_of_neighbours(tmp_path, monkeypat
            'dataset': dataset, 'split': 'test', 'num_samples': 500, 'seed': 0,
            'encoder': encoders.load('identity', dataset.spec)}
   train, test = (dataset.splits[split]['x'] for split in ('train', 'test'))
-  for k, least in ((3, 0.0), (20, 0.999), (3, 0.0), (20, 0.999)):
-    values = build.evaluator('prdc', {'k_ball': k, 'k_density': k}, **given)(
+  for ball, density in ((3, 3), (20, 3), (20, 20), (3, 3), (20, 3), (20, 20)):
+    values = build.evaluator('prdc', {'k_ball': ball, 'k_density': density}, **given)(
         {}, lambda n: (train[:n], {}))
-    right, alone = brute(train, test, k, k), brute(np.repeat(test[:1], 500, axis=0), test, k, k)
+    single = np.repeat(test[:1], 500, axis=0)
+    right, alone = (brute(x, test, ball, density) for x in (train, single))
     for name in prdc.METRICS:
       assert values[f'{name}_data'].value == pytest.approx(right[name], rel=1e-12)
       assert values[f'{name}_single'].value == pytest.approx(alone[name], rel=1e-12)
-      assert values[f'{name}_data'].card['k'] == k
-    shares = [right[name] for name in ('precision', 'recall', 'coverage')]
-    assert min(shares) >= least and (least or min(shares) < 0.9)
+    assert values['recall_data'].card['k'] == ball
+    assert (right['recall'] > 0.99) == (ball == 20) and (right['coverage'] == 1) == (density == 20)
 
 
 def test_what_is_refused():
