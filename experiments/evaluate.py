@@ -6,11 +6,13 @@ python -m experiments.evaluate --samples=DIR|FILE.npz|RUN --reference=DATASET:sp
 
 The first answers what the run's config asks and writes eval.json and sample pictures into the run
 directory; with a --config of the same training, its sampler, evaluators and encoder take the place
-of the run's own, and the record is evals/HASH.json. The second reads images from a folder, the key
-x of an npz (images, or with --encoder=identity feature vectors), or draws from a run's model;
-prints a Markdown table, and writes --out as {"metrics": {name: {"value", "low", "high", "card"}}}
-with the table as .md beside it. Features and figures are kept in the cache: a second call computes
-nothing again.
+of the run's own, and the record is evals/HASH.json. With --metrics some are measured, and added to
+the record; another --split or --step has the record evals/HASH-SPLIT-STEP.json.
+
+The second reads images from a folder, the key x of an npz (images, or with --encoder=identity
+feature vectors), or draws from a run's model; prints a Markdown table, and writes --out as
+{"metrics": {name: {"value", "low", "high", "card"}}} with the table as .md beside it. Features and
+figures are kept in the cache: a second call computes nothing again.
 """
 
 import functools

@@ -134,6 +134,12 @@ def bind(kind: str, name: str, make: Callable, offered: Mapping, kw: Mapping, ta
   return make(**{k: v for k, v in offered.items() if k in named}, **kw)
 
 
+def arguments(make: Callable, given: Mapping) -> dict:
+  """{parameter of make: its value}: of `given` what make names, else the parameter's default."""
+  values = {name: given.get(name, p.default) for name, p in _parameters(make).items()}
+  return {name: value for name, value in values.items() if value is not inspect.Parameter.empty}
+
+
 def _parameters(make: Callable) -> Mapping[str, inspect.Parameter]:
   hidden = ('parent', 'name') if inspect.isclass(make) else ()  # fields of every flax module
   return {k: v for k, v in inspect.signature(make).parameters.items() if k not in hidden}

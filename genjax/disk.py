@@ -1,12 +1,15 @@
 """What lies on disk: whole files or none, images as bytes, and what was once computed is kept.
 
 The cache is $GENJAX_CACHE, else ~/.cache/genjax; nothing in it is more than time saved. Where it
-cannot be written nothing is kept, without a word.
+cannot be written nothing is kept, without a word. Every file that a figure can come from carries a
+sha256, which is verified when the file is read: a damaged entry of the cache is computed again, and
+of another file the reader names it.
 """
 
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -19,10 +22,14 @@ import numpy as np
 from genjax.types import BadInput
 
 LIMIT = 8 << 30  # bytes of each folder of the cache; the longest unread goes first
+_SEAL = b'\nsha256='  # before the digest that ends a sealed file
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-  """None; the file holds either what it held or all of `content`, after a crash too."""
+def write_bytes(path: str | os.PathLike, content: bytes, sync: bool = True) -> None:
+  """None; the file holds either what it held or all of `content`, after a crash too.
+
+  sync=False: not after a crash of the machine, for what is sealed and can be made again.
+  """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   hidden = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -30,7 +37,8 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     with open(hidden, 'wb') as file:
       file.write(content)
       file.flush()
-      os.fsync(file.fileno())
+      if sync:
+        os.fsync(file.fileno())
     hidden.replace(path)
   except OSError as error:
     raise OSError(error.errno, f'cannot write ({error.strerror})', str(path)) from error
@@ -83,6 +91,7 @@ def digest(arrays: Mapping[str, Any]) -> str:
   for key in sorted(arrays):
     array = arrays[key]
     sha.update(f'{key} {array.dtype.str} {array.shape}\n'.encode())
+    array = array if array.shape else array[None]
     rows = max(1, (1 << 24) // max(1, array[:1].nbytes))  # 16 MB at a time: a memory map may be big
     for first in range(0, len(array), rows):
       sha.update(np.ascontiguousarray(array[first:first + rows]))
@@ -97,54 +106,101 @@ def cache(folder: str = '') -> pathlib.Path:
 
 def kept_array(folder: str, key: Mapping, make: Callable[[], np.ndarray]) -> np.ndarray:
   """make(), or what it gave for the same key (plain data) before."""
-  return _kept(cache(folder) / f'{_name(key)}.npy', make, _read_array, _save_array)
+  return _kept(cache(folder) / f'{_name(key)}.npy', make, _array_to_bytes,
+               lambda content: np.load(io.BytesIO(content), allow_pickle=False))
 
 
 def kept_json(folder: str, key: Mapping, make: Callable[[], Any]) -> Any:
   """make(), or what it gave for the same key before; plain data either way."""
   return _kept(cache(folder) / f'{_name(key)}.json', lambda: json.loads(to_json(make())),
-               lambda path: json.loads(path.read_text()), write_json)
+               lambda content: to_json(content).encode(), json.loads)
 
 
 @functools.cache
-def source_digest() -> str:
-  """sha256 of the source of this package: figures of other code are not taken for ours."""
-  sha = hashlib.sha256()
-  for path in sorted(pathlib.Path(__file__).parent.rglob('*.py')):
-    sha.update(path.read_bytes())
+def source_digest(*parts: str) -> str:
+  """sha256 of the source of this package: what other code computed is not taken for ours.
+
+  parts: folders and files of the package, as 'encoders' or 'nn/dense.py'; none: all of it.
+  """
+  root, sha = pathlib.Path(__file__).parent, hashlib.sha256()
+  for top in map(root.joinpath, parts or ('',)):
+    for path in sorted(top.rglob('*.py')) or [top]:
+      content = path.read_bytes()
+      sha.update(f'{path.relative_to(root).as_posix()} {len(content)}\n'.encode() + content)
   return sha.hexdigest()
+
+
+def seal(content: bytes) -> bytes:
+  """The content with its sha256 behind it, which readers of .npy and .npz pass over."""
+  return content + _SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def unseal(content: bytes) -> bytes | None:
+  """The content that `seal` was given; None where it is damaged, or was never sealed."""
+  body = content[:-len(_SEAL) - 64]
+  return body if seal(body) == content else None
+
+
+def is_sealed(content: bytes) -> bool:
+  """True if the content ends as `seal` ends it, damaged or not."""
+  return content[-len(_SEAL) - 64:-64] == _SEAL
+
+
+def json_digest(content: Any) -> str:
+  """sha256 of JSON content, whatever its spacing and the order of its keys."""
+  plain = json.loads(to_json(content))
+  text = json.dumps(plain, sort_keys=True, separators=(',', ':'))
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_record(path: str | os.PathLike, content: Mapping) -> None:
+  """None; a JSON object as `write_json` writes it, with its `json_digest` under 'sha256'."""
+  write_json(path, {**content, 'sha256': json_digest(content)})
+
+
+def read_record(path: str | os.PathLike,
+                allowed: str = 'remove it, and measure again') -> dict | None:
+  """What `write_record` wrote, without the digest; None where there is no file.
+
+  Records from before they carried a digest are read as they are. Raises BadInput for one that is
+  damaged or was edited, naming the file and what is `allowed`.
+  """
+  try:
+    content = json.loads(pathlib.Path(path).read_bytes())
+  except (FileNotFoundError, NotADirectoryError):
+    return None
+  except ValueError as error:  # not JSON, or not UTF-8
+    raise BadInput(f'{path} is damaged: {error}; allowed: {allowed}') from None
+  if not isinstance(content, dict):
+    raise BadInput(f'{path} is damaged: it holds no object; allowed: {allowed}')
+  digest = content.pop('sha256', None)
+  if digest is not None and digest != json_digest(content):
+    raise BadInput(f'{path} is damaged or was edited: its sha256 is not the recorded one; allowed: '
+                   f'{allowed}')
+  return content
 
 
 def _name(key: Mapping) -> str:
   return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
-def _kept(path: pathlib.Path, make, read, write):
-  with contextlib.suppress(OSError, ValueError, EOFError):
-    found = read(path)
-    os.utime(path)
-    return found
+def _kept(path: pathlib.Path, make, encode, decode):
+  with contextlib.suppress(OSError):
+    content = unseal(path.read_bytes())
+    if content is not None:
+      os.utime(path)
+      return decode(content)
   made = make()
   with contextlib.suppress(OSError):  # a full disk costs time, no more
-    write(path, made)
+    write_bytes(path, seal(encode(made)), sync=False)
     _forget(path.parent)
   return made
 
 
-def _read_array(path: pathlib.Path) -> np.ndarray:
-  with open(path, 'rb') as file:
-    return np.load(file, allow_pickle=False)
-
-
-def _save_array(path: pathlib.Path, array: np.ndarray) -> None:
-  hidden = path.with_name(f'.{path.name}.{os.getpid()}')
-  path.parent.mkdir(parents=True, exist_ok=True)
-  try:
-    with open(hidden, 'wb') as file:
-      np.save(file, array, allow_pickle=False)
-    hidden.replace(path)
-  finally:
-    hidden.unlink(missing_ok=True)
+def _array_to_bytes(array: np.ndarray) -> bytes:
+  content = io.BytesIO()
+  np.save(content, array, allow_pickle=False)
+  return content.getvalue()
 
 
 def _forget(folder: pathlib.Path) -> None:

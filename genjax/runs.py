@@ -12,9 +12,9 @@ import numpy as np
 from absl import logging
 from ml_collections import config_dict
 
-from genjax import build, data, disk, sharding
+from genjax import build, data, sharding
 from genjax.tables import identity
-from genjax.train import checkpoint, hosts, init, rundir, writer
+from genjax.train import checkpoint, hosts, init, record, rundir, writer
 from genjax.types import BadInput, Model, Objective
 
 PICTURE = 64  # samples in the picture of a run
@@ -171,9 +171,11 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
 
   measured: a config of the same training (a plain dict) whose sampler, evaluators and encoder take
   the place of the run's own. The record of the run's own config is eval.json with
-  samples/final.npz and final.png; of another one evals/HASH.json with samples/HASH.*. Evaluators of
-  the config that the model cannot answer are left out; those of `names`, which are metrics or
-  evaluators, are refused in the teaching lines (BadInput), and so is a config of another training.
+  samples/final.npz and final.png; of another one evals/HASH.json with samples/HASH.*. Another split
+  or step has a record of its own (`train.record`), and some of the metrics are added to the record
+  of the others. Evaluators of the config that the model cannot answer are left out; those of
+  `names`, which are metrics or evaluators, are refused in the teaching lines (BadInput), and so is
+  a config of another training.
   """
   own = rundir.read(workdir)['config']
   asked = measured or own
@@ -182,9 +184,12 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   run = load(workdir, step, sampler=asked['sampler'] if changed else None)
   config, spec = run.config, run.dataset.spec
   config.encoder, config.evals = asked['encoder'], config_dict.ConfigDict(asked['evals'])
-  wanted = build.answering(names) if names else tuple(config.evals.names)
-  evals = build.evaluators(config, run.dataset, run.model, split, wanted,
-                           optional=() if names else wanted)
+  key = {'config': identity.config_hash(asked), 'split': split, 'step': run.step}
+  path, drawn = record.place(workdir, key, key['config'] == identity.config_hash(own),
+                             standing=step is None and split == 'test')
+  wanted = build.answering(names) if names else dict.fromkeys(config.evals.names, ())
+  evals = build.evaluators(config, run.dataset, run.model, split, tuple(wanted), asked=wanted,
+                           optional=() if names else tuple(wanted))
   draw = build.drawer(config, spec, run.model, config.seed)(run.params)
   metrics = {}
   for name in progress(evals):
@@ -194,11 +199,14 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
       value.card['detail']['skipped_steps'] = run.skipped
   x = draw(max(config.evals.num_samples, PICTURE))[0] if run.model.sample is not None else None
   if hosts.is_lead():
-    digest = identity.config_hash(asked)
-    is_own = digest == identity.config_hash(own)
     # part of it, or another checkpoint or split than the config's, is no measurement of the config
-    is_whole = not names and step is None and split == 'test'
-    _write(pathlib.Path(workdir), run, split, metrics, x, digest, is_own, is_whole)
+    whole = not names and step is None and split == 'test'
+    _write_samples(pathlib.Path(workdir), run, split, x, drawn)
+    record.write(workdir, path, {
+        **key, 'selected': run.selected,
+        'metrics': {name: value._asdict() for name, value in metrics.items()},
+        'provenance': {**rundir.provenance(workdir), **cost(run),
+                       'config_hash': key['config'] if whole else None}}, whole)
   return metrics
 
 
@@ -215,23 +223,18 @@ def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:
                    'has ended')
 
 
-def _write(workdir: pathlib.Path, run: Loaded, split: str, metrics: dict, x, digest: str,
-           is_own: bool, is_whole: bool) -> None:
-  """The record, and the samples that were drawn for it beside as many data."""
+def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, name: str) -> None:
+  """Writes the samples that were drawn for a measurement, and as many test examples beside them."""
   spec = run.dataset.spec
-  if x is not None:
-    # a run may have a hundred measurements: of those beside its own the picture is kept
-    kept = x if is_own or not writer.is_image(spec) else x[:PICTURE]
-    writer.write_samples(workdir / 'samples' / ('final' if is_own else digest), kept, spec, PICTURE)
+  if x is None:
+    return
+  # a run may have a hundred measurements: of those beside its own the picture is kept
+  kept = x if name == 'final' or not writer.is_image(spec) else x[:PICTURE]
+  writer.write_samples(workdir / 'samples' / name, kept, spec, PICTURE)
+  if split == 'test':
     # of points as many as were drawn: a cloud shows its density by them
     real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
     writer.write_sample_file(workdir / 'samples' / 'reference.npz', real, spec)
-  path = workdir / ('eval.json' if is_own else f'evals/{digest}.json')
-  disk.write_json(path, {
-      'step': run.step, 'selected': run.selected, 'split': split,
-      'metrics': {name: value._asdict() for name, value in metrics.items()},
-      'provenance': {**rundir.provenance(workdir), **cost(run),
-                     'config_hash': digest if is_whole else None}})
 
 
 def cost(run: Loaded) -> dict:

@@ -128,13 +128,13 @@ def evaluate(samples: str, reference: str, metrics: Sequence[str] | None = None,
   # samples have no model: what stands for it says only that there are some
   shared = {'model': Model(init=None, sample=lambda *_: None), 'family': 'samples',
             'dataset': dataset, 'split': split, 'num_samples': n, 'seed': seed,
-            'encoder': encoders.load(name, dataset.spec, encoded)}
+            'encoder': encoders.load(name, dataset.spec, encoded),
+            'samples': {'x': disk.digest({'x': x}), 'sampler': given.sampler}}
   found = {}
   for evaluator in progress(list(dict.fromkeys(wanted.values()))):
-    run = build.evaluator(evaluator, {}, **shared)
-    key = {'evaluator': evaluator, 'encoder': shared['encoder'].card, 'split': split, 'seed': seed,
-           'x': disk.digest({'x': x}), 'reference': dataset.identity, 'sampler': given.sampler}
-    found |= build.keep(key, lambda run=run: run({}, lambda k: (x[:k], {'sampler': given.sampler})))
+    asked = tuple(metric for metric, owner in wanted.items() if owner == evaluator)
+    run = build.evaluator(evaluator, {}, asked=asked if metrics else (), **shared)
+    found |= run({}, lambda k: (x[:k], {'sampler': given.sampler}))
   return {
       'metrics': {k: v for k, v in found.items() if _asked(k, wanted)},
       'samples': {'name': samples, 'n': n, 'sha256': disk.digest({'x': x})},

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genjax import disk
+from genjax.types import BadInput
 
 
 @pytest.fixture
@@ -64,6 +65,54 @@ def test_a_torn_file_is_made_again(cache):
   [path] = (cache / 'features').iterdir()
   path.write_bytes(path.read_bytes()[:-9])
   assert (kept() == np.arange(100.0)).all() and len(path.read_bytes()) > 800
+
+
+def test_every_flipped_bit_of_a_kept_file_is_seen(cache):
+  made = []
+  kept = {'features': lambda: disk.kept_array('features', {}, lambda: made.append(0) or np.ones(3)),
+          'figures': lambda: disk.kept_json('figures', {}, lambda: made.append(0) or {'fd': 6.215})}
+  for folder, read in kept.items():
+    value = read()
+    [path] = (cache / folder).iterdir()
+    whole = path.read_bytes()
+    made.clear()
+    assert np.array_equal(read(), value) and not made
+    for bit in range(8 * len(whole)):
+      damaged = bytearray(whole)
+      damaged[bit // 8] ^= 1 << bit % 8
+      path.write_bytes(damaged)
+      assert np.array_equal(read(), value)
+    for length in range(len(whole)):
+      path.write_bytes(whole[:length])
+      assert np.array_equal(read(), value)
+    assert len(made) == 9 * len(whole) and path.read_bytes() == whole
+
+
+def test_a_record_is_plain_json_and_no_damage_passes(tmp_path):
+  path, content = tmp_path / 'eval.json', {'metrics': {'fd': {'value': 6.215, 'low': None}}}
+  assert disk.read_record(path) is None
+  disk.write_record(path, content)
+  assert json.loads(path.read_text())['metrics'] == content['metrics']
+  assert disk.read_record(path) == content
+  whole = path.read_bytes()
+  silent = 0
+  for bit in range(8 * len(whole)):
+    damaged = bytearray(whole)
+    damaged[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(damaged)
+    try:
+      found = disk.read_record(path)
+    except BadInput as error:
+      assert str(path) in str(error) and '\n' not in str(error)
+      continue
+    silent += 1  # in the space between, or in the name of the digest: what is read is what was
+    assert found.get('metrics') == content['metrics']
+  assert silent < len(whole)
+  path.write_text(json.dumps(content))  # from before there was a digest
+  assert disk.read_record(path) == content
+  path.write_text('[]')
+  with pytest.raises(BadInput, match='holds no object'):
+    disk.read_record(path)
 
 
 def test_the_longest_unread_is_forgotten_first(cache, monkeypatch):

@@ -9,7 +9,7 @@ from genjax.build.evaluation import (
   drawer,
   evaluator,
   evaluators,
-  keep,
+  keeper,
   validator,
 )
 from genjax.build.parts import autoguided, family, plain, provided
@@ -30,5 +30,5 @@ from genjax.build.training import (  # isort: split
 
 __all__ = ['Run', 'abstract_rows', 'abstract_state', 'answering', 'autoguided', 'batches',
            'compiled_step', 'dispatched', 'drawer', 'evaluator', 'evaluators', 'family',
-           'first_rows', 'fit', 'keep', 'mesh', 'model_dtype', 'model_flops', 'plain', 'provided',
+           'first_rows', 'fit', 'keeper', 'mesh', 'model_dtype', 'model_flops', 'plain', 'provided',
            'run', 'validator']

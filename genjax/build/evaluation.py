@@ -9,12 +9,12 @@ import jax
 from genjax import compat, data, disk, encoders
 from genjax.build.parts import SAMPLER_ARGS, choose, plain, suited, without_estimator
 from genjax.build.training import Run
-from genjax.compat import bind, pick
+from genjax.compat import arguments, bind, pick
 from genjax.encoders import Encoder
 from genjax.evals import EVALS, draw
 from genjax.evals.card import Value
 from genjax.numerics.samplers import SAMPLERS
-from genjax.types import DataSpec, Model
+from genjax.types import BadInput, DataSpec, Model
 
 
 def encoder(config, spec: DataSpec):
@@ -22,53 +22,102 @@ def encoder(config, spec: DataSpec):
   return encoders.load(config.encoder, spec) if config.encoder else None
 
 
-def keep(key: dict, make: Callable[[], dict]) -> dict:
-  """{metric: Value} of make(), or what it gave before: figures that the key determines.
+# arguments of an evaluator that no figure of known data or known samples depends on
+_UNKEYED = ('model', 'keep', 'tick', 'prepare', 'asked')
+# what stands in a key for an argument that is no plain data
+_KEYED = {
+    'dataset': lambda dataset: [dataset.name, dataset.spec, dataset.identity],
+    'encoder': lambda encoder: encoder and [encoder.card, encoder.spec],
+    'pixels': lambda encoder: [encoder.card, encoder.spec],
+}
 
-  Of a job of several hosts they are made again: one that found them would leave the others alone.
+
+def keeper(name: str, arguments: Mapping) -> Callable:
+  """keep(part, make) -> {metric: Value} of make(), or what it gave before for the same key.
+
+  name, arguments: of the evaluator that keeps, every argument with its value; all of them are in
+  the key, with the source of this package and what part (plain data) of the figures it is. So a
+  key lacks nothing, and an argument that is no plain data fails unless it stands above. In a job
+  of several hosts figures are made again: a host that found them would leave the others alone.
   """
-  if jax.process_count() > 1:
-    return make()
-  found = disk.kept_json('figures', {**key, 'source': disk.source_digest()}, lambda: {
-      name: value._asdict() for name, value in make().items()})
-  return {name: Value(**value) for name, value in found.items()}
+  key = {'evaluator': name, 'source': disk.source_digest(), 'arguments': {
+      argument: _KEYED.get(argument, lambda plain: plain)(value)
+      for argument, value in arguments.items() if argument not in _UNKEYED}}
+
+  def keep(part, make):
+    if jax.process_count() > 1:
+      return make()
+    found = disk.kept_json('figures', {**key, 'part': part}, lambda: {
+        metric: value._asdict() for metric, value in make().items()})
+    return {metric: Value(**value) for metric, value in found.items()}
+
+  return keep
 
 
 def evaluator(name: str, eval_kw: Mapping, *, model: Model, family: str, dataset, split: str,
-              encoder: Encoder | None, num_samples: int, seed: int,
+              encoder: Encoder | None, num_samples: int, seed: int, conditional: bool = False,
+              asked: tuple[str, ...] = (), samples: Mapping | None = None,
               tick: Callable = lambda: None) -> Callable:
   """run(params, draw) -> {metric: Value} of one evaluator; BadInput where it cannot answer.
 
-  family: the name of the model in a refusal. tick() is called within what takes long.
+  family: the name of the model in a refusal.
+  conditional: whether the model is conditioned on the labels of the data.
+  asked: metrics that must be among those of run; none: whatever it gives.
+  samples: plain data that identify what draw returns; then all figures are kept, by them too.
+  tick() is called within what takes long.
   """
   spec, module = dataset.spec, pick('evaluator', name, EVALS)
   offered = {
       'model': model, 'spec': spec, 'dataset': dataset, 'split': split, 'encoder': encoder,
-      'pixels': encoders.load('identity', spec), 'keep': keep, 'seed': seed,
-      'num_samples': num_samples, 'tick': tick,
+      'pixels': encoders.load('identity', spec), 'seed': seed, 'num_samples': num_samples,
+      'conditional': conditional, 'asked': asked, 'tick': tick,
       'prepare': lambda batch, rng=None: data.prepare(batch, spec, rng),
       'estimator': choose('evaluator', name, EVALS, model, family, dataset, eval_kw)}
-  return bind('evaluator', name, module.make, offered, without_estimator(eval_kw), EVALS)
+  given = without_estimator(eval_kw)
+  keep = keeper(name, arguments(module.make, {**offered, **given}))
+  run = bind('evaluator', name, module.make, {**offered, 'keep': keep}, given, EVALS)
+
+  def answer(params, draw):
+    found = (run(params, draw) if samples is None else
+             keep({'samples': samples}, lambda: run(params, draw)))
+    lacking = [metric for metric in asked if metric not in found]
+    if lacking:
+      raise BadInput(f'metric {lacking[0]!r} is not among what evaluator {name!r} gives of this '
+                     f'model and these data; allowed: {", ".join(found)}')
+    return found
+
+  return answer
 
 
-def answering(names: Iterable[str]) -> tuple[str, ...]:
-  """The evaluators of these names, or whose metrics they are. Raises BadInput for another name."""
+def answering(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+  """{evaluator: metrics asked of it}: of names of evaluators (no metric) and of metrics.
+
+  Raises BadInput for another name.
+  """
   owners = {metric: name for name, module in EVALS.items() for metric in (*module.METRICS, name)}
-  return tuple(dict.fromkeys(pick('metric', name, owners) for name in names))
+  found = {}
+  for name in names:
+    owner = pick('metric', name, owners)
+    found[owner] = (*found.get(owner, ()), *([name] if name in EVALS[owner].METRICS else []))
+  return found
 
 
 def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
+               asked: Mapping[str, tuple[str, ...]] | None = None,
                tick: Callable = lambda: None) -> dict:
   """{name: evaluator} of those that this model can answer.
 
   Names in `optional` that the model or the data cannot answer are left out; others are refused.
+  asked: of `answering`, the metrics that an evaluator must give.
   """
   read = encoder(config, dataset.spec)
   have = compat.provides(model, data.properties(dataset))
   return {
       name: evaluator(name, plain(config.evals.kw.get(name, {})), model=model,
                       family=config.model.family, dataset=dataset, split=split, encoder=read,
-                      num_samples=config.evals.num_samples, seed=config.seed, tick=tick)
+                      num_samples=config.evals.num_samples, seed=config.seed, tick=tick,
+                      conditional=bool(config.model.kw.get('conditional', False)),
+                      asked=(asked or {}).get(name, ()))
       for name in names
       if name not in optional or compat.legal(pick('evaluator', name, EVALS).NEEDS, have)}
 
@@ -101,8 +150,9 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
   """validate(state) -> config.select.metric on the validation split; None without selection."""
   if not config.select.metric or not config.select.every or made.step is None:
     return None
-  [name] = answering([config.select.metric])
-  evaluate = evaluators(config, made.dataset, made.model, 'validation', (name,), tick=tick)[name]
+  asked = answering([config.select.metric])
+  [(name, evaluate)] = evaluators(config, made.dataset, made.model, 'validation', tuple(asked),
+                                  asked=asked, tick=tick).items()
   draw_from = drawer(config, made.dataset.spec, made.model, config.seed, tick=tick)
 
   def validate(state):

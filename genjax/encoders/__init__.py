@@ -32,4 +32,4 @@ def load(name: str, spec: DataSpec, encoded: Callable = lambda n: None) -> Encod
     made = classifier.load(pathlib.Path(name).stem, name)
   else:
     raise BadInput(f'encoder {name!r} is unknown; allowed: {", ".join(ENCODERS)}, or a file *.npz')
-  return made._replace(features=batched.keep(made.features, made.card, encoded))
+  return made._replace(features=batched.keep(made.features, made.card, made.spec, encoded))

@@ -7,9 +7,11 @@ import jax
 import numpy as np
 
 from genjax import disk, sharding
+from genjax.types import DataSpec
 
 CHUNK = 512  # rows of a file of kept features: what a killed process has computed is not lost
 MEMORY = 6  # sets whose features one encoder remembers in this process
+CODE = ('encoders', 'nn/dense.py', 'prob.py')  # what features are computed by
 
 
 def apply(function: Callable, x, batch: int, prepare: Callable = lambda rows: rows) -> tuple:
@@ -26,8 +28,12 @@ def apply(function: Callable, x, batch: int, prepare: Callable = lambda rows: ro
   return tuple(np.concatenate(part)[:n] for part in zip(*parts, strict=True))
 
 
-def keep(features: Callable, card: dict, encoded: Callable = lambda n: None) -> Callable:
-  """features(x [N, ...]) -> float32 [N, d], not computed twice for the same card and bytes of x.
+def keep(features: Callable, card: dict, spec: DataSpec,
+         encoded: Callable = lambda n: None) -> Callable:
+  """features(x [N, ...]) -> float32 [N, d], not computed twice for the same bytes of x.
+
+  card, spec: of the encoder; what the bytes mean (shape, levels) is in the key with the card, and
+  so is the source of the encoders.
 
   On disk in chunks of rows, of which a process that goes on after a kill finds the first. Of a job
   of several hosts in memory only: what all of them compute together none may find alone.
@@ -44,7 +50,8 @@ def keep(features: Callable, card: dict, encoded: Callable = lambda n: None) -> 
     parts = []
     for start in range(0, len(x), CHUNK):
       rows = x[start:start + CHUNK]
-      name = {'card': card, 'x': disk.digest({'x': rows})}
+      name = {'card': card, 'shape': spec.shape, 'levels': spec.levels,
+              'source': disk.source_digest(*CODE), 'x': disk.digest({'x': rows})}
       parts.append(disk.kept_array('features', name, lambda rows=rows: features(rows))
                    if jax.process_count() == 1 else features(rows))
       encoded(len(rows))

@@ -6,6 +6,9 @@ Patches of 3x3 or 2x2 pixels become rows of a matrix, so that no convolution is 
 import hashlib
 import io
 import json
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -21,6 +24,11 @@ from genjax.nn.dense import Dense
 from genjax.types import BadInput, DataSpec
 
 BATCH = 256
+# what numpy and zipfile raise for an archive that is none, is damaged, encrypted, or of a method
+# that they do not know
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
+              KeyError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError,
+              SyntaxError, tokenize.TokenError)
 
 
 class Classifier(nn.Module):
@@ -88,7 +96,7 @@ def _apply(network, levels, params, k):
 
 
 def save(path, params, network: Classifier, spec: DataSpec, scale: float, source: dict) -> bytes:
-  """Writes weights as float16 with their card into an npz; returns its bytes."""
+  """Writes weights as float16 with their card into a sealed npz; returns its bytes."""
   flat = jax.tree_util.tree_flatten_with_path(params)[0]
   arrays = {'/'.join(str(k.key) for k in path): np.asarray(v, np.float16) for path, v in flat}
   card = {'format': 1, 'spec': {'shape': list(spec.shape), 'levels': spec.levels,
@@ -97,15 +105,16 @@ def save(path, params, network: Classifier, spec: DataSpec, scale: float, source
                       'merge': network.merge}, 'scale': scale, 'source': source}
   buffer = io.BytesIO()
   np.savez_compressed(buffer, card=np.array(json.dumps(card, sort_keys=True)), **arrays)
-  disk.write_bytes(path, buffer.getvalue())
-  return buffer.getvalue()
+  written = disk.seal(buffer.getvalue())
+  disk.write_bytes(path, written)
+  return written
 
 
 def load(name: str, path, sha256: str | None = None) -> Encoder:
   """Reads what `save` wrote; the hash of the file stands in the card.
 
-  Raises BadInput for a file that is missing, is no encoder, is damaged, or has another hash than
-  `sha256`.
+  A file that is not sealed must be an archive that is whole by its own checks. Raises BadInput for
+  a file that is missing, is no encoder, is damaged, or has another hash than `sha256`.
   """
   try:
     with open(path, 'rb') as file:
@@ -116,6 +125,9 @@ def load(name: str, path, sha256: str | None = None) -> Encoder:
   if sha256 is not None and found != sha256:
     raise BadInput(f'encoder {name!r}: {path} is damaged or another file: its sha256 is {found}; '
                    f'allowed: {sha256}')
+  if disk.is_sealed(data) and disk.unseal(data) is None:
+    raise BadInput(f'encoder {name!r}: {path} is damaged: its sha256 is not the recorded one; '
+                   'allowed: a file *.npz as experiments.encoder wrote it')
   try:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
       card = json.loads(str(arrays['card']))
@@ -129,7 +141,7 @@ def load(name: str, path, sha256: str | None = None) -> Encoder:
     for key, value in flat.items():
       layer, leaf = key.split('/')
       params.setdefault(layer, {})[leaf] = value
-  except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError) as error:
+  except UNREADABLE as error:
     raise BadInput(f'encoder {name!r}: {path} is no encoder that experiments.encoder wrote, or is '
                    f'damaged ({error})') from None
   full = {'name': name, 'sha256': found, 'dim': network.num_features,

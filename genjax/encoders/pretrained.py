@@ -40,7 +40,7 @@ def make(name: str, spec: DataSpec, encoded: Callable = lambda n: None) -> Encod
   card = {'name': name, 'sha256': weights.WEIGHTS[network].sha256, 'dim': num_features,
           'input': words + ('; grey repeated' if spec.shape[2] == 1 else ''),
           'source': weights.WEIGHTS[network].origin}
-  kept = batched.keep(levels_to_outputs, card, encoded)
+  kept = batched.keep(levels_to_outputs, card, spec, encoded)
   probs = (lambda x: kept(x)[:, num_features:]) if network == 'inception' else None
   return Encoder(name, spec, lambda x: kept(x)[:, :num_features], probs, card)
 

@@ -1,5 +1,6 @@
 """Classifier two-sample test: can a classifier tell samples from the data on held-out pairs?"""
 
+import collections
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ METRICS = ('c2st', 'c2st_p')
 NEEDS = two_sample.NEEDS
 CLASSIFIER = ('logistic regression on standardised features and the squares of their principal '
               'components, standardised; ridge penalty: their number / 2')
-HALVES = 'trained on a random half of each side, tested on the other'
+HALVES = 'trained on a random half of each side, tested on the other; equal rows in one half'
 STATISTIC = 'mean logit of samples less that of data, labels of the held-out half permuted'
 MAX_STEPS = 30  # of Newton's method, each solved by conjugate gradients; about 6 are taken
 CONSTANT = 1e-6  # a feature whose spread is this share of its size, or less, is constant
@@ -26,6 +27,7 @@ class Test(NamedTuple):
   n: int  # of so many, both sides together
   statistic: float  # difference of the mean logits, nats
   p: float
+  shared: int  # rows that both sides have, bit for bit
 
 
 def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
@@ -35,7 +37,8 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
   c2st: held-out accuracy (1610.06545, Sec. 3), 1/2 where the classifier cannot tell samples from
   the split. c2st_p: p-value of the difference of mean logits (1909.11298), which holds whatever
   was learned, and has more power than the accuracy. N is the same on both sides: at most
-  num_samples, and the sizes of the splits. Raises BadInput for num_permutations < 1, and for fewer
+  num_samples, and the sizes of the splits. The number of rows that both sides have stands in the
+  detail; a set against itself is at 1/2. Raises BadInput for num_permutations < 1, and for fewer
   than 4 examples a side.
   """
   del model
@@ -45,30 +48,30 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
 
   def measure(x, y, card):
     test = c2st(x, y, subset_seed, num_permutations)
-    shared = {'classifier': CLASSIFIER, 'halves': HALVES}
-    accuracy = card('c2st', unit='accuracy', **shared)
+    both = {'classifier': CLASSIFIER, 'halves': HALVES}
+    shared = {'shared_rows': test.shared}
+    accuracy = card('c2st', unit='accuracy', detail=shared, **both)
     p = card('c2st_p', unit='p-value', statistic=STATISTIC, num_permutations=num_permutations,
-             **shared)
+             detail={'statistic': test.statistic, **shared}, **both)
     return {
         'c2st': cards.of_share(test.right, test.n, accuracy,
                                'accuracy of this classifier on fresh pairs'),
-        'c2st_p': cards.plain(test.p, {**p, 'detail': {'statistic': test.statistic}},
-                              'a p-value')}
+        'c2st_p': cards.plain(test.p, p, 'a p-value')}
 
   return two_sample.fidelity('c2st', METRICS, measure, estimator=estimator, encoder=encoder,
                              dataset=dataset, split=split, num_samples=num_samples, equal=True,
-                             at_least=4, subset_seed=subset_seed,
-                             keep=lambda key, make: keep(
-                                 {**key, 'num_permutations': num_permutations}, make))
+                             at_least=4, subset_seed=subset_seed, keep=keep)
 
 
 def c2st(x, y, seed: int = 0, num_permutations: int = 9999) -> Test:
   """The test on features x and y, both [N, d]; halves and permutations are fixed by the seed.
 
   p is uniform at equal distributions on the multiples of 1 / (num_permutations + 1): the labels
-  of the held-out half are exchangeable there, given the classifier.
+  of the held-out half are exchangeable there, given the classifier. Rows that both sides have lie
+  in the same half: trained on as one side and tested as the other they would be told wrongly.
   """
   rng = np.random.default_rng(seed)
+  y, shared = beside_equals(x, y)
   order = rng.permutation(len(x))
   training, rest = order[:len(x) // 2], order[len(x) // 2:]
   logit = fit(x[training], y[training])
@@ -83,7 +86,26 @@ def c2st(x, y, seed: int = 0, num_permutations: int = 9999) -> Test:
   as_large = sum(pooled[rng.permutation(2 * n)[:n]].sum() >= least
                  for _ in range(num_permutations))
   return Test(right, 2 * n, float(of_x.mean() - of_y.mean()),
-              float((1 + as_large) / (1 + num_permutations)))
+              float((1 + as_large) / (1 + num_permutations)), shared)
+
+
+def beside_equals(x, y) -> tuple[np.ndarray, int]:
+  """y [N, d] with each row that x [N, d] has too, bit for bit, at its place in x; their number.
+
+  The other rows keep their order; without rows in common all stay where they are.
+  """
+  places = collections.defaultdict(list)
+  for i, row in enumerate(np.ascontiguousarray(x)):
+    places[row.tobytes()].append(i)
+  order, others = np.full(len(y), -1), []
+  for j, row in enumerate(np.ascontiguousarray(y)):
+    equal = places.get(row.tobytes())
+    if equal:
+      order[equal.pop(0)] = j
+    else:
+      others.append(j)
+  order[order < 0] = others
+  return y[order], len(y) - len(others)
 
 
 def fit(x, y) -> Callable:

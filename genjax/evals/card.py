@@ -58,15 +58,13 @@ def with_interval(value, low, high, card: dict, estimand: str, method: str) -> V
       **card, 'interval': {'estimand': estimand, 'method': method, 'level': LEVEL}})
 
 
-def raised(value: float, half: float) -> tuple[float, float]:
-  """The ends of the interval of a squared distance D from its half width h: D - h, above D + h.
+def hall(t: float, skew: float) -> float:
+  """The quantile of a studentised mean of the skewness `skew` whose normal quantile is t.
 
-  Where a few directions matter D is a sum of few squares, and h is short when D is small. On the
-  scale of the root the upper end is higher by h^2 / (4 D). Simulated coverages reach .95
-  everywhere only with twice that, and with no more than h again.
+  By Hall's cubic transformation (Hall 1992); without skewness it is t.
   """
-  raised = min(half**2 / (2.0 * value), half) if value > 0 else half
-  return max(value - half, 0.0), value + half + raised
+  skew = skew if abs(skew) > 1e-6 else 1e-6
+  return float(3.0 / skew * (np.cbrt(1.0 + skew * (t - skew / 6.0)) - 1.0))
 
 
 def of_mean(values, card: dict, estimand: str) -> Value:
@@ -85,16 +83,12 @@ def of_mean(values, card: dict, estimand: str) -> Value:
   from scipy import special  # not before it is needed: it takes a while to import
   std = values.std(ddof=1)
   t = special.stdtrit(n - 1, (1 + LEVEL) / 2)
-  # of the mean; values that do not vary have none, and the limit at 0 is Student's interval
+  # of the mean; values that do not vary have none
   skew = SKEW * np.mean(((values - mean) / (std or 1.0)) ** 3) / np.sqrt(n)
-  skew = skew if abs(skew) > 1e-6 else 1e-6
-
-  def hall(x):
-    return 3.0 / skew * (np.cbrt(1.0 + skew * (x - skew / 6.0)) - 1.0)
-
   error = std / np.sqrt(n)
-  return with_interval(mean, mean - error * max(hall(t), t), mean - error * min(hall(-t), -t), card,
-                       estimand, "Student's t, with Hall's for skewness; conservative")
+  return with_interval(mean, mean - error * max(hall(t, skew), t),
+                       mean - error * min(hall(-t, skew), -t), card, estimand,
+                       "Student's t, with Hall's for skewness; conservative")
 
 
 def of_share(count, n: int, card: dict, estimand: str) -> Value:

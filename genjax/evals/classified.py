@@ -59,10 +59,8 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
     del params
     x, info = draw(num_samples)
     p, own = probs(x), card('', len(x), **two_sample.sampled(info))
-    key = {'evaluator': 'classified', 'n': num_samples, 'encoder': encoder.card,
-           'data': dataset.identity, **protocol}
     asked = asked_class(p, info.get('cond'), own)
-    beside = keep(key, known)
+    beside = keep('_data', known)
     if not asked:
       beside = {name: value for name, value in beside.items() if name != 'asked_class_data'}
     return {**recognised(p, own), **compared(p, probs(dataset.splits[split]['x']), own), **asked,

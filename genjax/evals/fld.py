@@ -105,11 +105,9 @@ def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024,
       return {'fld_copies': value(divergence(copies, *known, subset_seed), card(
           '_copies', len(copies), generated_are='training examples'))}
 
-    key = {'evaluator': 'fld', 'n': num_samples, 'encoder': encoder.card,
-           'data': dataset.identity, **protocol}
     out = two_sample.checked(METRICS, measure, features(x), known[1],
                              lambda metric: card('', len(x), **two_sample.sampled(info)))
-    return {**out, **keep(key, copied)}
+    return {**out, **keep('_copies', copied)}
 
   return run
 

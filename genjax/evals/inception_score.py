@@ -47,11 +47,8 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
   def run(params, draw):
     del params
     x, info = draw(num_samples)
-    key = {'evaluator': 'inception_score', 'suffix': '_data', 'n': num_samples, 'split': beside,
-           'subset_seed': subset_seed, 'encoder': encoder.card, 'data': dataset.identity,
-           'estimator': estimator}
     return {**figure(x, '', **two_sample.sampled(info)),
-            **keep(key, lambda: figure(known, '_data', generated_are=f'{beside} examples'))}
+            **keep('_data', lambda: figure(known, '_data', generated_are=f'{beside} examples'))}
 
   return run
 

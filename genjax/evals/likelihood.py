@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import prob, sharding
+from genjax import compat, prob, sharding
 from genjax.evals import card as cards
 from genjax.evals import two_sample
 from genjax.numerics import ode_likelihood
@@ -29,7 +29,7 @@ KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'od
 
 def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8, num_weights=64,
          num_steps=32, num_probes=4, t_min=1e-3, batch_size=256, num_examples=None, subset_seed=0,
-         dequantisation='gaussian', tick=lambda: None):
+         dequantisation='gaussian', conditional=False, asked=(), tick=lambda: None):
   """run(params, draw) -> nll_exact_*, nll_bound_* or nll_estimate_*, per dimension or example.
 
   Data with levels: `_bpd`, of the probability mass of the integers; continuous data: `_nats`.
@@ -41,10 +41,12 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   steps. Data with levels get noise for it by `dequantisation`: 'gaussian', that of the path at
   t_min, or 'uniform' in their cell (`_continuous`). Codes of an autoencoder are drawn anew
   from their moments for each repeat, as in training. The cards say whether and how the integers
-  were dequantised. Interval: from the per-example values, which carry the noise of the estimator
-  too. An example that is not finite makes the value None. tick() is called before
+  were dequantised, and what the model is conditioned on: 'label' means log p(x | label), which is
+  no estimate of log p(x). Interval: from the per-example values, which carry the noise of the
+  estimator too. An example that is not finite makes the value None. tick() is called before
   each batch. num_examples: so many of the split, drawn by subset_seed; None: all. Raises BadInput
-  for counts below 1 and more examples than there are.
+  for counts below 1, more examples than there are, and a metric among `asked` that this estimator
+  does not give, with the keyword that would.
   """
   for name, value in {'num_repeats': num_repeats, 'num_weights': num_weights,
                       'num_steps': num_steps, 'num_probes': num_probes, 'batch_size': batch_size,
@@ -63,6 +65,7 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   kind = KINDS[estimator]
   unit = 'nats' if spec.levels is None else 'bpd'
   metric = f'nll_{kind}_{unit}'
+  _check_asked(asked, metric, model, spec)
   settings = {'num_weights': num_weights, 'num_steps': num_steps, 'num_probes': num_probes,
               't_min': t_min, 'dequantisation': dequantisation}
   per_example = sharding.jit(_terms_fn(model, estimator, prepare, spec, settings))
@@ -99,6 +102,7 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
       detail.update({name: float(np.mean(to_unit(v))) for name, v in beside.items()})
     card = cards.make_card(
         metric, estimator=estimator, kind=kind, split=split, n_reference=len(total),
+        conditioned_on='label' if conditional and 'cond' in arrays else None,
         unit='bits per dimension' if unit == 'bpd' else 'nats per example',
         dequantisation=next((how for term, how in NOISE_TERMS.items() if term in names), 'none'),
         detail=detail, **protocol)
@@ -108,6 +112,26 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
     return {metric: cards.of_mean(total, card, estimand[estimator])}
 
   return run
+
+
+def _check_asked(asked, metric: str, model, spec) -> None:
+  """Refuses a metric that is asked for and not measured, naming the keyword that measures it."""
+  for other in asked:
+    _, kind, unit = other.split('_')
+    if other == metric:
+      continue
+    if unit != metric.rpartition('_')[2]:
+      values = 'continuous data' if spec.levels is None else f'data with {spec.levels} levels'
+      raise BadInput(f'metric {other!r}: the likelihood of {values} is in '
+                     f'{metric.rpartition("_")[2]}; allowed: {metric}')
+    given = [e for e, its_kind in KINDS.items() if its_kind == kind]
+    able = [e for e in given if not compat.missing(NEEDS[e], compat.provides(model))]
+    if not able:
+      needed = ' or '.join(' and '.join(NEEDS[e]) for e in given)
+      raise BadInput(f'metric {other!r} needs {needed}, which this model does not provide; '
+                     f'allowed: {metric}')
+    raise BadInput(f'metric {other!r} is not what this config measures; allowed: {metric}, or '
+                   f'--config=... with evals.kw.likelihood.estimator={" or ".join(able)}')
 
 
 # of the ODE, beside its terms: the value at half the steps less that at all of them, and the

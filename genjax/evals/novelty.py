@@ -91,9 +91,8 @@ def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024,
     card = lambda metric: cards.make_card(metric, encoder=encoder, n_generated=len(x), **protocol,
                                           **rules[metric], **sampler)
     out = two_sample.checked(METRICS, measure, np.asarray(encoder.features(x)), points, card)
-    key = {'evaluator': 'novelty', 'suffix': '_copies', 'n': num_copies, 'data': dataset.identity,
-           'encoder': encoder.card, 'num_permutations': num_permutations, **protocol}
-    out |= keep(key, lambda: values(copies, label, '_copies', generated_are='training examples'))
+    out |= keep('_copies', lambda: values(copies, label, '_copies',
+                                          generated_are='training examples'))
     if dataset.spec.levels is not None:
       out['copies'] = _copies(x, train, estimator=estimator, split=split, **sampler)
     return out

@@ -18,7 +18,9 @@ ESTIMAND = 'expectation over samples of this N, given the reference points'
 JACKKNIFE = 'delete-one jackknife over the samples, the upper end on a log scale'
 NO_RECALL = ('no calibrated interval: a few samples with large balls decide it, and a delete-one '
              'jackknife at level .95 covered .64 to 1')
-NO_SPREAD = 'no interval: the samples do not vary'
+EQUAL_NUMBERS = 'no interval: all samples are in the same number of balls, which shows no spread'
+NOT_ALONE = ('no interval: no sample covers a reference point alone, so that leaving one out shows '
+             'no spread')
 LEAST = 50  # with fewer the distributions are skewed: coverage was covered by .86, density by .93
 TOO_FEW = f'no calibrated interval: fewer than {LEAST} {{}}'
 # a pair that the bound of the error does not decide; a sample in the closed, in the open ball of a
@@ -81,7 +83,7 @@ def of_number(found: Counts, k: int, card: dict) -> cards.Value:
   if np.sum(found.number > 0) < LEAST:
     return cards.plain(found.number.mean() / k, card, TOO_FEW.format('samples are in a ball'))
   if np.ptp(found.number) == 0:
-    return cards.plain(found.number.mean() / k, card, NO_SPREAD)
+    return cards.plain(found.number.mean() / k, card, EQUAL_NUMBERS)
   return cards.of_mean(found.number / k, card, ESTIMAND)
 
 
@@ -97,7 +99,7 @@ def of_covered(found: Counts, card: dict) -> cards.Value:
   if np.sum(found.covered) < LEAST:
     return cards.plain(share, card, TOO_FEW.format('reference points are covered'))
   if half == 0.0:
-    return cards.plain(share, card, NO_SPREAD)
+    return cards.plain(share, card, NOT_ALONE)
   return cards.with_interval(share, max(share - half, 0.0), min(share * np.exp(half / share), 1.0),
                              card, ESTIMAND, JACKKNIFE)
 

@@ -5,6 +5,7 @@ examples of the data (the floor of a distance, the ceiling of a share), and `_si
 repeated. Metrics of novelty have `_copies`: training examples.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,12 +14,19 @@ from genjax.evals import card as cards
 from genjax.evals.card import Value
 from genjax.types import BadInput
 
+PIXELS = ("encoder 'identity' compares images by their pixels, whose distances say little of how "
+          'images look; allowed, and better: an encoder that was trained on such images, by '
+          'python -m experiments.encoder')
 NEEDS = {'features': ('sample', 'data.image|data.coordinates')}
 
 
-def compute(key: Mapping, make: Callable[[], dict]) -> dict:
-  """make(): figures that are kept nowhere; in its place a caller may give a function that keeps."""
-  del key
+def compute(part, make: Callable[[], dict]) -> dict:
+  """make(): figures that are kept nowhere; a caller may give a function that keeps instead.
+
+  part: plain data, which of an evaluator's figures these are. That they depend on the evaluator's
+  arguments is for the function that keeps to know: it is given all of them.
+  """
+  del part
   return make()
 
 
@@ -31,11 +39,14 @@ def fidelity(evaluator: str, metrics: tuple, measure: Callable, *, estimator, en
   of the split; card(metric, unit=..., further protocol) gives the card of a metric. The whole split
   is compared, or, where N must be the same on both sides (equal), as many fixed random rows of it.
   `_data`: training examples in the place of the samples; where the split is the training set,
-  held-out ones; absent where the data set has only one split. protocol: further entries of all
-  cards, and of the key by which figures are kept. Raises BadInput without an encoder for these
-  data, and for fewer than `at_least` examples.
+  held-out ones; absent where the data set has only one split. keep(part, make): `compute`, or a
+  function that keeps figures. protocol: further entries of all cards. Warns where images are
+  compared by their pixels. Raises BadInput without an encoder for these data, and for fewer than
+  `at_least` examples.
   """
   encoder = require_encoder(evaluator, encoder, dataset)
+  if encoder.name == 'identity' and encoder.spec.levels and len(encoder.spec.shape) == 3:
+    warnings.warn(PIXELS, stacklevel=1)
   beside = other_split(dataset, split)
   sizes = [len(dataset.splits[s]['x']) for s in (split, beside) if s]
   n = min(num_samples, *sizes) if equal else num_samples
@@ -67,9 +78,7 @@ def fidelity(evaluator: str, metrics: tuple, measure: Callable, *, estimator, en
     if beside:
       known['_data'] = subset(dataset.splits[beside]['x'], n, subset_seed), f'{beside} examples'
     for suffix, (x, words) in known.items():
-      key = {'evaluator': evaluator, 'suffix': suffix, 'n': n, 'encoder': encoder.card,
-             'data': dataset.identity, **protocol}
-      out |= keep(key, lambda x=x, suffix=suffix, words=words: compare(
+      out |= keep(suffix, lambda x=x, suffix=suffix, words=words: compare(
           x, suffix, generated_are=words))
     return out
 

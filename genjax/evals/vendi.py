@@ -10,7 +10,7 @@ NEEDS = two_sample.NEEDS
 BLOCK = 4096  # rows that are in float64 at once
 KERNEL = 'cosine'
 ESTIMAND = 'E[Vendi_N] over samples, at the N of this card'
-SAME = 'no interval: the samples do not vary'
+ONE_DIRECTION = 'no interval: all feature vectors have one direction, so that the score is 1'
 METHOD = ('infinitesimal jackknife, influences of the rows times 1 + leverage, and 2.5 Vendi / N '
           'for terms of second order; conservative')
 # Where influences vanish, as for two equal modes, the terms of second order are the noise. Two
@@ -38,7 +38,7 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
                                     'zero')}
     value, half = vendi(x)
     if half is None:
-      return {'vendi': cards.plain(value, own, SAME)}
+      return {'vendi': cards.plain(value, own, ONE_DIRECTION)}
     return {'vendi': cards.with_interval(value, max(value - half, 1.0),
                                          min(value + half, float(len(x))), own, ESTIMAND, METHOD)}
 

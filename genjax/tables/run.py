@@ -1,7 +1,6 @@
 """Which cells are finished, and running those that are not by the commands that are shown."""
 
 import concurrent.futures
-import json
 import pathlib
 import shlex
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
+from genjax import disk
 from genjax.tables import identity
 from genjax.tables.identity import Cell
 from genjax.types import BadInput
@@ -23,7 +23,7 @@ def read(cell: Cell) -> dict | None:
   Raises BadInput for a file that is damaged.
   """
   for name in (OWN, f'evals/{cell.config_hash}.json'):
-    found = _json(cell, name)
+    found = disk.read_record(pathlib.Path(cell.workdir, name))
     if found is not None and not isinstance(found.get('metrics'), Mapping):
       raise BadInput(f'{cell.workdir}/{name} has no metrics; remove it and run the cell again')
     if found is not None and found.get('provenance', {}).get('config_hash') == cell.config_hash:
@@ -33,7 +33,7 @@ def read(cell: Cell) -> dict | None:
 
 def samples(cell: Cell) -> str:
   """The name under samples/ of what was drawn for a measured cell."""
-  found = _json(cell, OWN) or {}
+  found = disk.read_record(pathlib.Path(cell.workdir, OWN)) or {}
   own = found.get('provenance', {}).get('config_hash') == cell.config_hash
   return 'final' if own else cell.config_hash
 
@@ -45,7 +45,8 @@ def status(cell: Cell) -> str:
   """
   if read(cell) is not None:
     return 'finished'
-  recorded = (_json(cell, 'config.json') or {}).get('config')
+  recorded = disk.read_record(pathlib.Path(cell.workdir, 'config.json'), 'a run as it was written')
+  recorded = (recorded or {}).get('config')
   if recorded is None:
     return 'missing'
   if identity.run_hash(recorded) != cell.run_hash:
@@ -141,13 +142,3 @@ def _arguments(command: str) -> list[str]:
 def _tail(log: pathlib.Path, lines: int = 6) -> str:
   text = log.read_text(encoding='utf-8', errors='replace').replace('\r', '\n')
   return '\n'.join(text.strip().splitlines()[-lines:])
-
-
-def _json(cell: Cell, name: str) -> dict | None:
-  path = pathlib.Path(cell.workdir, name)
-  try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except (FileNotFoundError, NotADirectoryError):
-    return None
-  except ValueError as e:
-    raise BadInput(f'{path} is damaged: {e}; remove it and run the cell again') from None

@@ -163,6 +163,7 @@ def fit(init: Callable, fitted: Callable, directory: str, write: Callable):
   params = jax.block_until_ready(fitted())
   state = state._replace(step=np.int32(1), params={**state.params, 'model': params},
                          ema=params if jax.tree.leaves(state.ema) else ())
-  checkpoint.save(directory, 1, state, {'best': None})
+  # the log reaches as far as the checkpoints, wherever a kill falls
   write(1, {'fit_seconds': time.perf_counter() - clock})
+  checkpoint.save(directory, 1, state, {'best': None})
   return state

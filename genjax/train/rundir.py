@@ -6,7 +6,6 @@ the measurements under other samplers, evaluators or encoders than its own.
 
 import copy
 import errno
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -46,7 +45,7 @@ def open_run(workdir: str | os.PathLike, config: Mapping, identity: Mapping) -> 
 def record(workdir: pathlib.Path, new: Mapping | None) -> None:
   """Writes what `agree` returned to config.json, atomically; nothing for None."""
   if new is not None:
-    disk.write_json(workdir / 'config.json', {**new, 'sha256': _sha256(new)})
+    disk.write_record(workdir / 'config.json', new)
 
 
 def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
@@ -112,7 +111,7 @@ def read(workdir: str | os.PathLike) -> dict:
   except (ValueError, LookupError, TypeError, AttributeError):  # not JSON, or not ours
     raise BadInput(f'{path} was not written by a training run, or is damaged; allowed: the '
                    '--workdir of a training run') from None
-  if stored != _sha256(record):
+  if stored != disk.json_digest(record):
     raise BadInput(f'{path} is damaged or was edited: its sha256 is not the recorded one; allowed: '
                    'the --workdir of a training run, as it was written')
   return record
@@ -158,9 +157,19 @@ def provenance(workdir: str | os.PathLike) -> dict:
 
 
 def _train_seconds(workdir: str | os.PathLike) -> float | None:
-  """Of the logged steps alone: compilation and evaluation included, restarts not."""
+  """Of the logged steps alone: compilation and evaluation included, restarts not.
+
+  Raises BadInput for a log that ends before the last checkpoint, which is written after its line.
+  """
   seconds, last = 0.0, 0
-  for row in writer.read_metrics(workdir):
+  log, rows = pathlib.Path(workdir) / 'metrics.jsonl', writer.read_metrics(workdir)
+  saved = max((int(path.name) for path in checkpoints(workdir).glob('[0-9]*')
+               if path.name.isdigit()), default=0)
+  logged = max((row['step'] for row in rows), default=0)
+  if log.exists() and logged < saved:
+    raise BadInput(f'{log} is damaged: it ends at step {logged}, and there is a checkpoint of step '
+                   f'{saved}; allowed: the whole log, or none, and with it no training time')
+  for row in rows:
     if 'fit_seconds' in row:
       seconds += row['fit_seconds']
     elif row.get('steps_per_second'):
@@ -226,11 +235,6 @@ def _check_writable(workdir: pathlib.Path) -> None:
 def _json_like(tree: Any) -> Any:
   """As it will be read back: tuples become lists, keys strings."""
   return json.loads(json.dumps(tree, default=list))
-
-
-def _sha256(content: Any) -> str:
-  text = json.dumps(_json_like(content), sort_keys=True, separators=(',', ':'))
-  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _time() -> str:

@@ -1,10 +1,12 @@
 """What a run leaves to be read: metrics, pictures, samples. Whole files appear at once or not."""
 
+import hashlib
 import io
 import json
 import math
 import os
 import pathlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +18,7 @@ from genjax.types import BadInput, DataSpec
 
 SAMPLE_FORMATS = ('.png', '.npz')
 _FLUSH_SECONDS = 10  # of TensorBoard events, by a thread; metrics.jsonl is written at once
+_CHECKED = re.compile(r'(\{.*), "sha256": "([0-9a-f]{16})"\}')  # a line, and what ends it
 _VISIBLE = 48  # pixels: smaller images are enlarged at least to this
 
 
@@ -32,9 +35,9 @@ def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mappi
 
   def write(step: int, metrics: Mapping[str, Any]) -> None:
     values = {name: float(value) for name, value in metrics.items()}
-    line = json.dumps({'step': int(step), 'time': round(time.time(), 3), **values})
+    line = json.dumps({'step': int(step), 'time': round(time.time(), 3), **values})[:-1]
     with open(path, 'a', encoding='utf-8') as file:
-      file.write(line + '\n')
+      file.write(f'{line}, "sha256": "{_digest(line)}"}}\n')
     if not events:
       from tensorboardX import SummaryWriter
       # purge_step: TensorBoard then hides what earlier event files say of the same steps
@@ -47,29 +50,52 @@ def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mappi
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
-  """The whole lines of metrics.jsonl, in order; a line torn by a killed process is left out."""
-  path = pathlib.Path(workdir) / 'metrics.jsonl'
-  lines = path.read_text(encoding='utf-8', errors='replace').splitlines() if path.is_file() else []
-  return [row for row in map(_parse, lines) if row is not None]
+  """The lines of metrics.jsonl, in order; a last one that a killed process tore is left out.
+
+  Each line ends with the first 16 digits of the sha256 of what is before them, under 'sha256',
+  which is no part of the row; lines from before they had one are read as they are. Raises BadInput
+  for a line that is damaged, with its number.
+  """
+  return [row for _, row in _lines(pathlib.Path(workdir) / 'metrics.jsonl')]
 
 
 def _drop_after(path: pathlib.Path, start: int) -> None:
-  if not path.is_file():
-    return
-  text = path.read_text(encoding='utf-8', errors='replace')
-  kept = [line for line in text.splitlines()
-          if (row := _parse(line)) is not None and row['step'] <= start]
-  content = ''.join(f'{line}\n' for line in kept)
-  if content != text:
-    disk.write_bytes(path, content.encode())
+  kept = ''.join(f'{line}\n' for line, row in _lines(path) if row['step'] <= start)
+  if path.is_file() and kept.encode() != path.read_bytes():
+    disk.write_bytes(path, kept.encode())
+
+
+def _lines(path: pathlib.Path) -> list[tuple[str, dict]]:
+  """Each whole line as text and as a row."""
+  text = path.read_text(encoding='utf-8', errors='replace') if path.is_file() else ''
+  *lines, last = text.split('\n')
+  found = [(line, _parse(line)) for line in lines]
+  if _CHECKED.match(last):  # a line that is torn has no digest
+    found.append((last, _parse(last) if _CHECKED.fullmatch(last) else None))
+  bad = next((i for i, (_, row) in enumerate(found, 1) if row is None), None)
+  if bad:
+    raise BadInput(f'{path} is damaged in line {bad}; allowed: lines as training wrote them, or no '
+                   'such file, and with it no training time')
+  return found
+
+
+def _digest(line: str) -> str:
+  return hashlib.sha256(line.encode()).hexdigest()[:16]
 
 
 def _parse(line: str) -> dict | None:
+  """The row of a line; None where it is none, or not what its digest says."""
+  checked = _CHECKED.fullmatch(line)
+  if checked and _digest(checked[1]) != checked[2]:
+    return None
   try:
     row = json.loads(line)
   except json.JSONDecodeError:
     return None
-  return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
+  if not isinstance(row, dict) or not isinstance(row.get('step'), int):
+    return None
+  row.pop('sha256', None)
+  return row
 
 
 def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: int = 64) -> None:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import data, encoders
+from genjax import data, disk, encoders
 from genjax.encoders import classifier
 from genjax.types import BadInput, DataSpec
 
@@ -74,6 +74,23 @@ def test_damaged_files_are_refused(saved, damage):
                     'text': b'not an archive'}[damage])
   with pytest.raises(BadInput, match='tiny'):
     classifier.load('tiny', path)
+
+
+def test_every_flipped_bit_of_an_encoder_is_seen(saved):
+  path = saved[0]
+  whole = path.read_bytes()
+  weights = np.load(path)  # the seal is behind the archive
+  assert 'card' in weights.files
+  rng = np.random.default_rng(0)
+  for bit in rng.integers(8 * len(whole), size=200):
+    damaged = bytearray(whole)
+    damaged[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(damaged)
+    if bit // 8 < len(whole) - 72:
+      with pytest.raises(BadInput, match='tiny'):
+        classifier.load('tiny', path)
+  path.write_bytes(disk.unseal(whole))  # from before there were seals
+  assert classifier.load('tiny', path).card['dim'] == 3
 
 
 def test_a_hash_that_differs_is_refused(saved):

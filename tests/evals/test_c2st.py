@@ -100,6 +100,22 @@ def test_constant_features_and_equal_sets_are_not_told():
   assert np.isfinite(c2st.c2st(x, x[::-1] + np.float32(1e-9)).statistic)
 
 
+@pytest.mark.parametrize('order', ('same', 'shuffled', 'half of it'))
+def test_a_set_against_itself_is_at_one_half(order):
+  rng = np.random.default_rng(8)
+  x = rng.standard_normal((200, 5)).astype(np.float32)
+  y = {'same': x, 'shuffled': x[rng.permutation(200)], 'half of it': np.concatenate(
+      [x[rng.permutation(200)[:100]], rng.standard_normal((100, 5))]).astype(np.float32)}[order]
+  test = c2st.c2st(x, y, num_permutations=199)
+  assert test.shared == (100 if order == 'half of it' else 200)
+  if order == 'half of it':
+    assert covers(test, 0.5)
+  else:
+    assert test.right / test.n == 0.5 and test.p > 0.4
+  fresh = rng.standard_normal((200, 5)).astype(np.float32)
+  assert c2st.beside_equals(x, fresh)[1] == 0 and (c2st.beside_equals(x, fresh)[0] == fresh).all()
+
+
 def evaluate(draw, **kw):
   made = c2st.make(None, estimator='features', encoder=PIXELS, dataset=DIGITS, split='test',
                    num_samples=400, num_permutations=199, **kw)
@@ -115,6 +131,7 @@ def test_noise_is_told_from_digits_and_training_images_are_not():
   assert out['c2st_data'].low < 0.5 < out['c2st_data'].high and out['c2st_p_data'].value > 0.01
   card = out['c2st_p'].card
   assert (card['n_generated'], card['n_reference'], card['num_permutations']) == (400, 400, 199)
+  assert card['detail']['shared_rows'] == 0
   assert card['interval']['reason'] == 'a p-value' and card['detail']['statistic'] > 1
 
 

@@ -3,6 +3,8 @@
 Intervals of one evaluator alone are simulated in the tests of that evaluator.
 """
 
+import functools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,6 +13,7 @@ from genjax.data import Dataset
 from genjax.evals import card as cards
 from genjax.evals import divergence_estimates as estimates
 from genjax.types import DataSpec, Model
+from tests.evals import coverage
 
 TRIALS = 1000
 
@@ -68,6 +71,30 @@ def test_means_are_covered(name):
   assert at_least_nominal([v.low <= mean <= v.high for v in found])
   if name == 'normal':  # nothing is lost where values are not skewed
     assert np.mean([v.low <= mean <= v.high for v in found]) < 0.97
+
+
+@pytest.mark.parametrize('name', ('fd', 'sliced_w2'))
+def test_heavy_tails_rarely_print_an_interval_that_misleads(name):
+  rng, found = np.random.default_rng(5), {}
+  for kind in ('Gaussian', 't, 3 degrees', 'log-normal 1'):
+    draw = functools.partial(coverage.FEATURES[kind], rng, 300, 8)
+    found[kind] = coverage.simulate(coverage.DISTANCES[name], draw, draw, 100)
+  assert found['Gaussian']['printed'] == 1.0 and found['Gaussian']['covered'] > 0.9
+  for kind in ('t, 3 degrees', 'log-normal 1'):
+    assert found[kind]['printed'] < 0.2 and found[kind]['misleading'] < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ('exponential', 't, 5 degrees', 'elliptical t, 5',
+                                  'log-normal 1/2'))
+@pytest.mark.parametrize('name', ('fd', 'sliced_w2'))
+def test_distances_of_skewed_features_are_covered(name, kind):
+  rng = np.random.default_rng(6)
+  draw = functools.partial(coverage.FEATURES[kind], rng)
+  hits = coverage.simulate(coverage.DISTANCES[name], lambda: 0.3 + 1.3 * draw(300, 2),
+                           lambda: draw(300, 2), TRIALS)
+  assert hits['misleading'] < 0.05 + 1.96 * np.sqrt(0.05 * 0.95 / TRIALS)
+  assert hits['covered'] > 0.93
 
 
 def truth(log_p, log_q):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genjax import compat, data, prob
+from genjax.data import Dataset
 from genjax.evals import card, likelihood
 from genjax.models import categorical_mixture, gaussian
 from genjax.models.diffusion_bound import mean_level
@@ -37,6 +38,33 @@ def test_uniform_is_log2_17_exactly():
   value = values['nll_exact_bpd']
   assert abs(value.value - np.log2(17)) < 1e-6
   assert value.card['kind'] == 'exact' and value.card['n_reference'] == 37
+
+
+def test_what_the_model_is_conditioned_on_is_protocol():
+  model = Model(init=None, log_prob=lambda p, b, r: jnp.full(b['x'].shape[0], -1.0))
+  labelled = digits(images(4))
+  labelled = labelled._replace(splits={'test': {
+      **labelled.splits['test'], 'cond': np.zeros(4, np.int32)}})
+  of = lambda **kw: run(model, labelled, 'exact', **kw)['nll_exact_bpd'].card['conditioned_on']
+  assert of(conditional=True) == 'label' and of() is None
+  unlabelled = run(model, digits(images(4)), 'exact', conditional=True)['nll_exact_bpd']
+  assert unlabelled.card['conditioned_on'] is None
+
+
+def test_what_is_asked_for_is_measured_or_refused_with_the_keyword():
+  some = lambda *args: None
+  model = Model(init=None, elbo=lambda p, b, r: {'x': jnp.zeros(len(b['x']))}, denoise=some,
+                path=some)
+  both = Dataset('tiny', DataSpec((2,), None, None), {'test': {'x': np.zeros((3, 2))}}, {})
+  asked = lambda model, *names: run(model, both, 'bound', asked=names)
+  assert set(asked(model, 'nll_bound_nats')) == {'nll_bound_nats'}
+  with pytest.raises(BadInput, match="'nll_estimate_nats' is not what this config measures; "
+                     'allowed: nll_bound_nats, or .*evals.kw.likelihood.estimator=ode'):
+    asked(model, 'nll_bound_nats', 'nll_estimate_nats')
+  with pytest.raises(BadInput, match="'nll_exact_nats' needs log_prob, which this model does not"):
+    asked(model, 'nll_exact_nats')
+  with pytest.raises(BadInput, match='of continuous data is in nats; allowed: nll_bound_nats'):
+    asked(model, 'nll_bound_bpd')
 
 
 def test_uniform_density_on_the_cells_is_a_bound_that_is_tight():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from genjax import data, encoders
+from genjax import build, data, encoders
 from genjax.evals import card as cards
 from genjax.evals import prdc
-from genjax.types import BadInput
+from genjax.types import BadInput, Model
 
 
 def brute(x, y, k_ball, k_density):
@@ -188,11 +188,35 @@ def test_intervals_that_are_not_calibrated_are_not_printed():
   values = evaluate(lambda dataset, n: dataset.splits['train']['x'][:n])
   assert values['recall'].low is None and 'jackknife' in values['recall'].card['interval']['reason']
   # density of one point: all samples have as many balls; coverage: one point is covered
-  assert values['density_single'].card['interval']['reason'] == prdc.NO_SPREAD
+  assert values['density_single'].card['interval']['reason'] == prdc.EQUAL_NUMBERS
   assert 'fewer than 50' in values['coverage_single'].card['interval']['reason']
   far = evaluate(lambda dataset, n: dataset.splits['train']['x'][:n] + 100.0)
   assert far['density'].value == 0 and far['density'].low is None
+  # many samples in each ball: none covers a point alone, although the samples vary
+  crowd = prdc.counts(np.random.default_rng(7).standard_normal((4000, 2)),
+                      np.random.default_rng(8).standard_normal((60, 2)))
+  assert prdc.of_covered(crowd, {}).card['interval']['reason'] == prdc.NOT_ALONE
   assert far['precision'].low == 0 and 0.005 < far['precision'].high < 0.01
+
+
+def test_kept_figures_are_of_their_own_numbers_of_neighbours(tmp_path, monkeypatch):
+  # those of 20 neighbours were, from the cache, those of 3
+  monkeypatch.setenv('GENJAX_CACHE', str(tmp_path))
+  dataset = data.load('ring8', num_train=500, num_validation=10, num_test=500)
+  given = {'model': Model(init=None, sample=lambda *_: None), 'family': 'samples',
+           'dataset': dataset, 'split': 'test', 'num_samples': 500, 'seed': 0,
+           'encoder': encoders.load('identity', dataset.spec)}
+  train, test = (dataset.splits[split]['x'] for split in ('train', 'test'))
+  for ball, density in ((3, 3), (20, 3), (20, 20), (3, 3), (20, 3), (20, 20)):
+    values = build.evaluator('prdc', {'k_ball': ball, 'k_density': density}, **given)(
+        {}, lambda n: (train[:n], {}))
+    single = np.repeat(test[:1], 500, axis=0)
+    right, alone = (brute(x, test, ball, density) for x in (train, single))
+    for name in prdc.METRICS:
+      assert values[f'{name}_data'].value == pytest.approx(right[name], rel=1e-12)
+      assert values[f'{name}_single'].value == pytest.approx(alone[name], rel=1e-12)
+    assert values['recall_data'].card['k'] == ball
+    assert (right['recall'] > 0.99) == (ball == 20) and (right['coverage'] == 1) == (density == 20)
 
 
 def test_what_is_refused():

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from genjax import data, encoders
-from genjax.evals import card as cards
-from genjax.evals import sliced_w2
+from genjax.evals import influence, sliced_w2
 from genjax.types import BadInput
 
 
@@ -75,9 +74,8 @@ def covered(x_of, y_of, n, m, trials=1000):
   ends, values = [], []
   for _ in range(trials):
     squared, a, b = sliced_w2.squared_and_influences(x_of(n), y_of(m), 8)
-    half = 1.96 * np.sqrt(a.var(ddof=1) / n + b.var(ddof=1) / m)
     values.append(squared)
-    ends.append(cards.raised(squared, half))
+    ends.append(influence.ends(squared, a, b))
   return [low <= np.mean(values) <= high for low, high in ends]
 
 
@@ -103,6 +101,17 @@ def test_interval_on_features_of_digits(noise):
   p, q = encoder.features(noisy), encoder.features(x)
   drawn = lambda a: lambda n: a[rng.integers(0, len(a), n)]
   assert not_short(covered(drawn(p), drawn(q), 300, 400))
+
+
+def test_features_with_heavy_tails_have_no_interval():
+  dataset = data.load('gaussian', dim=3, num_train=40, num_validation=30, num_test=400)
+  run = sliced_w2.make(None, estimator='features', dataset=dataset, split='test',
+                       encoder=encoders.load('identity', dataset.spec), num_samples=400)
+  found = run({}, lambda n: (np.exp(1.5 * normal(13, n, 3)).astype(np.float32), {}))
+  assert found['sliced_w2'].value > 0 and found['sliced_w2'].low is None
+  assert 'heavy tails' in found['sliced_w2'].card['interval']['reason']
+  assert found['sliced_w2_data'].low < found['sliced_w2_data'].high
+  assert 'conservative' not in found['sliced_w2_data'].card['interval']['method']
 
 
 def test_evaluator_on_digits_reports_the_floor():

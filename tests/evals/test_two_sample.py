@@ -1,13 +1,15 @@
 """What stands beside a figure of samples, and what is refused before it is computed."""
 
+import types
+
 import numpy as np
 import pytest
 
-from genjax import data, encoders
+from genjax import build, data, encoders
 from genjax.build import evaluation
+from genjax.evals import EVALS, two_sample
 from genjax.evals import card as cards
-from genjax.evals import two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Model
 
 DIGITS = data.load('digits')
 PIXELS = encoders.load('identity', DIGITS.spec)
@@ -70,12 +72,84 @@ def test_figures_of_known_data_are_kept(tmp_path, monkeypatch):
     calls.append(len(x))
     return mean_gap(x, y, card)
 
-  first = evaluator(measure, keep=evaluation.keep)({}, draw)
-  again = evaluator(measure, keep=evaluation.keep)({}, draw)
+  keep = evaluation.keeper('gap', {'dataset': DIGITS})
+  first = evaluator(measure, keep=keep)({}, draw)
+  again = evaluator(measure, keep=keep)({}, draw)
   assert first == again and len(calls) == 4  # of the second only the samples
-  evaluator(measure, keep=evaluation.keep, num_samples=50)({}, draw)
-  evaluator(measure, keep=evaluation.keep, protocol={'k': 3})({}, draw)
-  assert len(calls) == 10
+
+
+def bound(**kw):
+  """Runs an evaluator 'invented', bound as a config binds it."""
+  given = {'model': Model(init=None, sample=lambda *_: None), 'family': 'samples',
+           'dataset': DIGITS, 'split': 'test', 'encoder': PIXELS, 'num_samples': 100, 'seed': 0}
+  named = {key: kw.pop(key) for key in [*given, 'samples'] if key in kw}
+  return build.evaluator('invented', kw, **{**given, **named})({}, draw)
+
+
+@pytest.fixture
+def invented(tmp_path, monkeypatch):
+  """An evaluator with keywords that nobody else has heard of; the values that it computed."""
+  made = []
+
+  def make(model, *, estimator, dataset, split, encoder=None, num_samples=10, keep=None,
+           threshold=0.5, words=('a', 'b')):
+    def known():
+      made.append(threshold)
+      card = cards.make_card('new_data', estimator=estimator, unit='', split=split)
+      return {'new_data': cards.plain(threshold, card, 'a test')}
+
+    return lambda params, draw: keep('_data', known)
+
+  monkeypatch.setenv('GENJAX_CACHE', str(tmp_path))
+  monkeypatch.setitem(EVALS, 'invented', types.SimpleNamespace(
+      make=make, NEEDS=two_sample.NEEDS, METRICS=('new_data',)))
+  return made
+
+
+def test_every_argument_of_an_evaluator_is_in_the_key(invented):
+  other_data = DIGITS._replace(identity={**DIGITS.identity, 'sha256': {'train': 'another'}})
+  other_encoder = PIXELS._replace(card={**PIXELS.card, 'sha256': 'another'})
+  wider = PIXELS._replace(spec=PIXELS.spec._replace(levels=256))
+  for kw in ({}, {'threshold': 0.25}, {'words': ('a',)}, {'num_samples': 50},
+             {'split': 'validation'}, {'dataset': other_data}, {'encoder': other_encoder},
+             {'encoder': wider}):
+    assert bound(**kw)['new_data'].value == kw.get('threshold', 0.5)
+  assert len(invented) == 8
+  bound(), bound(threshold=0.5), bound(threshold=0.25, words=('a', 'b'))
+  assert len(invented) == 8
+
+
+def test_an_argument_that_is_no_plain_data_must_be_told(invented):
+  with pytest.raises(TypeError, match='not JSON serializable'):
+    evaluation.keeper('invented', {'rule': object()})('_data', dict)
+  # what is told to decide no figure of known data
+  evaluation.keeper('invented', {'model': object(), 'tick': print})('_data', dict)
+
+
+def test_figures_of_known_samples_are_kept_by_them(invented):
+  for samples in ({'x': 'digest'}, {'x': 'digest'}, {'x': 'other'}):
+    assert bound(samples=samples)['new_data'].value == 0.5
+  assert len(invented) == 1  # that of the data does not ask for the samples
+  bound(samples={'x': 'digest'}, threshold=0.75)
+  assert len(invented) == 2
+
+
+def test_a_metric_that_is_asked_for_is_given_or_refused(invented):
+  with pytest.raises(BadInput, match="'fd' is not among what evaluator 'invented' gives"):
+    build.evaluator('invented', {}, model=Model(init=None, sample=lambda *_: None),
+                    family='samples', dataset=DIGITS, split='test', encoder=PIXELS,
+                    num_samples=10, seed=0, asked=('new_data', 'fd'))({}, draw)
+
+
+def test_pixels_of_images_warn_and_coordinates_do_not(recwarn):
+  evaluator()
+  [warning] = [w for w in recwarn if 'pixels' in str(w.message)]
+  assert 'experiments.encoder' in str(warning.message)
+  recwarn.clear()
+  ring = data.load('ring8', num_train=20, num_validation=5, num_test=20)
+  evaluator(dataset=ring, encoder=encoders.load('identity', ring.spec), num_samples=10)
+  evaluator(encoder=encoders.load('digits', DIGITS.spec))
+  assert not recwarn.list
 
 
 def test_features_that_are_not_finite_are_no_figures():

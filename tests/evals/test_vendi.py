@@ -92,6 +92,13 @@ def test_intervals_cover_the_expected_score(name):
   assert half.mean() < 0.25 * value.mean()  # and they say something
 
 
+def test_one_direction_is_the_reason_and_not_that_samples_do_not_vary():
+  out = evaluate(lambda n: (DIGITS.splits['test']['x'][:1] * np.ones((n, 1, 1, 1)) * np.linspace(
+      0.1, 1.0, n)[:, None, None, None], {}))['vendi']
+  assert out.value == pytest.approx(1.0) and out.low is None
+  assert 'one direction' in out.card['interval']['reason']
+
+
 def evaluate(draw, **kw):
   made = vendi.make(None, estimator='features', dataset=DIGITS, split='test', num_samples=300,
                     encoder=encoders.load('identity', DIGITS.spec), **kw)

@@ -91,14 +91,37 @@ def test_another_config_is_refused_by_its_keys(run):
 
 
 def test_evaluate_repeats_itself(run):
-  first = json.loads((run / 'eval.json').read_text())['metrics']['nll_bound_bpd']
+  whole = json.loads((run / 'eval.json').read_text())
+  first = whole['metrics']['nll_bound_bpd']
   done = programs.run('experiments.evaluate', f'--workdir={run}', '--metrics=likelihood')
   assert done.code == 0, done.stderr
-  assert json.loads((run / 'eval.json').read_text())['metrics'] == {'nll_bound_bpd': first}
+  again = json.loads((run / 'eval.json').read_text())
+  # what was measured before stays: a part of the metrics is added to the others
+  assert again['metrics'].keys() == whole['metrics'].keys() > {'nll_bound_bpd'}
+  assert again['metrics']['nll_bound_bpd'] == first and set(again['apart']) == {'nll_bound_bpd'}
+  assert again['provenance'] == whole['provenance'] and again['provenance']['config_hash']
+  before = (run / 'eval.json').read_bytes(), (run / 'samples/final.npz').read_bytes()
   done = programs.run('experiments.evaluate', f'--workdir={run}', '--metrics=likelihood',
                       '--split=validation', '--step=10')
-  other = json.loads((run / 'eval.json').read_text())
-  assert done.code == 0 and (other['split'], other['step']) == ('validation', 10)
+  assert done.code == 0, done.stderr
+  # another step and split is another measurement
+  assert before == ((run / 'eval.json').read_bytes(), (run / 'samples/final.npz').read_bytes())
+  [path] = (run / 'evals').iterdir()
+  other = json.loads(path.read_text())
+  assert (other['split'], other['step']) == ('validation', 10)
+  assert path.name.endswith('-validation-10.json')
+  assert (run / 'samples' / f'{path.stem}.png').is_file()
+
+
+def test_a_metric_is_measured_or_refused_with_the_keyword_that_would(run):
+  before, record = content(run), (run / 'eval.json').read_bytes()
+  for metric, words in (('nll_exact_bpd', ('nll_exact_bpd', 'log_prob', 'nll_bound_bpd')),
+                        ('nll_bound_nats', ('17 levels is in bpd', 'nll_bound_bpd'))):
+    refused(programs.run('experiments.evaluate', f'--workdir={run}', f'--metrics={metric}'), *words)
+  (run / 'eval.json').write_bytes(record.replace(b'"value"', b'"valve"'))
+  refused(programs.run('experiments.evaluate', f'--workdir={run}'), 'eval.json is damaged')
+  (run / 'eval.json').write_bytes(record)
+  assert content(run) == before
 
 
 def test_samples_are_bytes_and_depend_on_the_seed_and_their_number_alone(run):

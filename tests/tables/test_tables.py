@@ -9,6 +9,7 @@ import shlex
 import numpy as np
 import pytest
 
+from genjax import disk
 from genjax.tables import collect, figure, identity, picture, render, run
 from genjax.tables.identity import Row
 from genjax.types import BadInput
@@ -229,6 +230,16 @@ def begin(cell, config, step=None):
     (workdir / f'checkpoints/{step}/checkpoint.json').write_text('{}')
 
 
+def test_log_p_of_x_and_of_x_given_its_label_are_two_columns(tmp_path):
+  cells = cells_of(ROWS, tmp_path, 1)
+  for cell, label in zip(cells, (None, 'label'), strict=True):
+    finish(cell, {'nll_exact_bpd': value(1.0, metric='nll_exact_bpd', kind='exact',
+                                         conditioned_on=label)})
+  with pytest.raises(BadInput, match='no one protocol: conditioned_on is null in .*"label" in'):
+    table_of(ROWS, cells, [column('nll_exact_bpd')])
+  table_of(ROWS, cells, [column('nll_exact_bpd', axes=('conditioned_on',))])
+
+
 def test_status_follows_the_config_and_not_the_directory(tmp_path):
   cell = cells_of(ROWS[:1], tmp_path, 1)[0]
   assert run.status(cell) == 'missing'
@@ -244,6 +255,12 @@ def test_status_follows_the_config_and_not_the_directory(tmp_path):
   assert run.status(cell._replace(config_hash='other')) == 'trained'
   begin(cell, config(0, family='c.py:a', batch_size=3))
   assert run.status(cell._replace(config_hash='other')) == 'stale'
+  own = pathlib.Path(cell.workdir, 'eval.json')
+  disk.write_record(own, json.loads(own.read_text()))
+  assert run.status(cell) == 'finished'
+  own.write_text(own.read_text().replace('"value": 1.0', '"value": 1.5'))
+  with pytest.raises(BadInput, match='eval.json is damaged or was edited'):
+    run.status(cell)
   pathlib.Path(cell.workdir, 'eval.json').write_text('{"metrics": ')
   with pytest.raises(BadInput, match='eval.json is damaged'):
     run.status(cell)

@@ -163,6 +163,17 @@ def test_training_time_is_that_of_the_logged_steps(run):
   assert rundir.provenance(run)['train_seconds'] == 4.0
 
 
+def test_a_log_that_ends_before_the_last_checkpoint_gives_no_training_time(run):
+  (run / 'metrics.jsonl').write_text('{"step": 10, "steps_per_second": 5.0}\n')
+  (run / 'checkpoints' / '10').mkdir(parents=True)
+  assert rundir.provenance(run)['train_seconds'] == 2.0
+  (run / 'checkpoints' / '20').mkdir()
+  with pytest.raises(BadInput, match='metrics.jsonl is damaged: it ends at step 10.*of step 20'):
+    rundir.provenance(run)
+  (run / 'metrics.jsonl').unlink()
+  assert rundir.provenance(run)['train_seconds'] is None
+
+
 def test_commit_of_this_source():
   found = rundir.commit()
   assert found is None or len(found.removesuffix('-dirty')) == 40
