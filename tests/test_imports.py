@@ -29,6 +29,7 @@ MAY = {
     'tables': {'types', 'disk'},
     'build': None,  # all
     'runs': None,
+    'origins': None,
     'samples': None,
     'edit': None,
     '__init__': {'runs'},
