@@ -86,6 +86,7 @@ def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
                begins)
   k = config.steps_per_dispatch
   dispatch = build.compiled_step(config, run, mesh)
+  hosts.meet('the first step')
   if restored is None:
     state = origins.start(config, run, like, begins)
   log = with_mfu(config, run, mesh, begin(workdir, record, start, check_owned))

@@ -68,6 +68,7 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
   model = made.model
   if sampler and sampler.get('guidance', {}).get('autoguidance'):
     model, params = _autoguided(config, made, params, ema)
+  hosts.meet('a loaded run')
   return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped)
 
 

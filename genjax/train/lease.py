@@ -43,21 +43,25 @@ def held(workdir: pathlib.Path, heartbeat: float) -> Iterator[Callable[[], None]
   the lease. Makes the directory where there is none, and leaves none that stayed empty. Raises Held
   naming host, process and since when; check() raises Lost. OSError where it cannot be written.
   """
-  lease, refusal = None, None
-  if hosts.is_lead():
+  lease = _Lease(workdir, heartbeat)
+  with preempt.before_leaving(lease.release):
     try:
-      lease = _Lease(workdir, heartbeat)
-    except (BadInput, OSError) as error:
-      refusal = error
-  said = json.loads(hosts.exchange('lease', json.dumps(_as_text(refusal)))[0])
-  if said:
-    raise refusal or (OSError(*said['os']) if said['os'] else Held(said['message']))
-  try:
-    with preempt.before_leaving(lease.release if lease else lambda: None):
-      yield lease.check if lease else lambda: None
-  finally:
-    if lease:
+      refusal = _refusal(lease.acquire) if hosts.is_lead() else None
+      said = json.loads(hosts.exchange('lease', json.dumps(_as_text(refusal)))[0])
+      if said:
+        raise refusal or (OSError(*said['os']) if said['os'] else Held(said['message']))
+      yield lease.check if hosts.is_lead() else lambda: None
+    finally:
       lease.release()
+
+
+def _refusal(acquire: Callable[[], None]) -> BadInput | OSError | None:
+  """Why it cannot be had: all hosts of a job must hear of it."""
+  try:
+    acquire()
+  except (BadInput, OSError) as error:
+    return error
+  return None
 
 
 def _as_text(refusal: BadInput | OSError | None) -> dict | None:
@@ -84,37 +88,39 @@ class _Lease:
   def __init__(self, workdir: pathlib.Path, heartbeat: float):
     self.workdir, self.heartbeat, self.token = workdir, float(heartbeat), uuid.uuid4().hex
     self.since = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
-    self.created = _make_directory(workdir)
+    self.created, self.path, self.renewals = [], None, 0
     self.done = threading.Event()
-    self.renewals = 0
-    try:
-      self.number = self._acquire()
-    except OSError as error:
-      _remove_empty(self.created)
-      raise OSError(error.errno, f'cannot write ({error.strerror})', str(workdir)) from error
-    except BadInput:
-      _remove_empty(self.created)
-      raise
-    self.path = lease_file.path(workdir, self.number)
-    self.thread = threading.Thread(target=self._renew, daemon=True)
-    self.thread.start()
 
-  def _acquire(self) -> int:
-    while True:
-      number, raw = lease_file.highest(self.workdir)
-      if number:
-        _await_end(self.workdir, number, raw, self.heartbeat)
-      with contextlib.suppress(FileNotFoundError):  # who left has removed the empty directory
-        self.file = lease_file.create(lease_file.path(self.workdir, number + 1), self._content())
-        if self.file is None:
-          continue
-        # a list that was read while files came and went may have missed a higher one
-        if lease_file.highest(self.workdir)[0] == number + 1:
-          lease_file.remove_below(self.workdir, number + 1)
-          return number + 1
-        lease_file.path(self.workdir, number + 1).unlink()
+  def acquire(self) -> None:
+    """Owns the directory when it returns, and renews from then on. Raises Held and OSError."""
+    try:
+      while not self._acquired():
+        pass
+    except OSError as error:
+      raise OSError(error.errno, f'cannot write ({error.strerror})', str(self.workdir)) from error
+    threading.Thread(target=self._renew, daemon=True).start()
+
+  def _acquired(self) -> bool:
+    number, raw = lease_file.highest(self.workdir)
+    if number:
+      _await_end(self.workdir, number, raw, self.heartbeat)
+    path = lease_file.path(self.workdir, number + 1)
+    with preempt.writing():  # who is ended by a signal has it, or has left no trace
+      self.created = [*_make_directory(self.workdir), *self.created]
+      try:
+        self.file = lease_file.create(path, self._content())
+      except FileNotFoundError:  # one that was refused has removed the directory that it had made
+        return False
+      if self.file is None:
+        return False
+      # a list that was read while files came and went may have missed a higher one
+      if lease_file.highest(self.workdir)[0] > number + 1:
+        path.unlink()
         os.close(self.file)
-      self.workdir.mkdir(parents=True, exist_ok=True)
+        return False
+      self.path, self.number = path, number + 1
+      lease_file.remove_below(self.workdir, number + 1)
+    return True
 
   def _content(self) -> bytes:
     me = processes.this()
@@ -141,12 +147,13 @@ class _Lease:
                f'{self.heartbeat:g} s, and writes nothing more')
 
   def release(self) -> None:
-    """Ends the ownership; a second call does nothing."""
+    """Ends the ownership, if there is one; a second call does nothing."""
     self.done.set()  # the file stays open until the process ends: a renewal may be on its way
-    with contextlib.suppress(OSError):
-      record = lease_file.parse(self.path.read_bytes())
-      if record and record['token'] == self.token:
-        self.path.unlink()
+    if self.path:
+      with contextlib.suppress(OSError):
+        record = lease_file.parse(self.path.read_bytes())
+        if record and record['token'] == self.token:
+          self.path.unlink()
     _remove_empty(self.created)
 
 

@@ -152,3 +152,51 @@ def test_a_notice_at_a_validated_step_leaves_the_validation_owed(tmp_path, monke
     with pytest.raises(preempt.Preempted, match='stopped at step 20'):
       train(tmp_path, steps(), validate=lambda state: 1.0)
   assert checkpoint.restore(tmp_path, start())[1]['owed'] is True
+
+
+class Computed:
+  """A metric that is on its way until somebody has waited for it."""
+
+  def __init__(self, on_its_way):
+    self.on_its_way = on_its_way
+    on_its_way.append(self)
+
+  def block_until_ready(self):
+    if self in self.on_its_way:
+      del self.on_its_way[:self.on_its_way.index(self) + 1]
+    return self
+
+  def __array__(self, dtype=None, copy=None):
+    self.block_until_ready()
+    return np.full(5, 0.5, np.float32)
+
+
+def test_at_most_two_dispatches_are_on_their_way_and_the_bar_moves_with_them(tmp_path):
+  """Log lines are rare: a signal must not wait for the steps until the next."""
+  on_its_way, most, seen = [], [], []
+  real = steps()
+
+  def dispatch(state, rows):
+    most.append(len(on_its_way) + 1)
+    return real(state, rows)[0], {'model/loss': Computed(on_its_way)}
+
+  bar = types.SimpleNamespace(update=seen.append, set_postfix=lambda *args, **kw: None)
+  plan = loop.Plan(100, 5, 100, 100, 9, 0, 0)
+  loop.train(start(), {}, dispatch, itertools.repeat(()), plan, tmp_path, progress=bar,
+             validate=None, write=lambda *row: None)
+  assert max(most) == 2 and most.count(2) == 19
+  assert seen == [5] * 20 and len(most) == 20
+
+
+def test_a_directory_of_another_owner_is_not_written(tmp_path):
+  class TakenOver(Exception):
+    pass
+
+  def check_owned():
+    raise TakenOver
+
+  plan = loop.Plan(40, 5, 10, 10, 9, 0, 0)
+  with pytest.raises(TakenOver):
+    loop.train(start(), {}, steps(), itertools.repeat(()), plan, tmp_path, progress=BAR,
+               validate=None, write=lambda *row: None, check_owned=check_owned)
+  assert checkpoint.steps(tmp_path) == []
