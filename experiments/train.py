@@ -51,7 +51,8 @@ def main(_):
   workdir = rundir.place(WORKDIR.value)
   # first of all: the data of a second launch would take the memory of the run that goes on
   with lease.held(workdir, config.mesh.heartbeat) as check_owned:
-    run, mesh = build.run(config), build.mesh(config)
+    # all hosts are here now, and look at their devices before one of them reads its data for long
+    mesh, run = build.mesh(config), build.run(config)
     with sharding.on(mesh):
       train(config, run, workdir, mesh, check_owned)
       preempt.finished('stopped in the evaluation: the training is saved; the same command '

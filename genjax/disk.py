@@ -40,6 +40,11 @@ def write_together(contents: Mapping[str | os.PathLike, bytes]) -> None:
   _replace({path: functools.partial(_write, content) for path, content in contents.items()})
 
 
+def write_file(path: str | os.PathLike, write: Callable) -> None:
+  """None; as `write_bytes`, of what write(file) writes to a binary file."""
+  _replace({path: write})
+
+
 def _write(content: bytes, file) -> None:
   file.write(content)
 
@@ -205,7 +210,7 @@ def _read_array(path: pathlib.Path) -> np.ndarray:
 
 
 def _save_array(path: pathlib.Path, array: np.ndarray) -> None:
-  _replace({path: lambda file: np.save(file, array, allow_pickle=False)})
+  write_file(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
 def _forget(folder: pathlib.Path) -> None:

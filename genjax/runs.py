@@ -38,6 +38,7 @@ def on_mesh(workdir):
   Where fewer devices share the parameters than at training, as many as can.
   """
   fsdp = rundir.read(workdir)['config']['mesh']['fsdp']
+  hosts.meet('the devices')
   return sharding.on(sharding.make_mesh(math.gcd(fsdp, jax.device_count())))
 
 

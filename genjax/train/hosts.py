@@ -114,8 +114,10 @@ def exchange(name: str, text: str = '') -> list[str]:
 def meet(where: str) -> None:
   """None; returns when all hosts are here, however much later one of them comes.
 
-  Called before the first collectives of what was just read or compiled: on CPUs a collective fails
-  where a host is 30 s late (Gloo). A host that died ends the wait by the heartbeat.
+  Called before the devices are looked at, for which all hosts exchange what they have (a host that
+  is two minutes late fails there), and before the first collectives of what was just read or
+  compiled (on CPUs a host that is 30 s late fails there, by Gloo). A host that died ends the wait
+  by the heartbeat.
   """
   exchange(where)
 

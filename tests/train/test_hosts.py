@@ -82,11 +82,12 @@ def test_nothing_here_touches_a_device():
 LATE = '''
 import runpy, sys, time
 from genjax import build
-run = build.run
-def late(*args):
-  time.sleep(40.0 if "--process_id=1" in sys.argv else 0.0)
-  return run(*args)
-build.run = late
+def late(function, seconds):
+  def slow(*args):
+    time.sleep(seconds if "--process_id=1" in sys.argv else 0)
+    return function(*args)
+  return slow
+build.run, build.compiled_step = late(build.run, 15), late(build.compiled_step, 40)
 runpy.run_module("experiments.train", run_name="__main__", alter_sys=True)
 '''
 
