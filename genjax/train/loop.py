@@ -36,8 +36,8 @@ def train(state, meta: dict, dispatch: Callable, batches: Iterator, plan: Plan, 
           check_owned: Callable = lambda: None) -> Any:
   """Runs from `state` to plan.steps and returns the last state; a save resumes bit for bit.
 
-  dispatch(state, rows) -> state, {metric: [k]}; batches: the raw rows of each dispatch, from the
-  state's step on. validate(state) -> a number, smaller is better; the step
+  dispatch(state, rows) -> state, {metric: jax array [k]}; batches: the raw rows of each dispatch,
+  from the state's step on. validate(state) -> a number, smaller is better; the step
   with the smallest is kept as 'best' in the checkpoint's meta. write(step, {metric: float}).
   progress: a tqdm bar, or what has its update and set_postfix. check_owned(): called before each
   save, raises where the run directory belongs to another process.
@@ -123,7 +123,7 @@ class _Log:
     if len(self.pending) < 2:
       return
     done = self.pending[-2][1]
-    jax.block_until_ready(next(iter(done.values())))
+    next(iter(done.values())).block_until_ready()
     self._count(first)
     if time.perf_counter() - self.shown > _SHOWN:
       self._show({name: np.mean(jax.device_get(value)) for name, value in done.items()

@@ -25,7 +25,7 @@ def steps(loss=lambda step: 1.0, param=lambda step: 0.0, k=5):
     last = int(reached[-1])
     params = {'model': {'w': jnp.full(3, param(last), jnp.float32)}}
     return state._replace(step=jnp.int32(last), params=params), {
-        'model/nll': losses, 'model/loss': losses}
+        'model/nll': jnp.asarray(losses), 'model/loss': jnp.asarray(losses)}
 
   return dispatch
 
@@ -86,8 +86,8 @@ def skipping(bad, k=5):
     in_a_row = [sum(all(m in bad for m in range(j, n + 1)) for j in range(1, n + 1))
                 for n in reached]
     return state._replace(step=jnp.int32(reached[-1])), {
-        'model/loss': losses, 'skipped': np.isin(reached, bad).astype(np.int32),
-        'skipped_in_a_row': np.array(in_a_row)}
+        'model/loss': jnp.asarray(losses), 'skipped': jnp.asarray(np.isin(reached, bad), jnp.int32),
+        'skipped_in_a_row': jnp.asarray(in_a_row)}
 
   return dispatch
 
