@@ -72,16 +72,6 @@ def _as_text(refusal: BadInput | OSError | None) -> dict | None:
           'os': [refusal.errno, refusal.strerror, str(refusal.filename)] if is_os else None}
 
 
-def holder(workdir: str | os.PathLike) -> dict | None:
-  """Who owns a run directory, {'host', 'pid', 'job', 'since', ...}; None: nobody, or who has ended.
-
-  An owner on another machine counts as long as its file lies there.
-  """
-  number, raw = lease_file.highest(pathlib.Path(workdir))
-  record = lease_file.parse(raw)
-  return record if number and record and _verdict(record) is not False else None
-
-
 class _Lease:
   """What the thread that renews a lease shares with the program."""
 
