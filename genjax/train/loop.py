@@ -11,6 +11,7 @@ import numpy as np
 from genjax.train import checkpoint, hosts, preempt, shards
 from genjax.types import BadInput
 
+_AHEAD, _MOST = 0.02, 64  # seconds, and number, of the dispatches that may be under way
 _SHOWN = 5.0  # seconds between two looks at the loss where log lines are rarer
 
 
@@ -41,7 +42,8 @@ def train(state, meta: dict, dispatch: Callable, batches: Iterator, plan: Plan, 
   with the smallest is kept as 'best' in the checkpoint's meta. write(step, {metric: float}).
   progress: a tqdm bar, or what has its update and set_postfix. check_owned(): called before each
   save, raises where the run directory belongs to another process.
-  At most two dispatches are under way at a time: whoever asks the run to stop waits no longer.
+  At most two dispatches are under way at a time (of short ones, as many as take 20 ms): whoever
+  asks the run to stop waits no longer.
   Raises Diverged with the step, its loss terms and the last good checkpoint, and Preempted, after a
   save, where all hosts agreed to stop.
   Checkpoints are written by a thread while training goes on; all are whole when this returns.
@@ -115,17 +117,28 @@ class _Log:
   def __init__(self, plan: Plan, write: Callable, progress: Any, step: int):
     self.plan, self.write, self.progress = plan, write, progress
     self.pending, self.terms, self.counted = [], '', step
-    self.clock = self.shown = time.perf_counter()
+    self.ahead, self.most = 0, 2  # dispatches under way: now, and how many may be
+    self.clock = self.shown = self.waited = time.perf_counter()
 
   def add(self, first: int, metrics: dict) -> None:
-    """Metrics of a dispatch that has just begun at step `first`; waits for the one before it."""
+    """Metrics of a dispatch at step `first`, just begun; waits where too much is under way.
+
+    At most two dispatches are, or as many as take _AHEAD seconds: to wait for each of the short
+    ones would cost them a tenth of their time.
+    """
     self.pending.append((first, metrics))
-    if len(self.pending) < 2:
+    self.ahead += 1
+    if self.ahead < self.most:
       return
-    done = self.pending[-2][1]
+    left = self.most // 2
+    done = self.pending[-1 - left][1]
     next(iter(done.values())).block_until_ready()
-    self._count(first)
-    if time.perf_counter() - self.shown > _SHOWN:
+    now = time.perf_counter()
+    seconds = (now - self.waited) / (self.ahead - left)  # of a dispatch
+    self.most = int(min(max(_AHEAD / max(seconds, 1e-9), 2), _MOST))
+    self.ahead, self.waited = left, now
+    self._count(self.pending[-left][0])
+    if now - self.shown > _SHOWN:
       self._show({name: np.mean(jax.device_get(value)) for name, value in done.items()
                   if name.endswith('/loss')})
 
@@ -148,7 +161,7 @@ class _Log:
                                'steps_per_second': count / max(now - self.clock, 1e-9)})
     self._count(first + count)
     self._show({k: v for k, v in means.items() if k.endswith('/loss')})
-    self.clock = now
+    self.ahead, self.clock, self.waited = 0, now, now
     return self.terms
 
   def _count(self, step: int) -> None:

@@ -171,21 +171,25 @@ class Computed:
     return np.full(5, 0.5, np.float32)
 
 
-def test_at_most_two_dispatches_are_on_their_way_and_the_bar_moves_with_them(tmp_path):
+@pytest.mark.parametrize('seconds, allowed', [(0.0, 2), (0.02, loop._MOST)])
+def test_at_most_two_dispatches_are_on_their_way_or_those_of_20_ms(
+    tmp_path, monkeypatch, seconds, allowed):
   """Log lines are rare: a signal must not wait for the steps until the next."""
   on_its_way, most, seen = [], [], []
   real = steps()
+  monkeypatch.setattr(loop, '_AHEAD', seconds)
 
   def dispatch(state, rows):
     most.append(len(on_its_way) + 1)
     return real(state, rows)[0], {'model/loss': Computed(on_its_way)}
 
   bar = types.SimpleNamespace(update=seen.append, set_postfix=lambda *args, **kw: None)
-  plan = loop.Plan(100, 5, 100, 100, 9, 0, 0)
+  plan = loop.Plan(1000, 5, 1000, 1000, 9, 0, 0)
   loop.train(start(), {}, dispatch, itertools.repeat(()), plan, tmp_path, progress=bar,
              validate=None, write=lambda *row: None)
-  assert max(most) == 2 and most.count(2) == 19
-  assert seen == [5] * 20 and len(most) == 20
+  assert (2 if seconds == 0.0 else 3) <= max(most) <= allowed
+  assert sum(seen) == 1000 and len(most) == 200
+  assert seconds or seen == [5] * 200  # the bar moves with every step
 
 
 def test_a_directory_of_another_owner_is_not_written(tmp_path):
