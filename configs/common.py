@@ -75,6 +75,7 @@ def parse(argument: str, names: Mapping[str, tuple], default: Mapping[str, objec
     elif name not in names:
       raise ValueError(_unknown('name', name, names, f', {_all_names(())}'))
     else:
+      text = _unquoted(text)
       parsed[name] = one_of(name, text, names[name]) if names[name] else text
   return {**parsed, 'kw': kw}
 
@@ -261,6 +262,16 @@ def _literal(name: str, text: str):
     if re.fullmatch(r'[\w./~+-]+', text):
       return text
     raise ValueError(f'{name}={text}: not a Python literal and not a bare word') from None
+
+
+def _unquoted(text: str) -> str:
+  """A bare word as it is, a text in quotes without them."""
+  if text[0] not in '\'"':
+    return text
+  try:
+    return str(ast.literal_eval(text))
+  except (ValueError, SyntaxError):
+    raise ValueError(f'{text}: not a text in quotes') from None
 
 
 def _all_names(names: Iterable[str]) -> str:

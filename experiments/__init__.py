@@ -1,29 +1,22 @@
 """One program a verb. `run(main)` is what they share: flags, and mistakes that end in one line."""
 
+import contextlib
 import logging
 import os
-import signal
+import re
 import sys
 import warnings
 from collections.abc import Callable
 
-from experiments import memory
-
-
-def note_sigterm() -> int:
-  """From now on SIGTERM does not end the process, but is written to the pipe that is returned."""
-  signalled, wakeup = os.pipe()
-  os.set_blocking(wakeup, False)
-  signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-  signal.signal(signal.SIGTERM, lambda *_: None)
-  return signalled
-
+from experiments import lines, memory
+from genjax.train import signals
 
 # `python -m experiments.VERB` comes here first, with this name, and imports for seconds after it
 IS_PROGRAM = sys.argv[0] == '-m'
 if IS_PROGRAM:
+  signals.block()
   memory.start_again()
-SIGNALLED = note_sigterm() if IS_PROGRAM else None
+SIGNALLED = signals.note() if IS_PROGRAM else None
 
 from absl import flags  # noqa: E402
 from absl import logging as absl_logging  # noqa: E402
@@ -36,33 +29,36 @@ LIBRARIES = tuple(f'{os.sep}{name}{os.sep}' for name in (
 HELP = ('--help', '-help', '--helpfull', '-h')
 
 
-def run(main: Callable, distributed: bool = False, needs_config: bool = True) -> None:
+def run(main: Callable, stopped: str = '', needs_config: bool = True) -> None:
   """Parses the flags of the command line, calls main(argv without flags) and exits.
 
-  distributed: the program runs on all hosts of a job, and ends with 42 when it is preempted.
+  stopped: the last words of a program that is stopped while it has nothing to save. With them it
+  runs on all hosts of a job, and ends with 42 at the first signal that asks it to leave, from its
+  first moment on.
   needs_config: a program that has the flag --config does nothing without it.
   Exit code: what main returns (None is 0); 1 after one message `error: ...` on stderr for a
-  mistake of the user (a flag, a config, BadInput, a file that cannot be read or written); 42 when
-  preempted (SIGTERM), after a save; 130 when interrupted. Any other exception is a defect of the
-  program and keeps its traceback.
+  mistake of the user (a flag, a config, BadInput, a file that cannot be read or written); 42 after
+  SIGTERM, SIGINT, SIGHUP or SIGUSR1, and a save where there was something to save; 130 after a
+  second SIGINT, or the first of a program without `stopped`. Any other exception is a defect of
+  the program and keeps its traceback.
   """
-  sys.exit(_run(main, distributed, needs_config))
+  sys.exit(_run(main, stopped, needs_config))
 
 
-def _run(main: Callable, distributed: bool, needs_config: bool) -> int:
+def _run(main: Callable, stopped: str, needs_config: bool) -> int:
   quiet()
   keep_compiled()
   try:
-    if distributed:
+    if stopped:
       define_host_flags()
     elif SIGNALLED is not None:
-      end_by_sigterm(SIGNALLED)
+      signals.give_back(SIGNALLED)
     if set(sys.argv[1:]) & set(HELP):
       print(sys.modules['__main__'].__doc__ or '')
       print(flags.FLAGS.main_module_help())
       return 0
     argv = parse(sys.argv, needs_config)
-    return (_on_all_hosts(main, argv) if distributed else main(argv)) or 0
+    return (_on_all_hosts(main, argv, stopped) if stopped else main(argv)) or 0
   except BadInput as e:
     return _fail(str(e))
   except BrokenPipeError:  # `| head` has read enough
@@ -76,19 +72,6 @@ def _run(main: Callable, distributed: bool, needs_config: bool) -> int:
     return 130
 
 
-def end_by_sigterm(signalled: int) -> None:
-  """SIGTERM ends the process as it does by default, one that was noted at once."""
-  signal.set_wakeup_fd(-1)
-  signal.signal(signal.SIGTERM, signal.SIG_DFL)
-  os.set_blocking(signalled, False)
-  try:
-    noted = os.read(signalled, 64)
-  except BlockingIOError:
-    return
-  if signal.SIGTERM in noted:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def define_host_flags() -> None:
   """How the processes of a job find each other where no scheduler tells them."""
   main = sys.argv[0]  # what absl calls the main module
@@ -97,7 +80,7 @@ def define_host_flags() -> None:
   flags.DEFINE_integer('process_id', None, 'Of this process, from 0.', module_name=main)
 
 
-def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
+def _on_all_hosts(main: Callable, argv: list[str], stopped: str) -> int | None:
   import jax
 
   from genjax.train import hosts, preempt, rundir
@@ -110,30 +93,25 @@ def _on_all_hosts(main: Callable, argv: list[str]) -> int | None:
 
   hosts.start(heartbeat, flags.FLAGS.coordinator, flags.FLAGS.num_processes,
               flags.FLAGS.process_id)
-  preempt.install(note_sigterm() if SIGNALLED is None else SIGNALLED)
+  preempt.install(signals.note() if SIGNALLED is None else SIGNALLED, stopped)
   try:
     code = main(argv)
   except preempt.Preempted as e:
-    say(f'preempted: {e}; start again to go on', sys.stderr)
+    with contextlib.suppress(OSError):
+      say(f'{e}; the same command goes on', sys.stderr)
+    signals.settle()
     code = preempt.EXIT
   except (BadInput, OSError) as e:
     # every host has met it, and the end of one must not abort the others
     if not preempt.close(hosts.stop):
-      _end(_fail(_said(e)))
+      signals.end(_fail(_said(e)), '')
     raise
   except jax.errors.JaxRuntimeError:  # a collective that another host's end has broken
     preempt.wait_if_leaving()
     raise
   if not preempt.close(hosts.stop):
-    _end(code or 0)
+    signals.end(code or 0, '')
   return code
-
-
-def _end(code: int) -> None:
-  """Ends the process without waiting for its threads; TensorBoard may miss the last seconds."""
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(code)
 
 
 def say(text: str, stream=None) -> None:
@@ -144,17 +122,18 @@ def say(text: str, stream=None) -> None:
 
 
 def progress(*args, **kw):
-  """A tqdm bar, on the lead host and where there is a terminal."""
-  from tqdm import tqdm
-
+  """A tqdm bar on the lead host; without a terminal, a line every 30 seconds."""
   from genjax.train import hosts
-  return tqdm(*args, disable=None if hosts.is_lead() else True, **kw)
+  return lines.show(*args, visible=hosts.is_lead(), **kw)
 
 
 def parse(argv: list[str], needs_config: bool = True) -> list[str]:
   """Parses absl flags and config flags; returns what is no flag. Raises BadInput."""
   from experiments import config as configs  # ml_collections: only programs pay for it
 
+  # a shell expands ~ at the start of a word alone
+  argv = [re.sub(r'^(--?[\w.]+=)(~.*)', lambda m: m[1] + os.path.expanduser(m[2]), item, flags=re.S)
+          for item in argv]
   new = []
   if 'config' in flags.FLAGS:
     argv, new = configs.split_new(argv)
@@ -175,6 +154,8 @@ def parse(argv: list[str], needs_config: bool = True) -> list[str]:
                    f'there are: {", ".join(configs.having("get_config"))}')
   for key, text in new:
     configs.set_new(flags.FLAGS['config'].value, key, text)
+  if 'config' in flags.FLAGS and flags.FLAGS['config'].value is not None:
+    configs.expand_home(flags.FLAGS['config'].value)
   return rest
 
 

@@ -54,7 +54,17 @@ def load(text: str) -> config_dict.ConfigDict:
     config = get_config(argument) if argument else get_config()
   except ValueError as e:
     raise BadInput(f'{path}: {e}') from None
+  expand_home(config)
   return config.lock()
+
+
+def expand_home(section) -> None:
+  """Expands `~` at the start of every text of a config: a shell does so at the start of a word."""
+  for key, value in section.items():
+    if isinstance(value, config_dict.ConfigDict):
+      expand_home(value)
+    elif isinstance(value, str) and value.startswith('~'):
+      section[key] = os.path.expanduser(value)
 
 
 def check_key(config, key: str) -> bool:
@@ -103,6 +113,7 @@ def override(config, overrides: Mapping[str, object]) -> None:
       section[last] = value  # a ConfigDict checks the type; 1 for a float key becomes 1.0
     except (TypeError, ValueError) as e:
       raise BadInput(f'config.{key}={value!r}: {e}') from None
+  expand_home(config)
 
 
 def split_new(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:

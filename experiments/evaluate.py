@@ -45,6 +45,9 @@ SEED = flags.DEFINE_integer('seed', 0, 'Of the choice of samples, splits and per
 OUT = flags.DEFINE_string('out', None, 'FILE.json to write; the table goes to FILE.md.')
 OF_SAMPLES = ('reference', 'train', 'encoder', 'num_samples', 'out')
 
+STOPPED = ('stopped before the figures were written:'
+           ' there was nothing to save; the same command evaluates again')
+
 
 def main(_):
   if bool(WORKDIR.value) == bool(SAMPLES.value):
@@ -57,6 +60,10 @@ def main(_):
     raise BadInput('--reference is missing; allowed: DATASET:split, a folder of images, FILE.npz')
   if OUT.value and not OUT.value.endswith('.json'):
     raise BadInput(f'--out={OUT.value}; allowed: FILE.json')
+  table = pathlib.Path(OUT.value).with_suffix('.md') if OUT.value else None
+  if OUT.value and hosts.is_lead():
+    disk.check_writable(OUT.value)
+    disk.check_writable(table)
   progress = functools.partial(experiments.progress, unit='evaluator', position=1)
   with (any_samples.on_mesh(SAMPLES.value),
         experiments.progress(unit='example', desc='encoded') as encoded):
@@ -66,8 +73,8 @@ def main(_):
   text = any_samples.table(found)
   if OUT.value and hosts.is_lead():
     metrics = {name: value._asdict() for name, value in found['metrics'].items()}
-    disk.write_json(OUT.value, {**found, 'metrics': metrics})
-    disk.write_bytes(pathlib.Path(OUT.value).with_suffix('.md'), text.encode())
+    disk.write_together({OUT.value: disk.to_json({**found, 'metrics': metrics}).encode(),
+                         table: text.encode()})
   experiments.say(text)
   return 0
 
@@ -79,6 +86,8 @@ def of_run():
       raise BadInput(f'--{name} is for --samples; a run is evaluated as its config says')
   progress = functools.partial(experiments.progress, unit='evaluator')
   measured = CONFIG.value.to_dict() if CONFIG.value else None
+  if hosts.is_lead() and pathlib.Path(WORKDIR.value).is_dir():
+    disk.check_writable(pathlib.Path(WORKDIR.value) / 'eval.json')
   with runs.on_mesh(WORKDIR.value):
     metrics = runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, METRICS.value, progress,
                             measured)
@@ -86,4 +95,4 @@ def of_run():
 
 
 if __name__ == '__main__':
-  experiments.run(main, distributed=True, needs_config=False)
+  experiments.run(main, stopped=STOPPED, needs_config=False)

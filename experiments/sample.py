@@ -19,7 +19,7 @@ import pathlib
 from absl import flags
 
 import experiments
-from genjax import build, edit, runs
+from genjax import build, disk, edit, runs
 from genjax.numerics.samplers import SAMPLERS
 from genjax.train import hosts, rundir, writer
 from genjax.types import BadInput
@@ -63,11 +63,16 @@ NOISE = flags.DEFINE_float('noise', 0.0, '--edit: deviation of the noise in y, o
                            '[-1, 1]; 0: y is exact.')
 OF_SAMPLERS = (SAMPLER, ETA, CHURN, SAMPLER_KW, GUIDANCE, INTERVAL, AUTOGUIDANCE)
 
+STOPPED = ('stopped before the samples were written:'
+           ' there was nothing to save; the same command draws them')
+
 
 def main(_):
   out = pathlib.Path(OUT.value)
   if out.suffix not in writer.SAMPLE_FORMATS:
     raise BadInput(f'--out={OUT.value}: allowed: FILE{" or FILE".join(writer.SAMPLE_FORMATS)}')
+  if hosts.is_lead():
+    disk.check_writable(out)
   return edited(out) if EDIT.value else sampled(out)
 
 
@@ -102,7 +107,8 @@ def edited(out: pathlib.Path) -> None:
                      '--particles, --num_steps')
   num = NUM.value or 8
   with runs.on_mesh(WORKDIR.value):
-    run = runs.load(WORKDIR.value, STEP.value, EMA.value)
+    # how far the denoiser is off is measured on training examples
+    run = runs.load(WORKDIR.value, STEP.value, EMA.value, with_data=True)
     spec = run.dataset.spec
     task = edit.task(EDIT.value, spec, image=IMAGE.value, mask=MASK.value, factor=FACTOR.value,
                      resize=RESIZE.value)
@@ -170,4 +176,4 @@ def guidance() -> dict | None:
 
 
 if __name__ == '__main__':
-  experiments.run(main, distributed=True)
+  experiments.run(main, stopped=STOPPED)

@@ -2,7 +2,8 @@
 
 python -m experiments.train --config=configs/digits.py:family=vae,objective=kl --workdir=runs/vae
 
-Exit code 42: preempted (SIGTERM), saved; the same command goes on.
+Exit code 42: stopped by SIGTERM, SIGINT (Ctrl-C), SIGHUP or SIGUSR1, and saved; the same command
+goes on. A second Ctrl-C ends it at once.
 """
 
 import functools
@@ -14,12 +15,13 @@ from absl import flags
 from ml_collections import config_flags
 
 import experiments
-from genjax import build, runs, sharding
+from genjax import build, origins, runs, sharding
 from genjax.evals import card
 from genjax.train import (
   checkpoint,
   flops,
   hosts,
+  lease,
   loop,
   preempt,
   profile,
@@ -36,47 +38,59 @@ EVALUATE = flags.DEFINE_bool('evaluate', True, 'Evaluate on the test split at th
 PROFILE = flags.DEFINE_integer('profile', None, 'Trace the 5 dispatches from this step on into '
                                'WORKDIR/profile (TensorBoard, Perfetto).', lower_bound=0)
 
+LINES = 10  # of the summary at the end
+STOPPED = ('stopped before the first step:'
+           ' there was nothing to save; the same command starts again')
+
 
 def main(_):
   config = CONFIG.value
-  run = build.run(config)
   if DRY.value:
-    return print(dry(config, run))
-  mesh = build.mesh(config)
-  with sharding.on(mesh):
-    workdir = train(config, run, WORKDIR.value, mesh)
-    preempt.finished()
-    if EVALUATE.value:
-      progress = functools.partial(experiments.progress, unit='evaluator')
-      experiments.say(card.describe(runs.evaluate(workdir, progress=progress)))
+    return print(dry(config, build.run(config)))
+  build.check(config)
+  workdir = rundir.place(WORKDIR.value)
+  # first of all: the data of a second launch would take the memory of the run that goes on
+  with lease.held(workdir, config.mesh.heartbeat) as check_owned:
+    # all hosts are here now, and look at their devices before one of them reads its data for long
+    mesh, run = build.mesh(config), build.run(config)
+    with sharding.on(mesh):
+      train(config, run, workdir, mesh, check_owned)
+      preempt.finished('stopped in the evaluation: the training is saved; the same command '
+                       'evaluates it')
+      if EVALUATE.value:
+        progress = functools.partial(experiments.progress, unit='evaluator')
+        metrics = runs.evaluate(workdir, progress=progress)
+        experiments.say(card.summary(metrics, LINES, workdir / 'eval.json'))
   return None
 
 
-def train(config, run: build.Run, workdir, mesh):
-  """From the checkpoint in the run directory, which it returns, or the start, to config.steps.
+def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
+  """From the checkpoint in the run directory, or the start, to config.steps.
 
-  Nothing is written before the train step is compiled: until then a preemption, or a mistake in
-  the config, leaves the directory as it was.
+  Nothing is written before the train step is compiled but the lease, whose check is `check_owned`:
+  until then a preemption, or a mistake in the config, leaves the directory as it was.
   """
   validate = build.validator(config, run, preempt.check)
   names = config.evals.names
   # made for their refusals alone
   build.evaluators(config, run.dataset, run.model, 'test', names, optional=names)
-  begins = runs.origin(config, run.dataset, workdir)
-  workdir, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity, begins)
+  begins = origins.origin(config, run.dataset, workdir)
+  _, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity, begins,
+                           runs.facts(run.dataset))
   directory = rundir.checkpoints(workdir)
   like = build.abstract_state(config, run, mesh)
   restored = restore(config, directory, like)
   state, meta, start, _ = restored or (None, {}, 0, ())
   experiments.say(headline(config, run, like, start))
   if run.objective.fit:
-    fit(config, run, workdir, record, like, restored, begins)
-    return workdir
+    return fit(config, run, workdir, begin(workdir, record, start, check_owned), like, restored,
+               begins)
   k = config.steps_per_dispatch
   dispatch = build.compiled_step(config, run, mesh)
+  hosts.meet('the first step')
   if restored is None:
-    state = runs.start(config, run, like, begins)
-  log = with_mfu(config, run, mesh, begin(workdir, record, start))
+    state = origins.start(config, run, like, begins)
+  log = with_mfu(config, run, mesh, begin(workdir, record, start, check_owned))
   if PROFILE.value is not None:
     dispatch = profile.traced(dispatch, workdir / 'profile', itertools.count(start, k),
                               PROFILE.value)
@@ -85,24 +99,30 @@ def train(config, run: build.Run, workdir, mesh):
                    config.nan_steps_allowed)
   with experiments.progress(total=config.steps, initial=start, unit='step') as progress:
     loop.train(state, meta, dispatch, build.batches(run.source, start, k, mesh), plan, directory,
-               validate=validate, write=log, progress=progress)
-  return workdir
+               validate=validate, write=log, progress=progress, check_owned=check_owned)
+  return None
 
 
-def fit(config, run: build.Run, workdir, record, like, restored, begins) -> None:
+def fit(config, run: build.Run, workdir, log, like, restored, begins) -> None:
   """The one step of a closed form or EM, unless it has been taken."""
-  log = begin(workdir, record, 1 if restored else 0)
   if restored is None:
-    loop.fit(lambda: runs.start(config, run, like, begins),
+    loop.fit(lambda: origins.start(config, run, like, begins),
              functools.partial(build.fit, config, run), rundir.checkpoints(workdir), log)
 
 
-def begin(workdir, record, start: int):
+def begin(workdir, record, start: int, check_owned):
   """Writes config.json and opens the log, on the lead host; the others' log goes nowhere."""
   if not hosts.is_lead():
     return lambda step, metrics: None
+  check_owned()
   rundir.record(workdir, record)
-  return writer.open_log(workdir, start)
+  log = writer.open_log(workdir, start)
+
+  def write(at, metrics):
+    check_owned()
+    log(at, metrics)
+
+  return write
 
 
 def with_mfu(config, run: build.Run, mesh, log):
@@ -165,4 +185,4 @@ def dry(config, run: build.Run) -> str:
 
 
 if __name__ == '__main__':
-  experiments.run(main, distributed=True)
+  experiments.run(main, stopped=STOPPED)

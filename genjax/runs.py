@@ -1,6 +1,5 @@
 """Run directories as models: load one, evaluate one."""
 
-import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from ml_collections import config_dict
 
 from genjax import build, data, sharding
 from genjax.tables import identity
-from genjax.train import checkpoint, hosts, init, record, rundir, writer
+from genjax.train import checkpoint, hosts, record, rundir, writer
 from genjax.types import BadInput, Model, Objective
 
 PICTURE = 64  # samples in the picture of a run
@@ -39,30 +38,47 @@ def on_mesh(workdir):
   Where fewer devices share the parameters than at training, as many as can.
   """
   fsdp = rundir.read(workdir)['config']['mesh']['fsdp']
+  hosts.meet('the devices')
   return sharding.on(sharding.make_mesh(math.gcd(fsdp, jax.device_count())))
 
 
-def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None):
+def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
+         with_data: bool = False):
   """Reads a run directory; step None: the best by validation where the run selects, else the last.
 
   ema: the averaged parameters where the run keeps them. sampler: {'name', 'kw', 'guidance'} in
   place of the config's, each where it is given; with guidance['autoguidance'], the directory of a
-  worse run of the same task, the parameters are those of `sample`, {'model', 'guide'}. Raises
-  BadInput for a directory that is no run, has no such step, or is damaged, for a sampler of a
-  model that needs none, and for a guide on other data or another path.
+  worse run of the same task, the parameters are those of `sample`, {'model', 'guide'}. with_data:
+  the data set is read; without, it is what the directory says of it, shapes in place of arrays.
+  Raises BadInput for a directory that is no run, has no such step, or is damaged, for a sampler of
+  a model that needs none, for a guide on other data or another path, and for data that have moved
+  or changed.
   """
   recorded = rundir.read(workdir)
   config = config_dict.ConfigDict(recorded['config'])
   if sampler:
     config.sampler = {**config.sampler.to_dict(), **sampler}
-  made = build.run(config)
+  made = build.run(config, (_real_data if with_data else _known_data)(workdir, config, recorded))
   if sampler and (made.model.denoise, made.model.flow_map) == (None, None):
     raise BadInput(f'sampler {config.sampler.name!r}: a {config.model.family} trained by '
                    f'{config.objective.name} does not denoise; allowed: no sampler')
-  directory = rundir.checkpoints(workdir)
   like = build.abstract_state(config, made, sharding.current_mesh())
-  selected = False
-  if step is None:
+  state, step, selected = _restored(workdir, like, step)
+  params = state.ema if ema and config.ema else state.params['model']
+  skipped = int(state.skipped[0]) if config.nan_steps_allowed else 0
+  model = made.model
+  if sampler and sampler.get('guidance', {}).get('autoguidance'):
+    model, params = _autoguided(config, made, params, ema)
+  hosts.meet('a loaded run')
+  return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped)
+
+
+def _restored(workdir, like, step: int | None) -> tuple:
+  """(state, step, whether it was selected) of a step, or of the best, else the newest."""
+  directory, gone = rundir.checkpoints(workdir), None
+  if step is not None:
+    return checkpoint.restore(directory, like, step)[0], step, False
+  while True:
     newest = checkpoint.restore(directory, like)
     if newest is None:
       raise BadInput(f'{workdir} holds no checkpoint yet; allowed: a directory that '
@@ -71,83 +87,52 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
     for warning in warnings:
       logging.warning('warning: %s', warning)
     best = meta.get('best')
-    if best and best['step'] != step:
-      state, _, step, _ = checkpoint.restore(directory, like, best['step'])
-    selected = bool(best)
-  else:
-    state, _, step, _ = checkpoint.restore(directory, like, step)
-  params = state.ema if ema and config.ema else state.params['model']
-  skipped = int(state.skipped[0]) if config.nan_steps_allowed else 0
-  model = made.model
-  if sampler and sampler.get('guidance', {}).get('autoguidance'):
-    model, params = _autoguided(config, made, params, ema)
-  return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped)
+    if not best or best['step'] == step:
+      return state, step, bool(best)
+    try:
+      return checkpoint.restore(directory, like, best['step'])[0], best['step'], True
+    except checkpoint.Pruned:  # its training goes on, and has found a better one
+      if best == gone:
+        raise
+      gone = best
 
 
-def origin(config, dataset: data.Dataset, workdir) -> dict | None:
-  """{'step', 'digest'} of the checkpoint in config.init_from at which a run starts; None: at none.
+def facts(dataset: data.Dataset) -> dict:
+  """What config.json says of the data, so that a run can be loaded without them."""
+  columns = {key: [np.dtype(array.dtype).str, list(array.shape)]
+             for key, array in dataset.splits.get('train', {}).items()}
+  return {**data.describe(dataset), 'columns': columns,
+          'by_code': dataset.log_density is not None}
 
-  Reads no array. A run that has begun keeps its own, and what that directory still holds of it must
-  be the same; it need not be there any more. BadInput for a directory that is no run, or one of
-  other data or another model.
+
+def _known_data(workdir, config, recorded: Mapping) -> data.Dataset:
+  """The data set of a run as its directory describes it.
+
+  One with a known density is made by code alone, and is made again.
   """
-  given = config.get('init_from', '')
-  if not given:
-    return None
-  begun = workdir and (pathlib.Path(workdir) / 'config.json').exists()
-  known = rundir.read(workdir).get('init_from') if begun else None
-  if known:
-    return checkpoint.identity(rundir.checkpoints(given), known['step']) or known
-  there = rundir.read(given)
-  _check_same(given, there, config, dataset)
-  found = checkpoint.identity(rundir.checkpoints(given))
-  if found is None:
-    raise BadInput(f'init_from={given} holds no checkpoint yet; allowed: a run that has saved')
-  return found
+  there = recorded.get('facts')
+  if there is None or there['by_code']:
+    return _real_data(workdir, config, recorded)
+  train = {key: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
+           for key, (dtype, shape) in there['columns'].items()}
+  return data.described(there, recorded['data'])._replace(splits={'train': train})
 
 
-# of a network's kw: what changes neither its parameters nor what they mean
-INERT = ('dropout', 'dtype', 'remat', 'num_steps')
-
-
-def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
-  """Refuses a run to start from that is of other data or another model, naming the differences."""
-  plain = lambda tree: json.loads(json.dumps(tree, default=list))
-  ours, theirs = plain(config.model.to_dict()), there['config']['model']
-  pairs = {'model.family': (theirs['family'], ours['family'])}
-  for key in sorted({*theirs['kw'], *ours['kw']} - set(INERT)):
-    pairs[f'model.kw.{key}'] = theirs['kw'].get(key), ours['kw'].get(key)
-  was, now = there['data'], plain(dataset.identity)
-  for key in sorted({*was, *now}):
-    pairs[f'data: {key}'] = was.get(key), now.get(key)
-  lines = [f'  {key}: {json.dumps(a)} there, {json.dumps(b)} here'
-           for key, (a, b) in pairs.items() if a != b]
-  if lines:
-    raise BadInput('\n'.join([f'init_from={given} is a run of another kind:', *lines,
-                              'allowed: a run on the same data with the same model']))
-
-
-def start(config, made: build.Run, like, begins: Mapping | None):
-  """The state before the first step, made where it belongs; `like`: its shapes and shardings.
-
-  begins: of `origin`; then the model starts at the parameters of that run (their average where it
-  keeps one), and so does a teacher. Raises BadInput where they do not fit.
-  """
-  shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
-  state = init.initialise(made.init, jax.random.key(config.seed), build.first_rows(config, made),
-                          shardings)
-  if not begins:
-    return state
-  given = load(config.init_from, begins['step']).params
-  shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
-  if shapes(given) != shapes(state.params['model']):
-    raise BadInput(f'init_from={config.init_from} has other parameters than this model has under '
-                   f'{config.objective.name}; allowed: a run whose network is told as much')
-  fresh = lambda: jax.tree.map(jnp.copy, given)  # a step gives its buffers away
-  params = {**state.params, 'model': fresh()}
-  if 'teacher' in params:
-    params['teacher'] = {**params['teacher'], 'model': fresh()}
-  return state._replace(params=params, ema=fresh() if config.ema else state.ema)
+def _real_data(workdir, config, recorded: Mapping) -> data.Dataset:
+  """The data set of a run, read again. Raises BadInput where it has moved or changed."""
+  try:
+    dataset = build.dataset(config)
+  except BadInput as error:
+    raise BadInput(f'{workdir}: the data of this run are needed, but: {error}') from None
+  was, now = (identity.get('sha256', {}) for identity in (recorded['data'], dataset.identity))
+  changed = [split for split in was if now.get(split) != was[split]]
+  if changed:
+    place = next((config.data.kw[key] for key in rundir.PLACES if config.data.kw.get(key)), '')
+    raise BadInput(
+        f'{workdir}: the data of this run have changed since its training: {dataset.name} '
+        f'{place}: {", ".join(changed)} (sha256 {was[changed[0]][:12]} there, '
+        f'{str(now.get(changed[0]))[:12]} now); allowed: the data as they were')
+  return dataset
 
 
 def _autoguided(config, made, params, ema):
@@ -181,7 +166,7 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   asked = measured or own
   _check_trained(workdir, own, asked)
   changed = asked.get('sampler') != own.get('sampler')
-  run = load(workdir, step, sampler=asked['sampler'] if changed else None)
+  run = load(workdir, step, sampler=asked['sampler'] if changed else None, with_data=True)
   config, spec = run.config, run.dataset.spec
   config.encoder, config.evals = asked['encoder'], config_dict.ConfigDict(asked['evals'])
   key = {'config': identity.config_hash(asked), 'split': split, 'step': run.step}

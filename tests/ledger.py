@@ -21,4 +21,4 @@ def recorded(self, i):
 
 if __name__ == '__main__':
   BatchSource.__getitem__ = recorded
-  experiments.run(train.main, distributed=True)
+  experiments.run(train.main, stopped=train.STOPPED)

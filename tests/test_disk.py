@@ -2,11 +2,15 @@
 
 import json
 import math
+import os
+import pathlib
+import subprocess
+import time
 
 import numpy as np
 import pytest
 
-from genjax import disk
+from genjax import disk, processes
 from genjax.types import BadInput
 
 
@@ -39,6 +43,78 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     disk.write_bytes(path, b'new')
   assert caught.value.errno == 28 and caught.value.filename == str(path)
   assert path.read_bytes() == b'old' and [p.name for p in tmp_path.iterdir()] == ['a']
+
+
+def test_files_are_written_together_or_not_at_all(tmp_path, monkeypatch):
+  table, record = tmp_path / 'a.md', tmp_path / 'a.json'
+  disk.write_together({record: b'1', table: b'2'})
+  assert (record.read_bytes(), table.read_bytes()) == (b'1', b'2')
+  synced = []
+
+  def full_at_the_second(descriptor):
+    synced.append(descriptor)
+    if len(synced) == 2:
+      raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(disk.os, 'fsync', full_at_the_second)
+  with pytest.raises(OSError, match='cannot write') as caught:
+    disk.write_together({record: b'3', table: b'4'})
+  assert caught.value.filename == str(table)
+  assert (record.read_bytes(), table.read_bytes()) == (b'1', b'2')
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['a.json', 'a.md']
+
+
+def ended_process():
+  """The number of a process that has ended."""
+  process = subprocess.Popen(['true'])
+  process.wait()
+  return process.pid
+
+
+def test_what_ended_writers_left_is_removed_and_nothing_else(tmp_path):
+  dead, ours = ended_process(), processes.table()
+  removed = (f'.a.json.{dead}', f'.a.json.{dead}-{ours}-0')
+  kept = (f'.a.json.{os.getpid()}-{ours}-99',  # lives
+          f'.a.json.{dead}-0123456789ab-0',  # of a machine that cannot be seen from here
+          f'.b.json.{dead}', f'.a.json.{dead}.bak')  # not of this file
+  for name in (*removed, *kept):
+    (tmp_path / name).write_text('torn')
+  disk.write_bytes(tmp_path / 'a.json', b'1')
+  assert {p.name for p in tmp_path.iterdir()} == {'a.json', *kept}
+
+
+def test_a_link_in_the_place_of_the_hidden_file_is_not_followed(tmp_path, monkeypatch):
+  victim, monkey = tmp_path / 'victim', tmp_path / '.a.hidden'
+  victim.write_text('mine')
+  monkey.symlink_to(victim)
+  monkeypatch.setattr(disk, '_hidden', lambda path: monkey)
+  with pytest.raises(OSError, match='cannot write'):
+    disk.write_bytes(tmp_path / 'a', b'theirs')
+  assert victim.read_text() == 'mine' and not (tmp_path / 'a').exists()
+
+
+def test_what_cannot_be_written_is_found_before_the_work(tmp_path):
+  disk.check_writable(tmp_path / 'new' / 'a.json')
+  (tmp_path / 'file').write_text('')
+  disk.check_writable(tmp_path / 'file')
+  for path in (tmp_path / 'file' / 'a.json', tmp_path, '/proc/a.json'):
+    with pytest.raises(OSError, match='cannot write') as caught:
+      disk.check_writable(path)
+    assert caught.value.filename == str(path)
+  assert [p.name for p in tmp_path.iterdir()] == ['file']
+
+
+def test_a_process_is_known_to_have_ended_by_number_and_start():
+  me = processes.this()
+  assert not processes.has_ended(me)
+  assert processes.has_ended(me._replace(started=me.started - 1))  # its number is used again
+  assert processes.has_ended(me._replace(pid=ended_process()))
+  assert not processes.has_ended(me._replace(pid=ended_process(), table='of another machine'))
+  zombie = subprocess.Popen(['true'])
+  while b') Z ' not in pathlib.Path(f'/proc/{zombie.pid}/stat').read_bytes():
+    time.sleep(0.01)
+  assert processes.has_ended(me._replace(pid=zombie.pid, started=None))
+  zombie.wait()
 
 
 def test_what_was_made_is_kept_by_its_key(cache):

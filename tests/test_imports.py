@@ -12,7 +12,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 # what a folder or module of genjax may import of genjax
 MAY = {
     'types': set(),
-    'disk': {'types'},
+    'processes': set(),
+    'disk': {'types', 'processes'},
     'sharding': {'types'},
     'numerics': {'types'},
     'prob': {'types', 'numerics'},
@@ -24,10 +25,11 @@ MAY = {
     'coding': {'types', 'numerics', 'prob'},
     'encoders': {'types', 'disk', 'sharding', 'prob', 'nn'},
     'evals': {'types', 'compat', 'disk', 'sharding', 'numerics', 'prob'},
-    'train': {'types', 'disk', 'sharding', 'numerics'},
+    'train': {'types', 'processes', 'disk', 'sharding', 'numerics'},
     'tables': {'types', 'disk'},
     'build': None,  # all
     'runs': None,
+    'origins': None,
     'samples': None,
     'edit': None,
     '__init__': {'runs'},

@@ -12,12 +12,13 @@ from genjax.build.evaluation import (
   keeper,
   validator,
 )
-from genjax.build.parts import autoguided, family, plain, provided
+from genjax.build.parts import autoguided, dataset, family, plain, provided
 from genjax.build.training import (  # isort: split
   Run,
   abstract_rows,
   abstract_state,
   batches,
+  check,
   compiled_step,
   dispatched,
   first_rows,
@@ -28,7 +29,7 @@ from genjax.build.training import (  # isort: split
   run,
 )
 
-__all__ = ['Run', 'abstract_rows', 'abstract_state', 'answering', 'autoguided', 'batches',
-           'compiled_step', 'dispatched', 'drawer', 'evaluator', 'evaluators', 'family',
+__all__ = ['Run', 'abstract_rows', 'abstract_state', 'answering', 'autoguided', 'batches', 'check',
+           'compiled_step', 'dataset', 'dispatched', 'drawer', 'evaluator', 'evaluators', 'family',
            'first_rows', 'fit', 'keeper', 'mesh', 'model_dtype', 'model_flops', 'plain', 'provided',
            'run', 'validator']

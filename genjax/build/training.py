@@ -33,14 +33,14 @@ class Run(NamedTuple):
   step: Callable | None  # (state, raw rows of one step) -> state, metrics
 
 
-def run(config, declared: data.Dataset | None = None) -> Run:
+def run(config, known: data.Dataset | None = None) -> Run:
   """All parts of the run that a config describes. Raises BadInput for any mistake in it.
 
-  declared: a data set whose arrays are shapes alone, in place of reading the data; then the run
-  can be compiled, not trained.
+  known: the data set, read before or as shapes alone, in place of reading it; then the run can be
+  compiled and loaded, not trained.
   """
   check(config)
-  source_data = declared or dataset(config)
+  source_data = known or dataset(config)
   spec = source_data.spec
   goal, estimator = objective(config, source_data)
   rules = optimizers(config, goal)
@@ -67,7 +67,7 @@ def run(config, declared: data.Dataset | None = None) -> Run:
     raise BadInput(f'accumulate={config.accumulate}, but the loss of {config.objective.name!r} is '
                    f'no mean over examples: {goal.couples or "it is fitted in one step"}; '
                    'allowed: accumulate=1')
-  source = num_slices and not declared and data.batches(
+  source = num_slices and not known and data.batches(
       source_data.splits['train'], config.batch_size * num_slices, config.seed)
   train_step = num_slices and step.make_step(
       goal, rules, seed=config.seed, ema=config.ema, prepare=prepare,
@@ -183,7 +183,7 @@ def model_flops(config, made: Run) -> int:
   if config.model.kw.get('remat'):
     config = config.copy_and_resolve_references()
     config.model.kw.remat = False
-    made = run(config, declared=made.dataset)
+    made = run(config, known=made.dataset)
   return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
 
 

@@ -177,15 +177,6 @@ def _kept(name) -> dict | None:
 
 
 def _keep(name, arrays: dict) -> None:
-  path, source = place(name), _source(name)
-  hidden = path.with_name(f'.{path.name}.{os.getpid()}')
-  path.parent.mkdir(parents=True, exist_ok=True)
-  try:
-    with open(hidden, 'wb') as file:
-      np.savez(file, card=json.dumps({
-          'sha256': source.sha256, 'url': source.url, 'arrays': disk.digest(arrays)}), **arrays)
-      file.flush()
-      os.fsync(file.fileno())
-    hidden.replace(path)
-  finally:
-    hidden.unlink(missing_ok=True)
+  source = _source(name)
+  card = json.dumps({'sha256': source.sha256, 'url': source.url, 'arrays': disk.digest(arrays)})
+  disk.write_file(place(name), lambda file: np.savez(file, card=card, **arrays))

@@ -111,3 +111,16 @@ def describe(metrics: dict) -> str:
     interval = '' if value.low is None else f'  [{value.low:.4f}, {value.high:.4f}]'
     lines.append(f'{name:22s} {shown}{interval}')
   return '\n'.join(lines)
+
+
+def summary(metrics: dict, lines: int, where) -> str:
+  """`describe` in at most `lines` lines: figures of the model before those beside them.
+
+  where: the file that the last line names where some are left out.
+  """
+  beside = ('_data', '_single', '_copies')
+  order = sorted(metrics, key=lambda name: name.endswith(beside))  # stable
+  if len(order) <= lines:
+    return describe(metrics)
+  shown = describe({name: metrics[name] for name in order[:lines - 1]})
+  return f'{shown}\nand {len(order) - lines + 1} more in {where}'

@@ -16,12 +16,16 @@ from typing import Any
 
 import jax
 
-from genjax.train import hosts, preempt, shards
+from genjax.train import checkpoint_index, hosts, preempt, shards
+from genjax.train.checkpoint_index import steps
 from genjax.types import BadInput
 
-_INDEX = 'checkpoint.json'
 _HIDDEN = '.tmp-'  # what is being written or deleted; never a checkpoint
-_FORMAT = 2
+_GONE = 'it was deleted while it was read'
+
+
+class Pruned(BadInput):
+  """A step that is not there, or no longer."""
 
 
 class NotFinite(BadInput):
@@ -109,10 +113,10 @@ def _complete(directory: pathlib.Path, hidden: pathlib.Path, step: int, meta: di
   index = shards.merged([json.loads(part.read_text()) for part in parts])
   for part in parts:
     part.unlink()
-  content = {'format': _FORMAT, 'step': step, 'meta': meta, **index}
-  body = {'digest': shards.digest(_canonical(content)), 'content': content}
-  (hidden / _INDEX).write_text(json.dumps(body, indent=1))
-  _fsync(hidden / _INDEX)
+  content = {'format': checkpoint_index.FORMAT, 'step': step, 'meta': meta, **index}
+  body = {'digest': shards.digest(checkpoint_index.canonical(content)), 'content': content}
+  (hidden / checkpoint_index.NAME).write_text(json.dumps(body, indent=1))
+  _fsync(hidden / checkpoint_index.NAME)
   _fsync(hidden)
   _delete(directory, step)
   hidden.rename(directory / str(step))
@@ -126,23 +130,39 @@ def restore(directory: str | os.PathLike, like: Any, step: int | None = None
   """(state, meta, step, warnings) of the newest undamaged step, or of `step`; None: no step yet.
 
   like: pytree of ShapeDtypeStruct (their shardings are followed) or of arrays. Each warning names
-  a damaged step that was passed over. Writes nothing. Raises BadInput for a checkpoint of another
-  model, for a damaged `step`, and when every step is damaged.
+  a damaged step that was passed over. Writes nothing. A step that its training deletes while it is
+  read is none: then the newest is read again. Raises BadInput for a checkpoint of another model,
+  for a `step` that is damaged or not there (any more: Pruned), and when every step is damaged.
   """
   directory = pathlib.Path(directory).absolute()
-  present = steps(directory)
+  present = _agreed_steps(directory)
   if step is not None and step not in present:
-    raise BadInput(f'no checkpoint of step {step} in {directory}; there are: '
-                   f'{", ".join(map(str, present)) or "none"}')
-  warnings = []
-  for candidate in reversed(present) if step is None else [step]:
+    raise _pruned(directory, step)
+  warnings, candidates = [], present if step is None else [step]
+  while candidates:
+    candidate = candidates.pop()
     state, meta, damage = _read(directory / str(candidate), like)
     if not damage:
       return state, meta, candidate, warnings
-    warnings.append(f'checkpoint {candidate} in {directory} is damaged, passed over: {damage}')
+    if damage != _GONE:
+      warnings.append(f'checkpoint {candidate} in {directory} is damaged, passed over: {damage}')
+    elif step is not None:
+      raise _pruned(directory, step)
+    else:
+      warnings, candidates = [], _agreed_steps(directory)
   if warnings:
     raise BadInput('no checkpoint can be restored:\n  ' + '\n  '.join(warnings))
   return None
+
+
+def _agreed_steps(directory: pathlib.Path) -> list[int]:
+  """The steps as the lead host sees them: a training may go on in another job."""
+  return json.loads(hosts.exchange('steps', json.dumps(steps(directory)))[0])
+
+
+def _pruned(directory: pathlib.Path, step: int) -> 'Pruned':
+  return Pruned(f'no checkpoint of step {step} in {directory}; there are: '
+                f'{", ".join(map(str, steps(directory))) or "none"}')
 
 
 def identity(directory: str | os.PathLike, step: int | None = None) -> dict | None:
@@ -151,25 +171,20 @@ def identity(directory: str | os.PathLike, step: int | None = None) -> dict | No
   step None: the best by validation where there is one, else the newest. Reads no array. Raises
   BadInput where what says so is damaged.
   """
-  directory, present = pathlib.Path(directory), steps(directory)
-  if not present or step not in (None, *present):
-    return None
-  content, damage = _read_index(directory / str(present[-1] if step is None else step))
-  best = step is None and not damage and content['meta'].get('best')
-  if best and best['step'] != present[-1]:
-    content, damage = _read_index(directory / str(best['step']))
-  if damage:
-    raise BadInput(f'a checkpoint in {directory} is damaged: {damage}')
-  return {'step': content['step'], 'digest': shards.digest(_canonical(content))}
-
-
-def steps(directory: str | os.PathLike) -> list[int]:
-  """The steps that were saved, ascending; damaged ones too (only reading finds out)."""
-  directory = pathlib.Path(directory)
-  if not directory.is_dir():
-    return []
-  return sorted(int(path.name) for path in directory.iterdir()
-                if re.fullmatch(r'0|[1-9]\d*', path.name) and path.is_dir())
+  directory, gone = pathlib.Path(directory), None
+  while (present := steps(directory)) and step in (None, *present):
+    path = directory / str(present[-1] if step is None else step)
+    content, damage = checkpoint_index.read(path)
+    best = step is None and not damage and content['meta'].get('best')
+    if best and best['step'] != present[-1]:
+      path = directory / str(best['step'])
+      content, damage = checkpoint_index.read(path)
+    if not damage:
+      return {'step': content['step'], 'digest': shards.digest(checkpoint_index.canonical(content))}
+    if path.is_dir() or path == gone:
+      raise BadInput(f'a checkpoint in {directory} is damaged: {damage}')
+    gone = path  # its training has deleted it, and has a newer one
+  return None
 
 
 def prune(directory: str | os.PathLike, keep_last: int, keep_every: int | None = None,
@@ -179,46 +194,31 @@ def prune(directory: str | os.PathLike, keep_last: int, keep_every: int | None =
   present = steps(directory)
   kept = set(present[-max(1, keep_last):]) | set(protect)
   kept |= {s for s in present if keep_every and s % keep_every == 0}
-  dropped = [s for s in present if s not in kept]
-  for s in dropped:
+  for s in (dropped := [s for s in present if s not in kept]):
     _delete(directory, s)
   return dropped
 
 
-def _canonical(content: Any) -> bytes:
-  return json.dumps(content, sort_keys=True, separators=(',', ':')).encode()
-
-
 def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict, str]:
   """state, meta, '' or None, {}, how it is damaged; BadInput when it is whole but foreign."""
-  content, damage = _read_index(path)
+  content, damage = checkpoint_index.read(path)
   wanted, made = shards.named(like), {}
   if not damage:
     _refuse_foreign(path, content['arrays'], wanted)
-    made, damage = shards.read(path, content, wanted)
+    try:
+      made, damage = shards.read(path, content, wanted)
+    except (OSError, ValueError, LookupError):  # files may be deleted while they are read
+      if path.is_dir():
+        raise
+      damage = _GONE
+  if damage and not path.is_dir():
+    damage = _GONE
   # what one host cannot read, none does: all go back to the same step
   damage = next((text for text in hosts.exchange('damage', damage) if text), '')
   if damage:
     return None, {}, damage
   leaves = [made[name] for name in wanted]
   return jax.tree.unflatten(jax.tree.structure(like), leaves), content['meta'], ''
-
-
-def _read_index(path: pathlib.Path) -> tuple[dict, str]:
-  try:
-    body = json.loads((path / _INDEX).read_bytes())
-    content, digest = body['content'], body['digest']
-  except FileNotFoundError:
-    return {}, f'{_INDEX} is missing'
-  except (ValueError, LookupError, TypeError):  # ValueError: not JSON, not UTF-8
-    return {}, f'{_INDEX} cannot be read'
-  if shards.digest(_canonical(content)) != digest:
-    return {}, f'{_INDEX} differs from what was saved'
-  if content['step'] != int(path.name):
-    return {}, f'it holds step {content["step"]}'
-  if content['format'] != _FORMAT:
-    raise BadInput(f'{path} has format {content["format"]}; this version reads {_FORMAT}')
-  return content, ''
 
 
 def _refuse_foreign(path: pathlib.Path, stored: dict, wanted: dict) -> None:

@@ -18,6 +18,7 @@ from jax._src import distributed  # the one way to the coordinator's key-value s
 from genjax.types import BadInput
 
 HEARTBEAT = 100  # seconds after which a silent host ends the job, where no config says it
+_START = 300  # seconds at least until all hosts have started
 PATIENCE = 10.0  # seconds until those who wait say for whom
 _uses = collections.Counter()
 
@@ -43,6 +44,7 @@ def start(heartbeat: Callable[[], int], coordinator: str | None = None,
   jax.config.update('jax_enable_preemption_service', False)  # train/preempt.py is ours
   seconds = heartbeat()
   jax.distributed.initialize(coordinator, num_processes, process_id,
+                             initialization_timeout=max(_START, seconds),
                              heartbeat_timeout_seconds=seconds, shutdown_timeout_seconds=seconds)
 
 
@@ -107,6 +109,17 @@ def exchange(name: str, text: str = '') -> list[str]:
     if time.monotonic() - began > said:
       _say_missing(client, key, name)
       said *= 2
+
+
+def meet(where: str) -> None:
+  """None; returns when all hosts are here, however much later one of them comes.
+
+  Called before the devices are looked at, for which all hosts exchange what they have (a host that
+  is two minutes late fails there), and before the first collectives of what was just read or
+  compiled (on CPUs a host that is 30 s late fails there, by Gloo). A host that died ends the wait
+  by the heartbeat.
+  """
+  exchange(where)
 
 
 def _gathered(client, key: str) -> dict[int, str]:

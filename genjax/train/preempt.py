@@ -1,22 +1,23 @@
-"""SIGTERM on any host becomes one moment at which all hosts leave, with exit code 42.
+"""A signal to leave, on any host, becomes one moment at which all hosts leave, with exit code 42.
 
 In the training loop that moment is a step: every host polls once a step, and all stop at the same
 poll, save, and raise Preempted. Outside the loop there is nothing to save: a thread ends the
-process at once, in the middle of a compilation too, but never in the middle of a file.
+process at once, in the middle of a compilation too, but never in the middle of a file. A second
+SIGINT ends the process wherever it is, with 130.
 """
 
 import contextlib
+import errno
 import os
-import select
 import signal
-import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
 
 import jax
 
-from genjax.train import hosts
+from genjax.train import hosts, signals
 
 EXIT = 42  # the launchers' word for: start the same command again
 BEFORE, AFTER = 0, 1 << 40  # positions outside the loop; inside, the number of polls so far
@@ -28,16 +29,34 @@ class Preempted(Exception):
 
 
 class _Watch:
-  """What the thread that waits for SIGTERM shares with the program."""
+  """What the thread that waits for a signal shares with the program."""
 
-  def __init__(self, signalled: int):
+  def __init__(self, signalled: int, words: str):
+    self.words = words  # the last ones where there is nothing to save
+    self.farewells = []  # called before the process is ended
     self.agreeing = threading.Lock()  # held while hosts agree: nobody passes a poll meanwhile
     self.writing = threading.RLock()  # held while a file is written
     self.position = BEFORE
     self.stop = None  # the position at which to leave
     self.leaving = self.closed = False
     self.signalled = signalled
+    self.asked = threading.Event()  # this process was asked to leave
+    self.reader = threading.Thread(target=self.read, daemon=True)
     self.thread = threading.Thread(target=self.run, daemon=True)
+
+  def read(self) -> None:
+    """Reads the numbers of signals as long as the process lives; ends it at the second SIGINT."""
+    interrupts = 0
+    while not self.closed:
+      noted = os.read(self.signalled, 64)  # others, as SIGCHLD, write their own number
+      interrupts += noted.count(signal.SIGINT)
+      if signal.SIGHUP in noted:
+        _mute_closed_terminals()
+      if interrupts > 1:
+        self.part()
+        signals.end_if_twice(interrupts)
+      if any(number in noted for number in signals.LEAVE):
+        self.asked.set()
 
   def run(self) -> None:
     try:
@@ -48,9 +67,10 @@ class _Watch:
         raise
 
   def _watch(self) -> None:
-    while not (self._here() or hosts.noticed('preempted')):
-      if self.closed:
-        return
+    while not (self.asked.wait(_INTERVAL) or hosts.noticed('preempted')):
+      pass
+    if self.closed:
+      return
     hosts.notify('preempted')
     with self.agreeing:
       places = [int(p) for p in hosts.exchange('preempted at', str(self.position))]
@@ -61,32 +81,55 @@ class _Watch:
     if self.stop == BEFORE or self.position == AFTER:
       self.leave()
 
-  def _here(self) -> bool:
-    ready, _, _ = select.select([self.signalled], [], [], _INTERVAL)
-    # other signals (SIGINT, SIGCHLD) write their own number
-    return bool(ready) and signal.SIGTERM in os.read(self.signalled, 64)
+  def part(self) -> None:
+    """Lets go of what the process owns."""
+    for farewell in self.farewells:
+      farewell()
 
   def leave(self) -> None:
     """Ends the process, the coordinator's last: its end would abort the others."""
     with self.writing:
       self.leaving = True
       hosts.exchange('leave')
-      if hosts.is_lead():
-        print('preempted: nothing to save, start again to go on', file=sys.stderr)
-        time.sleep(0.5 if hosts.count() > 1 else 0.0)
-      sys.stdout.flush()
-      sys.stderr.flush()
-      os._exit(EXIT)
+      self.part()
+      time.sleep(0.5 if hosts.is_lead() and hosts.count() > 1 else 0.0)
+      signals.end(EXIT, self.words if hosts.is_lead() else '')
+
+
+def _mute_closed_terminals() -> None:
+  """What is printed to a terminal that is gone would fail, and with it the save."""
+  for descriptor in (1, 2):
+    try:
+      termios.tcgetattr(descriptor)
+    except termios.error as error:
+      if error.args[0] == errno.EIO:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 _watch: _Watch | None = None
 
 
-def install(signalled: int) -> None:
-  """Starts to watch for SIGTERM, once; signalled: a pipe to which its number is written."""
+def install(signalled: int, words: str) -> None:
+  """Starts to watch for the signals of `signals.note`, once.
+
+  signalled: the pipe to which their numbers are written; words: the last ones of a process that
+  leaves outside the loop.
+  """
   global _watch
-  _watch = _Watch(signalled)
+  _watch = _Watch(signalled, words)
+  _watch.reader.start()
   _watch.thread.start()
+
+
+@contextlib.contextmanager
+def before_leaving(farewell: Callable[[], None]):
+  """Within the block, a process that is ended by a signal calls farewell() first."""
+  farewells = _watch.farewells if _watch else []
+  farewells.append(farewell)
+  try:
+    yield
+  finally:
+    farewells.remove(farewell)
 
 
 def close(leave_hosts: Callable[[], None]) -> bool:
@@ -94,12 +137,14 @@ def close(leave_hosts: Callable[[], None]) -> bool:
 
   If not, it waits for a host that is gone: Python must not end under it, or it aborts.
   """
-  signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Python forgets its handlers as it ends, not this
+  for number in signals.LEAVE:
+    signal.signal(number, signal.SIG_IGN)  # Python forgets its handlers as it ends, not this
   if _watch is None:
     leave_hosts()
     return True
   _watch.closed = True
   leave_hosts()
+  _watch.asked.set()
   wakeup = signal.set_wakeup_fd(-1)
   if wakeup >= 0:
     os.write(wakeup, b'\0')
@@ -122,12 +167,15 @@ def check() -> None:
     raise Preempted
 
 
-def finished() -> None:
-  """The loop has ended and everything is saved: from here on a preemption ends the process."""
+def finished(words: str) -> None:
+  """The loop has ended and everything is saved: from here on a preemption ends the process.
+
+  words: its last ones then.
+  """
   if _watch is None:
     return
   with _watch.agreeing:
-    _watch.position = AFTER
+    _watch.position, _watch.words = AFTER, words
   if _watch.stop is not None:
     _watch.leave()
 

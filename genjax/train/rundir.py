@@ -28,6 +28,8 @@ _PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax',
 # Of `init_from` the content is compared, not the path.
 _FREE = ('log', 'checkpoint', 'evals', 'select', 'sampler', 'encoder', 'progress', 'mesh',
          'init_from')
+# Of data on a disk, likewise: keyword arguments that say where they lie.
+PLACES = ('path', 'data_dir')
 _SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -48,33 +50,45 @@ def record(workdir: pathlib.Path, new: Mapping | None) -> None:
     disk.write_record(workdir / 'config.json', new)
 
 
-def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
-          origin: Mapping | None = None) -> tuple[pathlib.Path, dict | None]:
-  """The run directory as a path, and its new record: None if the one that it has stands.
-
-  identity: of the data; origin: of the checkpoint that the run starts from, if any. Writes nothing.
-  Raises BadInput for a config or data that would change the trajectory so far (each
-  key with its old and new value) and for a directory that is no run; OSError for one that is
-  read-only.
-  """
+def place(workdir: str | os.PathLike | None) -> pathlib.Path:
+  """The absolute path of a run directory, `~` expanded. Raises BadInput for none and an address."""
   if not workdir:
     raise BadInput('no --workdir was given; allowed: a new directory or one of an earlier run')
   if '://' in str(workdir):
     raise BadInput(f'--workdir={workdir} is an address; allowed: a path on a file system that all '
                    'hosts mount')
-  workdir = pathlib.Path(workdir).absolute()
+  return pathlib.Path(workdir).expanduser().absolute()
+
+
+def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
+          origin: Mapping | None = None, facts: Mapping | None = None):
+  """The run directory as a path, and its new record: None if the one that it has stands.
+
+  identity: of the data; origin: of the checkpoint that the run starts from, if any; facts: what
+  the run must know of its data to be sampled without them. Writes nothing.
+  Raises BadInput for a config or data that would change the trajectory so far (each key with its
+  old and new value) and for a directory that is no run; OSError for one that is read-only.
+  """
+  workdir = place(workdir)
   config, identity = _json_like(config), _json_like(identity)
   from_run = {'init_from': _json_like(origin)} if origin else {}
   now = {'commit': commit(), 'versions': versions(), 'device': device()}
+  known = {'facts': _json_like(facts)} if facts else {}
   if not (workdir / 'config.json').exists():
     if (workdir / 'checkpoints').exists():
       raise BadInput(f'{workdir} has checkpoints but no config.json; allowed: another --workdir')
-    return workdir, {'config': config, **now, 'data': identity, **from_run, 'created': _time(),
-                     'history': []}
+    return workdir, {'config': config, **now, 'data': identity, **known, **from_run,
+                     'created': _time(), 'history': []}
   old = read(workdir)
-  new = _resumed(workdir, old, config, {'data set': identity, **from_run}, now)
+  new = {**_resumed(workdir, old, config, {'data set': identity, **from_run}, now), **known}
   _check_writable(workdir)
   return workdir, None if new == old else new
+
+
+def without_places(identity: Mapping) -> dict:
+  """The identity of data without where they lie: moved data with the same content are the same."""
+  kw = {k: v for k, v in (identity.get('kw') or {}).items() if k not in PLACES}
+  return {**identity, 'kw': kw}
 
 
 def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: dict) -> dict:
@@ -82,7 +96,9 @@ def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: d
   was, would = trajectory(old['config']), trajectory(config)
   if ('steps' in was) != ('steps' in would):  # then `decay` differs, and is what gets named
     was.pop('steps', None), would.pop('steps', None)
-  had = {'data set': old['data'], **{k: old[k] for k in ('init_from',) if k in old}}
+  had = {'data set': without_places(old['data']),
+         **{k: old[k] for k in ('init_from',) if k in old}}
+  given = {**given, 'data set': without_places(given['data set'])}
   refused = {**_changes(was, would), **_changes(had, given)}
   if refused:
     lines = [f'  {key}: {json.dumps(there)} there, {json.dumps(here)} now'
@@ -100,8 +116,11 @@ def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: d
 
 
 def read(workdir: str | os.PathLike) -> dict:
-  """config.json: config, commit, versions, device, data, created, history; BadInput if bad."""
-  path = pathlib.Path(workdir) / 'config.json'
+  """config.json: config, commit, versions, device, data, facts, created, history.
+
+  Raises BadInput for what no training has written, or is damaged.
+  """
+  path = pathlib.Path(workdir).expanduser() / 'config.json'
   try:
     record = json.loads(path.read_bytes())
     stored = record.pop('sha256')
@@ -119,17 +138,21 @@ def read(workdir: str | os.PathLike) -> dict:
 
 def checkpoints(workdir: str | os.PathLike) -> pathlib.Path:
   """Where the checkpoints of a run are."""
-  return pathlib.Path(workdir).absolute() / 'checkpoints'
+  return pathlib.Path(workdir).expanduser().absolute() / 'checkpoints'
 
 
 def trajectory(config: Mapping) -> dict:
   """The part of a config (nested dict) that decides every number of the training up to any step.
 
   `steps` belongs to it only where a learning rate decays: there each step depends on the last. A
-  text at the top that is off ('') does not: a run from before the key existed is the same run.
+  text at the top that is off ('') does not: a run from before the key existed is the same run. Of
+  data the content is compared, not where they lie.
   """
   kept = {key: copy.deepcopy(value) for key, value in config.items()
           if key not in _FREE and value != ''}
+  data = kept.get('data') or {}
+  if 'kw' in data:
+    data['kw'] = {key: value for key, value in data['kw'].items() if key not in PLACES}
   optims = [config.get('optim') or {}, *(config.get('optim_by_player') or {}).values()]
   if all((optim.get('decay') or 'constant') == 'constant' for optim in optims):
     kept.pop('steps', None)

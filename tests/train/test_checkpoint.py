@@ -240,3 +240,31 @@ def test_full_or_read_only_disk(tmp_path, options, code):
     same_bits(checkpoint.restore(tmp_path, like(make_state(0)))[0], make_state(10))
   finally:
     subprocess.run(['umount', str(tmp_path)], check=True)
+
+
+def test_a_step_that_is_deleted_while_it_is_read_is_read_again_at_the_newest(two, monkeypatch):
+  """A training goes on meanwhile: it deletes the step and has saved a newer one."""
+  read = shards.read
+
+  def deleted_after_its_index(folder, index, wanted):
+    if folder.name == '20' and checkpoint.steps(two) == [10, 20]:
+      checkpoint.save(two, 30, make_state(30), {'best': None})
+      checkpoint.prune(two, 1)
+    return read(folder, index, wanted)
+
+  monkeypatch.setattr(shards, 'read', deleted_after_its_index)
+  state, _, step, warnings = checkpoint.restore(two, like(make_state(0)))
+  same_bits(state, make_state(30))
+  assert (step, warnings) == (30, [])
+
+
+def test_a_step_that_was_asked_for_and_is_deleted_while_it_is_read(two, monkeypatch):
+  monkeypatch.setattr(shards, 'read', lambda *_: (shutil.rmtree(two / '10'), ({}, 'torn'))[1])
+  with pytest.raises(checkpoint.Pruned, match='no checkpoint of step 10 in .*; there are: 20'):
+    checkpoint.restore(two, like(make_state(0)), 10)
+
+
+def test_the_identity_of_a_best_step_that_is_gone_for_good(two):
+  shutil.rmtree(two / '10')
+  with pytest.raises(BadInput, match='is damaged: checkpoint.json is missing'):
+    checkpoint.identity(two)

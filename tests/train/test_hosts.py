@@ -77,3 +77,33 @@ def test_nothing_here_touches_a_device():
   done = subprocess.run([sys.executable, '-c', code], cwd=jobs.ROOT, capture_output=True, text=True)
   assert done.stdout.strip() == 'False', done.stderr
   assert jax.process_count() == 1
+
+
+LATE = '''
+import runpy, sys, time
+from genjax import build
+def late(function, seconds):
+  def slow(*args):
+    time.sleep(seconds if "--process_id=1" in sys.argv else 0)
+    return function(*args)
+  return slow
+build.run, build.compiled_step = late(build.run, 15), late(build.compiled_step, 40)
+runpy.run_module("experiments.train", run_name="__main__", alter_sys=True)
+'''
+
+
+@pytest.mark.slow
+def test_a_host_that_comes_40_seconds_later_is_waited_for(tmp_path):
+  """Gloo, the collectives of CPUs, gives up after 30 s."""
+  port = jobs.free_port()
+  started = [subprocess.Popen(
+      [sys.executable, '-c', LATE, '--config=configs/digits.py:family=vae,objective=kl',
+       '--config.steps=4', '--config.log.every=4', '--config.checkpoint.every=4',
+       '--config.select.every=4', '--config.steps_per_dispatch=1', '--noevaluate',
+       f'--workdir={tmp_path / "run"}', f'--coordinator=localhost:{port}', '--num_processes=2',
+       f'--process_id={rank}'], cwd=jobs.ROOT, text=True, stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE) for rank in range(2)]
+  said = [process.communicate(timeout=200) for process in started]
+  assert [p.returncode for p in started] == [0, 0], said
+  assert "host 0 waits at 'the first step' for host 1 of 2" in said[0][1]
+  assert [p.name for p in (tmp_path / 'run' / 'checkpoints').iterdir()] == ['4']

@@ -25,7 +25,7 @@ def steps(loss=lambda step: 1.0, param=lambda step: 0.0, k=5):
     last = int(reached[-1])
     params = {'model': {'w': jnp.full(3, param(last), jnp.float32)}}
     return state._replace(step=jnp.int32(last), params=params), {
-        'model/nll': losses, 'model/loss': losses}
+        'model/nll': jnp.asarray(losses), 'model/loss': jnp.asarray(losses)}
 
   return dispatch
 
@@ -86,8 +86,8 @@ def skipping(bad, k=5):
     in_a_row = [sum(all(m in bad for m in range(j, n + 1)) for j in range(1, n + 1))
                 for n in reached]
     return state._replace(step=jnp.int32(reached[-1])), {
-        'model/loss': losses, 'skipped': np.isin(reached, bad).astype(np.int32),
-        'skipped_in_a_row': np.array(in_a_row)}
+        'model/loss': jnp.asarray(losses), 'skipped': jnp.asarray(np.isin(reached, bad), jnp.int32),
+        'skipped_in_a_row': jnp.asarray(in_a_row)}
 
   return dispatch
 
@@ -152,3 +152,55 @@ def test_a_notice_at_a_validated_step_leaves_the_validation_owed(tmp_path, monke
     with pytest.raises(preempt.Preempted, match='stopped at step 20'):
       train(tmp_path, steps(), validate=lambda state: 1.0)
   assert checkpoint.restore(tmp_path, start())[1]['owed'] is True
+
+
+class Computed:
+  """A metric that is on its way until somebody has waited for it."""
+
+  def __init__(self, on_its_way):
+    self.on_its_way = on_its_way
+    on_its_way.append(self)
+
+  def block_until_ready(self):
+    if self in self.on_its_way:
+      del self.on_its_way[:self.on_its_way.index(self) + 1]
+    return self
+
+  def __array__(self, dtype=None, copy=None):
+    self.block_until_ready()
+    return np.full(5, 0.5, np.float32)
+
+
+@pytest.mark.parametrize('seconds, allowed', [(0.0, 2), (0.02, loop._MOST)])
+def test_at_most_two_dispatches_are_on_their_way_or_those_of_20_ms(
+    tmp_path, monkeypatch, seconds, allowed):
+  """Log lines are rare: a signal must not wait for the steps until the next."""
+  on_its_way, most, seen = [], [], []
+  real = steps()
+  monkeypatch.setattr(loop, '_AHEAD', seconds)
+
+  def dispatch(state, rows):
+    most.append(len(on_its_way) + 1)
+    return real(state, rows)[0], {'model/loss': Computed(on_its_way)}
+
+  bar = types.SimpleNamespace(update=seen.append, set_postfix=lambda *args, **kw: None)
+  plan = loop.Plan(1000, 5, 1000, 1000, 9, 0, 0)
+  loop.train(start(), {}, dispatch, itertools.repeat(()), plan, tmp_path, progress=bar,
+             validate=None, write=lambda *row: None)
+  assert (2 if seconds == 0.0 else 3) <= max(most) <= allowed
+  assert sum(seen) == 1000 and len(most) == 200
+  assert seconds or seen == [5] * 200  # the bar moves with every step
+
+
+def test_a_directory_of_another_owner_is_not_written(tmp_path):
+  class TakenOver(Exception):
+    pass
+
+  def check_owned():
+    raise TakenOver
+
+  plan = loop.Plan(40, 5, 10, 10, 9, 0, 0)
+  with pytest.raises(TakenOver):
+    loop.train(start(), {}, steps(), itertools.repeat(()), plan, tmp_path, progress=BAR,
+               validate=None, write=lambda *row: None, check_owned=check_owned)
+  assert checkpoint.steps(tmp_path) == []
