@@ -1,6 +1,5 @@
 """On digits each family reports the kind of likelihood that it has; a table keeps them apart."""
 
-import json
 import pathlib
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import build
+from genjax import build, disk
 from genjax.data import Dataset
 from genjax.evals import likelihood
 from genjax.types import DataSpec, Model
@@ -83,9 +82,9 @@ def finish(cell, kind, number):
   card = {'metric': f'nll_{kind}_bpd', 'kind': kind, 'split': 'test', 'unit': 'bits per dimension'}
   workdir = pathlib.Path(cell.workdir)
   workdir.mkdir(parents=True)
-  (workdir / 'eval.json').write_text(json.dumps({
+  disk.write_record(workdir / 'eval.json', {
       'metrics': {card['metric']: {'value': number, 'low': None, 'high': None, 'card': card}},
-      'provenance': {'commit': 'c', 'config_hash': cell.config_hash}}))
+      'provenance': {'commit': 'c', 'config_hash': cell.config_hash}})
 
 
 @pytest.mark.parametrize('column', ['nll_bpd', 'nll_exact_bpd+nll_bound_bpd'])

@@ -43,19 +43,18 @@ def write(workdir, path: pathlib.Path, new: Mapping, whole: bool) -> None:
   """
   old = disk.read_record(path)
   if old and not _same(old, new):
-    if _key(old)['config']:
-      disk.write_record(pathlib.Path(workdir, 'evals', f'{_name(_key(old))}.json'), old)
+    disk.write_record(pathlib.Path(workdir, 'evals', f'{_name(old)}.json'), old)
     old = None
   if not old:
     return disk.write_record(path, {**new, 'apart': {}})
-  apart = old.get('apart', {})
+  apart = old['apart']
   if whole:
     apart = {name: apart.get(name, _provenance(old)) for name in old['metrics']
              if name not in new['metrics']}
   else:
     apart = {**apart, **dict.fromkeys(new['metrics'], _provenance(new))}
   return disk.write_record(path, {
-      **(new if whole else old), **{key: new[key] for key in KEY},
+      **(new if whole else old),
       'metrics': {**old['metrics'], **new['metrics']}, 'apart': apart})
 
 
@@ -63,14 +62,8 @@ def _provenance(record: Mapping) -> dict:
   return {key: record['provenance'].get(key) for key in APART}
 
 
-def _key(record: Mapping) -> dict:
-  """The KEY of a record; older ones tell their config only where they measured the whole of it."""
-  config = record.get('config') or record.get('provenance', {}).get('config_hash')
-  return {'config': config, 'split': record.get('split'), 'step': record.get('step')}
-
-
 def _same(record: Mapping | None, new: Mapping) -> bool:
-  return record is not None and _key(record) == {key: new[key] for key in KEY}
+  return record is not None and all(record[key] == new[key] for key in KEY)
 
 
 def _name(key: Mapping) -> str:

@@ -48,14 +48,18 @@ def test_patches():
   assert classifier.depth_from_space(x, 3).shape == (2, 2, 2, 9)
 
 
-@pytest.fixture
-def saved(tmp_path):
-  spec = DataSpec((8, 8, 1), 17, 10)
+@pytest.fixture(scope='module')
+def tiny():
   network = classifier.Classifier((4, 4), 3, 10)
   params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))['params']
+  return network, params
+
+
+@pytest.fixture
+def saved(tmp_path, tiny):
   path = tmp_path / 'tiny.npz'
-  classifier.save(path, params, network, spec, 2.0, {'seed': 0})
-  return path, network, params
+  classifier.save(path, tiny[1], tiny[0], SPECS['digits'], 2.0, {'seed': 0})
+  return path, *tiny
 
 
 def test_what_is_saved_is_loaded(saved):

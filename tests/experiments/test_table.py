@@ -1,6 +1,5 @@
 """experiments.table from end to end, on run directories that no training made."""
 
-import json
 import pathlib
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import sys
 import pytest
 
 from experiments import table as program
+from genjax import disk
 from genjax.types import BadInput
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -36,9 +36,9 @@ def finish(cell, kind, number):
   workdir = pathlib.Path(cell.workdir)
   workdir.mkdir(parents=True)
   card = {'metric': f'nll_{kind}_bpd', 'kind': kind, 'split': 'test', 'unit': 'bits'}
-  (workdir / 'eval.json').write_text(json.dumps({
+  disk.write_record(workdir / 'eval.json', {
       'metrics': {card['metric']: {'value': number, 'low': None, 'high': None, 'card': card}},
-      'provenance': {'commit': 'c', 'config_hash': cell.config_hash}}))
+      'provenance': {'commit': 'c', 'config_hash': cell.config_hash}})
 
 
 def table(*arguments):

@@ -41,9 +41,9 @@ def finish(cell, metrics, commit=COMMIT, **provenance):
   """Writes what a finished run leaves."""
   workdir = pathlib.Path(cell.workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  (workdir / 'eval.json').write_text(json.dumps({
+  disk.write_record(workdir / 'eval.json', {
       'step': 10, 'selected': False, 'metrics': metrics,
-      'provenance': {'commit': commit, 'config_hash': cell.config_hash, **provenance}}))
+      'provenance': {'commit': commit, 'config_hash': cell.config_hash, **provenance}})
 
 
 def column(metric='fd', **fields):
@@ -224,7 +224,7 @@ def begin(cell, config, step=None):
   """Writes what a run that was trained to `step` leaves, or one that has not saved."""
   workdir = pathlib.Path(cell.workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  (workdir / 'config.json').write_text(json.dumps({'config': config, 'commit': COMMIT}))
+  disk.write_record(workdir / 'config.json', {'config': config, 'commit': COMMIT})
   if step:
     (workdir / f'checkpoints/{step}').mkdir(parents=True)
     (workdir / f'checkpoints/{step}/checkpoint.json').write_text('{}')
@@ -256,8 +256,6 @@ def test_status_follows_the_config_and_not_the_directory(tmp_path):
   begin(cell, config(0, family='c.py:a', batch_size=3))
   assert run.status(cell._replace(config_hash='other')) == 'stale'
   own = pathlib.Path(cell.workdir, 'eval.json')
-  disk.write_record(own, json.loads(own.read_text()))
-  assert run.status(cell) == 'finished'
   own.write_text(own.read_text().replace('"value": 1.0', '"value": 1.5'))
   with pytest.raises(BadInput, match='eval.json is damaged or was edited'):
     run.status(cell)
@@ -281,9 +279,8 @@ def test_cells_of_one_training_share_its_run_and_keep_their_own_measurement(tmp_
   begin(cells[0], config(0), step=10)
   finish(cells[1], {'fd': value(1.0)})
   record = pathlib.Path(cells[2].workdir, 'evals', f'{cells[2].config_hash}.json')
-  record.parent.mkdir()
-  record.write_text(json.dumps({'metrics': {'fd': value(2.0)}, 'provenance': {
-      'config_hash': cells[2].config_hash}}))
+  disk.write_record(record, {'metrics': {'fd': value(2.0)}, 'provenance': {
+      'config_hash': cells[2].config_hash}})
   assert run.states(cells) == ['trained', 'finished', 'finished']
   found = [run.read(cell) for cell in cells[1:]]
   assert [each['metrics']['fd']['value'] for each in found] == [1.0, 2.0]
@@ -297,7 +294,11 @@ def test_a_selection_by_samples_is_of_one_sampler(tmp_path):
 
 # what the commands of a fake cell do: log their name and, of a training, a checkpoint
 FAKE = '''
-import json, pathlib, sys, time
+import hashlib, json, pathlib, sys, time
+def write(path, content):
+  text = json.dumps(content, sort_keys=True, separators=(',', ':'))
+  digest = hashlib.sha256(text.encode()).hexdigest()
+  path.write_text(json.dumps({**content, 'sha256': digest}))
 kind, workdir, digest, config = sys.argv[1:]
 log = pathlib.Path(workdir).parent / 'log'
 with log.open('a') as file: file.write(f'{kind} begins\\n')
@@ -306,10 +307,9 @@ if kind == 'train':
   time.sleep(0.2)
   (path / 'checkpoints/10').mkdir(parents=True)
   (path / 'checkpoints/10/checkpoint.json').write_text('{}')
-  (path / 'config.json').write_text(json.dumps({'config': json.loads(config)}))
+  write(path / 'config.json', {'config': json.loads(config)})
 (path / 'evals').mkdir(exist_ok=True)
-(path / f'evals/{digest}.json').write_text(json.dumps(
-    {'metrics': {}, 'provenance': {'config_hash': digest}}))
+write(path / f'evals/{digest}.json', {'metrics': {}, 'provenance': {'config_hash': digest}})
 with log.open('a') as file: file.write(f'{kind} ends\\n')
 '''
 
