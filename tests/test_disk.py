@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from genjax import disk, processes
+from genjax import atomic, disk, processes
 from genjax.types import BadInput
 
 
@@ -87,7 +87,7 @@ def test_a_link_in_the_place_of_the_hidden_file_is_not_followed(tmp_path, monkey
   victim, monkey = tmp_path / 'victim', tmp_path / '.a.hidden'
   victim.write_text('mine')
   monkey.symlink_to(victim)
-  monkeypatch.setattr(disk, '_hidden', lambda path: monkey)
+  monkeypatch.setattr(atomic, '_hidden', lambda path: monkey)
   with pytest.raises(OSError, match='cannot write'):
     disk.write_bytes(tmp_path / 'a', b'theirs')
   assert victim.read_text() == 'mine' and not (tmp_path / 'a').exists()

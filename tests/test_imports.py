@@ -13,7 +13,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 MAY = {
     'types': set(),
     'processes': set(),
-    'disk': {'types', 'processes'},
+    'atomic': {'processes'},
+    'disk': {'types', 'atomic'},
     'sharding': {'types'},
     'numerics': {'types'},
     'prob': {'types', 'numerics'},

@@ -5,7 +5,6 @@ the measurements under other samplers, evaluators or encoders than its own.
 """
 
 import copy
-import errno
 import importlib.metadata
 import json
 import os
@@ -67,7 +66,7 @@ def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
   identity: of the data; origin: of the checkpoint that the run starts from, if any; facts: what
   the run must know of its data to be sampled without them. Writes nothing.
   Raises BadInput for a config or data that would change the trajectory so far (each key with its
-  old and new value) and for a directory that is no run; OSError for one that is read-only.
+  old and new value) and for a directory that is no run.
   """
   workdir = place(workdir)
   config, identity = _json_like(config), _json_like(identity)
@@ -81,7 +80,6 @@ def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
                      'created': _time(), 'history': []}
   old = read(workdir)
   new = {**_resumed(workdir, old, config, {'data set': identity, **from_run}, now), **known}
-  _check_writable(workdir)
   return workdir, None if new == old else new
 
 
@@ -248,11 +246,6 @@ def _flat(tree: Any, prefix: str = '') -> dict[str, Any]:
     return {prefix: tree}
   return {k: v for key, sub in tree.items()
           for k, v in _flat(sub, f'{prefix}.{key}' if prefix else str(key)).items()}
-
-
-def _check_writable(workdir: pathlib.Path) -> None:
-  if not os.access(workdir, os.W_OK):
-    raise PermissionError(errno.EACCES, 'the run directory is read-only', str(workdir))
 
 
 def _json_like(tree: Any) -> Any:

@@ -148,7 +148,7 @@ def test_read_only(tmp_path):
     rundir.open_run(tmp_path / 'a', CONFIG, IDENTITY)
     subprocess.run(['mount', '-o', 'remount,ro', str(tmp_path)], check=True)
     before = content(tmp_path)
-    for workdir, config in (('a', CONFIG), ('a', changed(steps=200)), ('new', CONFIG)):
+    for workdir, config in (('a', changed(steps=200)), ('new', CONFIG)):
       with pytest.raises(OSError, match='read-only|Read-only'):
         rundir.open_run(tmp_path / workdir, config, IDENTITY)
     assert content(tmp_path) == before
