@@ -78,7 +78,7 @@ def test_validation_sees_the_validation_split_and_draws_of_its_own(monkeypatch):
 
   evaluate = {'frechet': lambda params, draw: {'fd': figure}}
   monkeypatch.setattr(validation, 'drawer', drawer)
-  monkeypatch.setattr(validation, 'evaluators', lambda config, dataset, model, split, names, tick: (
+  monkeypatch.setattr(validation, 'evaluators', lambda config, dataset, model, split, names, **kw: (
       seen.append(split), evaluate)[1])
   validate = build.validator(config, made)
   state = build.abstract_state(config, made)
