@@ -171,18 +171,18 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   run = load(workdir, step, sampler=asked['sampler'] if changed else None, with_data=True)
   config = run.config
   config.encoder, config.evals = asked['encoder'], config_dict.ConfigDict(asked['evals'])
-  num_samples = build.affordable(config, run.made, run.model, run.params)
-  if num_samples < config.evals.num_samples:
-    logging.warning('warning: %d samples in place of %d, which would cost more than %g times the '
-                    'training (config.evals.budget)', num_samples, config.evals.num_samples,
-                    config.evals.budget)
-    config.evals.num_samples = num_samples
+  wished = config.evals.num_samples
+  config.evals.num_samples = build.affordable(config, run.made, run.model, run.params)
   key = {'config': identity.config_hash(asked), 'split': split, 'step': run.step}
   path, drawn = record.place(workdir, key, key['config'] == identity.config_hash(own),
                              standing=step is None and split == 'test')
   wanted = build.answering(names) if names else dict.fromkeys(config.evals.names, ())
   evals = build.evaluators(config, run.dataset, run.model, split, tuple(wanted), asked=wanted,
                            optional=() if names else tuple(wanted))
+  if config.evals.num_samples < wished:  # said once nothing is refused any more
+    logging.warning('warning: %d samples in place of %d, which would cost more than %g times the '
+                    'training (config.evals.budget)', config.evals.num_samples, wished,
+                    config.evals.budget)
   draw = build.drawer(config, run.dataset, run.model, config.seed, chunk=chunk)(run.params)
   metrics = {}
   for name in progress(evals):

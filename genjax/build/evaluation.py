@@ -20,6 +20,8 @@ from genjax.numerics.streams import Purpose
 from genjax.train import flops
 from genjax.types import BadInput, DataSpec, Model
 
+LITTLE = 1e10  # FLOPs that samples may always cost: about a second of one processor
+
 
 def encoder(config, spec: DataSpec):
   """The encoder of config.encoder for these data, or None."""
@@ -145,9 +147,9 @@ def sampler_of(config, model: Model) -> str:
 def affordable(config, made: Run, model: Model, params) -> int:
   """How many samples are drawn for evaluators: config.evals.num_samples, or fewer.
 
-  After a short training as many as cost config.evals.budget of its FLOPs, in whole chunks of 256
-  and at least one. The number follows from the config alone, whatever the machine. params: those of
-  `sample`, or their shapes.
+  After a short training as many as cost config.evals.budget of its FLOPs, or LITTLE, in whole
+  chunks of 256 and at least one. The number follows from the config alone, whatever the machine.
+  params: those of `sample`, or their shapes.
   """
   n, budget = config.evals.num_samples, config.evals.get('budget', 0.0)  # old runs: no limit
   if not budget or n <= draw.CHUNK or made.step is None or model.sample is None:
@@ -159,7 +161,8 @@ def affordable(config, made: Run, model: Model, params) -> int:
   chunk = flops.of(lambda *args: model.sample(*args[:2], draw.CHUNK, args[2])[0], params, key, cond)
   training = config.steps * flops.of(
       made.step, abstract_state(config, made), abstract_rows(config, made))
-  return min(n, draw.CHUNK * max(1, int(budget * training / chunk))) if chunk else n
+  chunks = max(1, int(max(LITTLE, budget * training) / chunk)) if chunk else n
+  return min(n, draw.CHUNK * chunks)
 
 
 def drawer(config, dataset: Dataset, model: Model, seed: int, *, cond: int | None = None,

@@ -122,8 +122,9 @@ def test_a_flow_that_overfits_a_gaussian_is_stopped_in_time(tmp_path):
 
 
 def affordable(steps, **changes):
-  """Samples for evaluators of a tiny EBM after so many steps of 16 examples."""
+  """Samples for evaluators of an EBM after so many steps of 16 examples."""
   config = config_of('ebm', 'kl', 'discrete')
+  config.model.kw = {'hidden': (256, 256)}
   config.steps = steps
   for key, value in changes.items():
     config.evals[key] = value
@@ -144,5 +145,9 @@ def test_samples_of_a_short_run_do_not_outlast_its_training():
   assert affordable(8000, budget=0.25) == some
   assert affordable(3, budget=0.0) == 1000
   assert affordable(3, num_samples=50) == 50
+  config = config_of('gaussian', 'reverse_kl', 'continuous')  # costs next to nothing
+  run = build.run(config)
+  params = build.abstract_state(config, run).params['model']
+  assert build.affordable(config, run, run.model, params) == 1000
   with pytest.raises(BadInput, match='evals.budget=-1'):
     affordable(3, budget=-1.0)

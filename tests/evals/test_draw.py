@@ -126,8 +126,8 @@ def labelled(**kw):
   def sample(params, rng, n, cond):
     return jnp.stack([cond, cond], 1).astype(jnp.float32), 1
 
-  x, info = draw.make(Model(init=None, sample=sample), LABELLED, seed=0, conditional=True,
-                      **kw)({})(4000)
+  model = Model(init=None, sample=sample, null_label=3)
+  x, info = draw.make(model, LABELLED, seed=0, conditional=True, **kw)({})(4000)
   np.testing.assert_array_equal(x[:, 0], info['cond'])
   return np.bincount(info['cond'], minlength=4) / 4000, info['labels']
 
