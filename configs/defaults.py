@@ -41,8 +41,8 @@ def get() -> config_dict.ConfigDict:
       # likelihood trains the model, or any metric of an evaluator; '': the last checkpoint.
       # every: steps; 0: 20 times a run, of 'nll' at most 5 % of its work
       select={'metric': 'nll', 'every': 0},
-      # budget: samples beyond 256 may cost so many times the FLOPs of the training, or a second of a
-      # processor; 0: no limit.
+      # budget: samples beyond 256 may cost so many times the FLOPs of the training, or a second of
+      # a processor; 0: no limit.
       # labels: that conditional models are asked for: 'data', as often as in the training split, or
       # 'uniform'
       evals={'names': (), 'num_samples': 1000, 'budget': 0.5, 'labels': 'data', 'kw': {}},
