@@ -39,7 +39,7 @@ def get() -> config_dict.ConfigDict:
       checkpoint={'every': 500, 'keep_last': 2, 'keep_every': 0},
       # the result is the checkpoint with the best metric on the validation split: 'nll', where a
       # likelihood trains the model, or any metric of an evaluator; '': the last checkpoint.
-      # every: steps; 0: 20 times a run, of 'nll' at most 5 % of its work
+      # every: steps; 0: 10 times a run, of 'nll' at most 5 % of its work
       select={'metric': 'nll', 'every': 0},
       # budget: samples beyond 256 may cost so many times the FLOPs of the training, or a second of
       # a processor; 0: no limit.

@@ -11,7 +11,7 @@ from genjax.numerics.streams import Purpose
 
 LIKELIHOOD = 'nll'  # the metric of that name: the likelihood that trained the model
 ESTIMATORS = ('exact', 'bound', 'importance_weighted')  # of objectives that train by a likelihood
-TIMES = 20  # validations of a run, where the config leaves it open
+TIMES = 10  # validations of a run, where the config leaves it open
 SHARE = 0.05  # of the training's work that they may cost
 FORWARD = 3  # passes that a training example costs for one of a validation example
 LEAST = 100  # validation examples below which the choice is chance

@@ -31,7 +31,7 @@ def test_a_likelihood_selects_for_at_most_five_percent_of_the_training(family):
   config, found = chosen(family)
   assert found.metric == 'nll' and found.every % config.steps_per_dispatch == 0
   times = config.steps / found.every
-  assert 10 <= times <= 20
+  assert 8 <= times <= 10
   passes = times * found.likelihood['num_examples'] * found.likelihood['num_repeats']
   assert passes <= 0.05 * 3 * config.steps * config.batch_size
   assert found.likelihood['num_examples'] == 200  # all there are
@@ -61,7 +61,7 @@ def test_what_the_user_asks_for_is_done_at_its_price():
   _, found = chosen('vae', steps=20, select__every=10)
   assert found == validation.Selection('nll', 10, {'num_examples': 200, 'num_repeats': 8})
   _, found = chosen('vae', select__metric='fd')
-  assert found == validation.Selection('fd', 50, {})
+  assert found == validation.Selection('fd', 100, {})
   with pytest.raises(BadInput, match="'nlp'"):
     config, _ = chosen('vae', select__metric='nlp')
     build.validator(config, build.run(config))
