@@ -16,6 +16,7 @@ def get() -> config_dict.ConfigDict:
       mesh={
           'fsdp': 1,  # devices that share one copy of the parameters; divides their number
           'heartbeat': 100,  # seconds after which a silent host ends the job
+          'chunk': 256,  # samples drawn at once, on all devices together: what bounds their memory
       },
       data={'name': 'digits', 'kw': {}},
       augment='',  # of training images: flip mirrors half of them left to right
@@ -36,8 +37,15 @@ def get() -> config_dict.ConfigDict:
       ema=0.0,  # decay of the average of the model's parameters
       log={'every': 100, 'mfu': False},  # mfu: measure the device's matrix rate and log the share
       checkpoint={'every': 500, 'keep_last': 2, 'keep_every': 0},
-      select={'metric': '', 'every': 0},  # keep the checkpoint with the best validation metric
-      evals={'names': (), 'num_samples': 1000, 'kw': {}},
+      # the result is the checkpoint with the best metric on the validation split: 'nll', where a
+      # likelihood trains the model, or any metric of an evaluator; '': the last checkpoint.
+      # every: steps; 0: 10 times a run, of 'nll' at most 5 % of its work
+      select={'metric': 'nll', 'every': 0},
+      # budget: samples beyond 256 may cost so many times the FLOPs of the training, or a second of
+      # a processor; 0: no limit.
+      # labels: that conditional models are asked for: 'data', as often as in the training split, or
+      # 'uniform'
+      evals={'names': (), 'num_samples': 1000, 'budget': 0.5, 'labels': 'data', 'kw': {}},
       encoder='')  # the network whose features the evaluators of samples compare
 
 

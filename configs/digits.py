@@ -71,18 +71,14 @@ BY_PAIR = {
 }
 # in closed form or by EM: one step does it
 FITTED = {'steps': 1, 'steps_per_dispatch': 1, 'optim.decay': 'constant', 'ema': 0.0}
-# early stopping by the validation split, for the families whose likelihood costs one pass
-SELECT = {('autoregressive', 'kl'): 'nll_exact_bpd', ('vae', 'kl'): 'nll_bound_bpd',
-          ('flow', 'kl'): 'nll_bound_bpd'}
 
 
 def get_config(arg: str = ''):
   """The config of one run on digits. Raises ValueError for an argument it does not know."""
   args = common.parse(arg, NAMES, DEFAULT)
   pair = args['family'], args['objective']
-  selection = {'select.metric': SELECT[pair], 'select.every': 100} if pair in SELECT else {}
   return common.build({**args, 'data': 'digits'}, {
       'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100, 'checkpoint.every': 1000,
-      'encoder': 'digits', 'evals.names': EVALS, 'evals.num_samples': 1000, **selection,
+      'encoder': 'digits', 'evals.names': EVALS, 'evals.num_samples': 1000,
       **BY_OBJECTIVE[args['objective']], **BY_PAIR.get(pair, {}),
       **(FITTED if common.is_fitted(args) else {})})

@@ -16,6 +16,7 @@ from absl import flags
 import experiments
 from genjax import data, prob
 from genjax.encoders import classifier
+from genjax.numerics import streams
 from genjax.types import BadInput
 
 DATA = flags.DEFINE_string('data', 'digits', 'Data set of images with labels.')
@@ -77,11 +78,11 @@ def train(network, dataset, seed: int, steps: int, batch_size: int):
   k, label = (np.asarray(dataset.splits['train'][key]) for key in ('x', 'cond'))
   optimizer = optax.adamw(optax.cosine_onecycle_schedule(steps, LR), weight_decay=DECAY)
   loss = make_loss(network, spec.levels)
-  rng_init, rng_steps = jax.random.split(jax.random.key(seed))
+  rng_init = streams.stream(seed, streams.Purpose.ENCODER_INIT)
 
   @functools.partial(jax.jit, donate_argnums=(0, 1))
   def step(params, state, i, k, label):
-    rng = jax.random.fold_in(rng_steps, i)
+    rng = streams.stream(seed, streams.Purpose.ENCODER_TRAINING, i)
     value, grads = jax.value_and_grad(loss)(params, rng, k, label)
     updates, state = optimizer.update(grads, state, params)
     return optax.apply_updates(params, updates), state, value

@@ -41,6 +41,8 @@ ENCODER = flags.DEFINE_string('encoder', None, f'{", ".join(encoders.ENCODERS)},
                               'none: the one committed for the reference.')
 METRICS = flags.DEFINE_list('metrics', None, 'Names of metrics; none: those that apply.')
 NUM = flags.DEFINE_integer('num_samples', None, 'So many fixed random samples; none: all.')
+CHUNK = flags.DEFINE_integer('chunk', None, 'Samples of a run drawn at once; none: as its '
+                             'config.mesh.chunk says.', lower_bound=1)
 SEED = flags.DEFINE_integer('seed', 0, 'Of the choice of samples, splits and permutations.')
 OUT = flags.DEFINE_string('out', None, 'FILE.json to write; the table goes to FILE.md.')
 OF_SAMPLES = ('reference', 'train', 'encoder', 'num_samples', 'out')
@@ -90,7 +92,7 @@ def of_run():
     disk.check_writable(pathlib.Path(WORKDIR.value) / 'eval.json')
   with runs.on_mesh(WORKDIR.value):
     metrics = runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, METRICS.value, progress,
-                            measured)
+                            measured, CHUNK.value)
   experiments.say(card.describe(metrics))
 
 

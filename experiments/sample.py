@@ -32,6 +32,9 @@ SEED = flags.DEFINE_integer('seed', 0, 'Sample i depends on the seed and i alone
 OUT = flags.DEFINE_string('out', 'samples.png', 'FILE.png, or FILE.npz with key x.')
 STEP = flags.DEFINE_integer('step', None, 'Checkpoint; none: the selected one, else the last.')
 EMA = flags.DEFINE_bool('ema', True, 'Use the averaged parameters where the run keeps them.')
+CHUNK = flags.DEFINE_integer('chunk', None, 'Samples drawn at once; none: as config.mesh.chunk '
+                             'says. Fewer take less memory; the samples are the same.',
+                             lower_bound=1)
 COND = flags.DEFINE_integer('cond', None, 'The label of every sample (conditional models).')
 SAMPLER = flags.DEFINE_string('sampler', None, 'In place of the one in the config, with its own '
                               f'defaults (diffusion): {", ".join(SAMPLERS)}.')
@@ -91,11 +94,12 @@ def sampled(out: pathlib.Path) -> None:
     if out.suffix == '.png' and not (writer.is_image(spec) or spec.shape == (2,)):
       raise BadInput(f'--out={OUT.value}: samples of shape {spec.shape} are no picture; allowed: '
                      'FILE.npz')
-    draw_from = build.drawer(run.config, spec, run.model, SEED.value, COND.value)
+    draw_from = build.drawer(run.config, run.dataset, run.model, SEED.value, cond=COND.value,
+                             chunk=CHUNK.value)
     x, info = draw_from(run.params)(num)
   if hosts.is_lead():
     writer.write_sample_file(out, x, spec)
-  experiments.say(f'{num} samples of step {run.step} to {out}: {info["nfe"]} network '
+  experiments.say(f'{num} samples of step {run.step} to {out}: {info["nfe"]:.6g} network '
                   'evaluations each')
 
 

@@ -70,6 +70,7 @@ def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
   Nothing is written before the train step is compiled but the lease, whose check is `check_owned`:
   until then a preemption, or a mistake in the config, leaves the directory as it was.
   """
+  selection = build.selection(config, run)
   validate = build.validator(config, run, preempt.check)
   names = config.evals.names
   # made for their refusals alone
@@ -95,8 +96,8 @@ def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
     dispatch = profile.traced(dispatch, workdir / 'profile', itertools.count(start, k),
                               PROFILE.value)
   plan = loop.Plan(config.steps, k, config.log.every, config.checkpoint.every,
-                   config.checkpoint.keep_last, config.checkpoint.keep_every, config.select.every,
-                   config.nan_steps_allowed)
+                   config.checkpoint.keep_last, config.checkpoint.keep_every,
+                   selection.every if selection else 0, config.nan_steps_allowed)
   with experiments.progress(total=config.steps, initial=start, unit='step') as progress:
     loop.train(state, meta, dispatch, build.batches(run.source, start, k, mesh), plan, directory,
                validate=validate, write=log, progress=progress, check_owned=check_owned)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from genjax import compat, disk, prob, sharding
 from genjax.data import files
-from genjax.numerics import editing, measurements
+from genjax.numerics import editing, measurements, streams
 from genjax.train import writer
 from genjax.types import BadInput, DataSpec
 
@@ -215,11 +215,11 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   def spread(params, x):
     return editing.spread(
         lambda *args: model.denoise(params, *args), lambda t: model.path(params, t),
-        jax.random.key(seed), x, labels(len(x)), num_levels=LEVELS)
+        streams.stream(seed, streams.Purpose.EDIT_SPREAD), x, labels(len(x)), num_levels=LEVELS)
 
   @sharding.jit
   def some(params, spread, index):
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
+    keys = jax.vmap(lambda i: streams.stream(seed, streams.Purpose.EDIT_DRAWS, i))(index)
     found = editing.posterior_sample(
         lambda *args: model.denoise(params, *args), lambda t: model.path(params, t), keys,
         spec.shape, task.measurement, jnp.asarray(task.y), spread, cond=labels(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import build, data, runs, sharding
+from genjax.numerics import streams
 from genjax.train import checkpoint, init, rundir
 from genjax.types import BadInput
 
@@ -63,8 +64,8 @@ def start(config, made: build.Run, like, begins: Mapping | None):
   keeps one), and so does a teacher. Raises BadInput where they do not fit.
   """
   shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
-  state = init.initialise(made.init, jax.random.key(config.seed), build.first_rows(config, made),
-                          shardings)
+  state = init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
+                          build.first_rows(config, made), shardings)
   if not begins:
     return state
   given = runs.load(config.init_from, begins['step']).params

@@ -30,6 +30,7 @@ class Loaded(NamedTuple):
   step: int
   selected: bool  # the step is the one with the best validation figure
   skipped: int  # steps up to this one whose loss or gradient was not finite
+  made: build.Run  # the training that it is a state of
 
 
 def on_mesh(workdir):
@@ -70,7 +71,7 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
   if sampler and sampler.get('guidance', {}).get('autoguidance'):
     model, params = _autoguided(config, made, params, ema)
   hosts.meet('a loaded run')
-  return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped)
+  return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped, made)
 
 
 def _restored(workdir, like, step: int | None) -> tuple:
@@ -151,9 +152,10 @@ def _autoguided(config, made, params, ema):
 
 
 def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, progress=iter,
-             measured: Mapping | None = None) -> dict:
+             measured: Mapping | None = None, chunk: int | None = None) -> dict:
   """Runs the evaluators, writes their record and the samples it is of; {metric: Value}.
 
+  chunk: samples drawn at once; None: config.mesh.chunk.
   measured: a config of the same training (a plain dict) whose sampler, evaluators and encoder take
   the place of the run's own. The record of the run's own config is eval.json with
   samples/final.npz and final.png; of another one evals/HASH.json with samples/HASH.*. Another split
@@ -167,15 +169,21 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   _check_trained(workdir, own, asked)
   changed = asked.get('sampler') != own.get('sampler')
   run = load(workdir, step, sampler=asked['sampler'] if changed else None, with_data=True)
-  config, spec = run.config, run.dataset.spec
+  config = run.config
   config.encoder, config.evals = asked['encoder'], config_dict.ConfigDict(asked['evals'])
+  wished = config.evals.num_samples
+  config.evals.num_samples = build.affordable(config, run.made, run.model, run.params)
   key = {'config': identity.config_hash(asked), 'split': split, 'step': run.step}
   path, drawn = record.place(workdir, key, key['config'] == identity.config_hash(own),
                              standing=step is None and split == 'test')
   wanted = build.answering(names) if names else dict.fromkeys(config.evals.names, ())
   evals = build.evaluators(config, run.dataset, run.model, split, tuple(wanted), asked=wanted,
                            optional=() if names else tuple(wanted))
-  draw = build.drawer(config, spec, run.model, config.seed)(run.params)
+  if config.evals.num_samples < wished:  # said once nothing is refused any more
+    logging.warning('warning: %d samples in place of %d, which would cost more than %g times the '
+                    'training (config.evals.budget)', config.evals.num_samples, wished,
+                    config.evals.budget)
+  draw = build.drawer(config, run.dataset, run.model, config.seed, chunk=chunk)(run.params)
   metrics = {}
   for name in progress(evals):
     metrics.update(evals[name](run.params, draw))

@@ -64,7 +64,7 @@ def of_run(workdir: str, num_samples: int | None, step: int | None) -> Set:
   if run.model.sample is None:
     raise BadInput(f'--samples={workdir}: a {run.config.model.family} trained by '
                    f'{run.config.objective.name} does not sample')
-  draw = build.drawer(run.config, run.dataset.spec, run.model, run.config.seed)
+  draw = build.drawer(run.config, run.dataset, run.model, run.config.seed)
   x, info = draw(run.params)(num_samples or run.config.evals.num_samples)
   return Set(workdir, x, run.dataset.spec, {'run': workdir, 'step': run.step}, info['sampler'])
 

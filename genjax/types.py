@@ -35,7 +35,8 @@ class Model(NamedTuple):
 
   # (rng, batch) -> params; traceable: eval_shape(init) allocates nothing
   init: Callable
-  # (params, rng, n, cond) -> x [n, ...], number of network evaluations; any cost
+  # (params, rng, n, cond) -> x [n, ...], number of network evaluations, of all or of each [n]; any
+  # cost. Draws have the n samples as their leading axis (see numerics/streams.py: of_rows)
   sample: Callable | None = None
   # (params, rng, n, cond) -> x [n, ...]; one pass, differentiable in params
   rsample: Callable | None = None
@@ -111,7 +112,7 @@ class Objective(NamedTuple):
 
 
 class TrainState(NamedTuple):
-  """All that training changes. No rng: it is fold_in(seed, step, player, slice)."""
+  """All that training changes. No rng: seed, step and slice give it."""
 
   step: Any  # int32 scalar
   params: dict  # {'model': ..., 'critic': ..., ...}

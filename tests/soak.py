@@ -88,7 +88,7 @@ def killed(config: str, directory: pathlib.Path, kills: int, seed: int) -> list[
   """SIGKILL of a run of one process at random steps, which it returns."""
   random_, layout, steps = random.Random(seed), '1x1f1', []
   straight, broken = directory / 'straight', directory / 'killed'
-  plain = ('--noevaluate', '--config.select.every=0')
+  plain = ('--noevaluate', '--config.select.metric=')
   assert jobs.finish(train(config, straight, layout, *plain)) == [0]
   for target in sorted(random_.randrange(1, STEPS) for _ in range(kills)):
     job = train(config, broken, layout, *plain)
@@ -152,7 +152,7 @@ def faults(directory: pathlib.Path, seed: int, layout: str = '2x1f1') -> dict[st
   """{fault: seconds until all others had exited}: a dead worker or coordinator, a frozen worker."""
   random_, config, seconds = random.Random(seed), RUNS['one_player'], {}
   straight, broken = directory / 'straight', directory / 'faulty'
-  plain = ('--noevaluate', '--config.select.every=0')
+  plain = ('--noevaluate', '--config.select.metric=')
   assert jobs.finish(train(config, straight, layout, *plain)) == [0, 0]
   cases = (('SIGKILL of a worker', 1, signal.SIGKILL), ('SIGKILL of the coordinator', 0,
            signal.SIGKILL), ('SIGSTOP of a worker', 1, signal.SIGSTOP))

@@ -5,15 +5,15 @@ config's kw. A kw that the signature does not know is refused before an array ex
 """
 
 from genjax.build.evaluation import (
+  affordable,
   answering,
   drawer,
   evaluator,
   evaluators,
   keeper,
-  validator,
 )
 from genjax.build.parts import autoguided, dataset, family, plain, provided
-from genjax.build.training import (  # isort: split
+from genjax.build.training import (
   Run,
   abstract_rows,
   abstract_state,
@@ -28,8 +28,9 @@ from genjax.build.training import (  # isort: split
   model_flops,
   run,
 )
+from genjax.build.validation import Selection, selection, validator
 
-__all__ = ['Run', 'abstract_rows', 'abstract_state', 'answering', 'autoguided', 'batches', 'check',
-           'compiled_step', 'dataset', 'dispatched', 'drawer', 'evaluator', 'evaluators', 'family',
-           'first_rows', 'fit', 'keeper', 'mesh', 'model_dtype', 'model_flops', 'plain', 'provided',
-           'run', 'validator']
+__all__ = ['Run', 'Selection', 'abstract_rows', 'abstract_state', 'affordable', 'answering',
+           'autoguided', 'batches', 'check', 'compiled_step', 'dataset', 'dispatched', 'drawer',
+           'evaluator', 'evaluators', 'family', 'first_rows', 'fit', 'keeper', 'mesh',
+           'model_dtype', 'model_flops', 'plain', 'provided', 'run', 'selection', 'validator']

@@ -1,20 +1,26 @@
 """What measures a run: encoder, evaluators, samples for them, validation."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
+import jax.numpy as jnp
 
 from genjax import compat, data, disk, encoders
 from genjax.build.parts import SAMPLER_ARGS, choose, plain, suited, without_estimator
-from genjax.build.training import Run
+from genjax.build.training import Run, abstract_rows, abstract_state
 from genjax.compat import arguments, bind, pick
+from genjax.data import Dataset
 from genjax.encoders import Encoder
 from genjax.evals import EVALS, draw
 from genjax.evals.card import Value
+from genjax.numerics import streams
 from genjax.numerics.samplers import SAMPLERS
+from genjax.numerics.streams import Purpose
+from genjax.train import flops
 from genjax.types import BadInput, DataSpec, Model
+
+LITTLE = 1e10  # FLOPs that samples may always cost: about a second of one processor
 
 
 def encoder(config, spec: DataSpec):
@@ -138,27 +144,38 @@ def sampler_of(config, model: Model) -> str:
   return f'{name}({shown}), guidance({", ".join(parts)})'
 
 
-def drawer(config, spec: DataSpec, model: Model, seed: int, cond: int | None = None,
-           tick: Callable = lambda: None):
-  """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says."""
-  sampler = sampler_of(config, model) if model.denoise or model.flow_map else 'direct'
-  return draw.make(model, spec, seed=seed, cond=cond, sampler=sampler, tick=tick,
-                   conditional=bool(config.model.kw.get('conditional', False)))
+def affordable(config, made: Run, model: Model, params) -> int:
+  """How many samples are drawn for evaluators: config.evals.num_samples, or fewer.
+
+  After a short training as many as cost config.evals.budget of its FLOPs, or LITTLE, in whole
+  chunks of 256 and at least one. The number follows from the config alone, whatever the machine.
+  params: those of `sample`, or their shapes.
+  """
+  n, budget = config.evals.num_samples, config.evals.get('budget', 0.0)  # old runs: no limit
+  if not budget or n <= draw.CHUNK or made.step is None or model.sample is None:
+    return n
+  cond = None
+  if config.model.kw.get('conditional', False):
+    cond = jax.ShapeDtypeStruct((draw.CHUNK,), jnp.int32)
+  key = jax.eval_shape(lambda: streams.stream(0, Purpose.TEST_DRAWS))
+  chunk = flops.of(lambda *args: model.sample(*args[:2], draw.CHUNK, args[2])[0], params, key, cond)
+  training = config.steps * flops.of(
+      made.step, abstract_state(config, made), abstract_rows(config, made))
+  chunks = max(1, int(max(LITTLE, budget * training) / chunk)) if chunk else n
+  return min(n, draw.CHUNK * chunks)
 
 
-def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | None:
-  """validate(state) -> config.select.metric on the validation split; None without selection."""
-  if not config.select.metric or not config.select.every or made.step is None:
-    return None
-  asked = answering([config.select.metric])
-  [(name, evaluate)] = evaluators(config, made.dataset, made.model, 'validation', tuple(asked),
-                                  asked=asked, tick=tick).items()
-  draw_from = drawer(config, made.dataset.spec, made.model, config.seed, tick=tick)
+def drawer(config, dataset: Dataset, model: Model, seed: int, *, cond: int | None = None,
+           purpose: Purpose = Purpose.TEST_DRAWS, chunk: int | None = None,
+           tick: Callable = lambda: None) -> Callable:
+  """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says.
 
-  def validate(state):
-    params = state.ema if config.ema else state.params['model']
-    found = evaluate(params, draw_from(params))
-    metric = pick(f'metric of evaluator {name!r} here', config.select.metric, found)
-    return math.inf if found and metric.value is None else metric.value
-
-  return validate
+  chunk: in place of config.mesh.chunk.
+  """
+  by_data = config.evals.get('labels', 'data') == 'data'  # runs from before the key have none
+  return draw.make(
+      model, dataset.spec, seed=seed, cond=cond, purpose=purpose, tick=tick,
+      sampler=sampler_of(config, model) if model.denoise or model.flow_map else 'direct',
+      conditional=bool(config.model.kw.get('conditional', False)),
+      label_counts=dataset.label_counts if by_data else None,
+      chunk=config.mesh.get('chunk', draw.CHUNK) if chunk is None else chunk)

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from genjax import data, sharding
 from genjax.build.parts import dataset, objective, optimizers
+from genjax.numerics import streams
 from genjax.train import flops, step
 from genjax.types import BadInput, Model, Objective
 
@@ -17,6 +18,8 @@ from genjax.types import BadInput, Model, Objective
 KEYS = ('seed', 'ema', 'data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
         'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim',
         'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder', 'log.mfu')
+
+LABELS = ('data', 'uniform')  # that a conditional model is asked for
 
 
 class Run(NamedTuple):
@@ -54,8 +57,10 @@ def run(config, known: data.Dataset | None = None) -> Run:
 
   def prepare(batch, rng=None):
     batch = {k: v for k, v in batch.items() if conditional or k != 'cond'}
-    batch = data.prepare(batch, spec, rng)
-    return batch if rng is None or not augment else {**batch, 'x': augment(rng, batch['x'])}
+    rng_codes, rng_augment = (None, None) if rng is None else jax.random.split(rng)
+    batch = data.prepare(batch, spec, rng_codes)
+    return batch if rng is None or not augment else {
+        **batch, 'x': augment(rng_augment, batch['x'])}
 
   def init(rng, rows):
     batch = jax.tree.map(lambda a: a[:config.batch_size], prepare(rows))
@@ -89,6 +94,13 @@ def check(config) -> None:
               'nan_steps_allowed'):
     if _at(config, key) < 0:
       raise BadInput(f'{key}={_at(config, key)}; allowed: integers >= 0')
+  chunk, labels = config.mesh.get('chunk', 1), config.evals.get('labels', 'data')  # old runs: none
+  if chunk < 1:
+    raise BadInput(f'mesh.chunk={chunk}; allowed: integers >= 1')
+  if not config.evals.get('budget', 0.0) >= 0:
+    raise BadInput(f'evals.budget={config.evals.budget}; allowed: numbers >= 0, 0 for no limit')
+  if labels not in LABELS:
+    raise BadInput(f'evals.labels={labels!r}; allowed: {", ".join(LABELS)}')
   if not 0 <= config.seed < 2**32:  # of a larger one the generator would drop the upper bits
     raise BadInput(f'seed={config.seed}; allowed: integers from 0 to 2^32 - 1')
   if not 0 <= config.ema < 1:
@@ -138,7 +150,8 @@ def abstract_rows(config, made: Run) -> dict:
 
 def abstract_state(config, made: Run, on_mesh=None):
   """Shapes and dtypes of the state, and where it lies on a mesh: allocates nothing."""
-  like = jax.eval_shape(made.init, jax.random.key(config.seed), abstract_rows(config, made))
+  like = jax.eval_shape(made.init, streams.stream(config.seed, streams.Purpose.INIT),
+                        abstract_rows(config, made))
   if on_mesh is None or on_mesh.size == 1:
     return like
   return jax.tree.map(lambda leaf, of: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of),
@@ -175,7 +188,8 @@ def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None =
 def fit(config, made: Run):
   """Parameters by the objective's closed form or EM, on the whole train split."""
   batch = data.prepare({'x': made.dataset.splits['train']['x']}, made.dataset.spec)
-  return made.objective.fit(jax.random.key(config.seed), np.asarray(batch['x']))
+  rng = streams.stream(config.seed, streams.Purpose.FIT)
+  return made.objective.fit(rng, np.asarray(batch['x']))
 
 
 def model_flops(config, made: Run) -> int:

@@ -11,6 +11,7 @@ from genjax.data import digits, files, latents, shapes, store, toys
 from genjax.data.dataset import (
   Dataset,
   augmentation,
+  counted,
   describe,
   described,
   identity,
@@ -20,9 +21,9 @@ from genjax.data.dataset import (
 from genjax.data.source import BatchSource, batches, loader, of_host, stack
 from genjax.types import BadInput
 
-__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'augmentation', 'batches', 'declared', 'describe',
-           'described', 'identity', 'load', 'loader', 'names', 'of_host', 'prepare', 'properties',
-           'stack']
+__all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'augmentation', 'batches', 'counted', 'declared',
+           'describe', 'described', 'identity', 'load', 'loader', 'names', 'of_host', 'prepare',
+           'properties', 'stack']
 
 # Nothing to prepare: what the package bundles, draws, or reads from a user's path. Every other
 # name is looked up in the cache that experiments.prepare fills.
@@ -48,7 +49,7 @@ def load(name: str, **kw) -> Dataset:
   """
   make = BUNDLED.get(name) or functools.partial(_prepared, name)
   _check_kw(name, make, kw)
-  return make(**kw)
+  return counted(make(**kw))
 
 
 def declared(name: str, **kw) -> Dataset:

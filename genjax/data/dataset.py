@@ -53,6 +53,16 @@ def described(facts: dict, identity: dict) -> Dataset:
       standardised=scale and tuple(np.asarray(part, np.float64) for part in scale))
 
 
+def counted(dataset: Dataset) -> Dataset:
+  """The data set with `label_counts` of its training split, where its labels are in memory."""
+  labels = dataset.splits.get('train', {}).get('cond')
+  if dataset.label_counts or dataset.spec.num_classes is None or type(labels) not in (
+      np.ndarray, np.memmap):
+    return dataset
+  counts = np.bincount(labels, minlength=dataset.spec.num_classes)
+  return dataset._replace(label_counts=tuple(int(count) for count in counts))
+
+
 def properties(dataset: Dataset) -> frozenset[str]:
   """What NEEDS may ask of the data, of 'discrete' | 'continuous', 'image', 'code', 'coordinates',
   'labels', 'log_density', 'modes', 'training_set'.

@@ -1,6 +1,7 @@
 """What sampling costs: samples per second, network evaluations per sample."""
 
 from genjax.evals import card as cards
+from genjax.evals import two_sample
 
 METRICS = ('samples_per_second', 'nfe')
 NEEDS = {'sample': ('sample',)}
@@ -16,7 +17,7 @@ def make(model, *, estimator, split, num_samples=1024):
 
     def card(metric, unit):
       return cards.make_card(metric, estimator=estimator, unit=unit, split=split,
-                             n_generated=len(x), sampler=info.get('sampler'))
+                             n_generated=len(x), **two_sample.sampled(info))
 
     out = {}
     rate = card('samples_per_second', 'samples per second')
@@ -27,7 +28,7 @@ def make(model, *, estimator, split, num_samples=1024):
     evaluations = card('nfe', 'network evaluations per sample')
     nfe = info.get('nfe')
     out['nfe'] = (cards.absent(evaluations, 'the sampler does not count') if nfe is None else
-                  cards.plain(float(nfe), evaluations, 'a count'))
+                  cards.plain(nfe, evaluations, 'a count, the mean of these samples'))
     return out
 
   return run

@@ -1,68 +1,98 @@
-"""Generated samples for evaluators and programs: keyed by fixed chunks, drawn once, timed."""
+"""Generated samples for evaluators and programs: a key for each, drawn once, timed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax import compat, prob, sharding
+from genjax.numerics import streams
 from genjax.types import BadInput, DataSpec, Model
 
-CHUNK = 256  # samples are keyed by chunks of this size: neither n nor memory changes sample i
+CHUNK = 256  # samples that are computed at once where the caller does not say
 
 
 def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
          conditional: bool = False, cond: int | None = None,
+         label_counts: Sequence[int] | None = None,
+         purpose: streams.Purpose = streams.Purpose.TEST_DRAWS, chunk: int = CHUNK,
          tick: Callable = lambda: None) -> Callable:
-  """Returns draw_from(params) -> draw(n) -> (x [n, ...], info); the compiled chunk is shared.
+  """Returns draw_from(params) -> draw(n) -> (x [n, ...], info); the compiled programs are shared.
 
-  x: int32 levels, or float32 for continuous data; sample i depends on (params, seed, i) alone.
-  info: 'seconds' for n samples without compilation, 'nfe' (network evaluations per sample), 'cond',
-  the labels [n] that were asked for or None, and 'sampler', the name that the cards print.
-  cond: the label of every sample; None: uniform labels where the model is conditional. tick() is
-  called before each chunk. Raises BadInput for a label that the model cannot take.
+  x: int32 levels, or float32 for continuous data. Sample i depends on (params, seed, purpose, i)
+  alone: n, chunk, devices and hosts change it by rounding at most (of the adaptive 'ode', by its
+  tolerance).
+  info: 'seconds' for n samples without compilation; 'nfe', network evaluations per sample, the mean
+  of these n; 'cond', the labels [n] or None; for the cards 'sampler' and 'labels', how they were
+  chosen (None: the model is unconditional).
+
+  cond: the label of every sample; None: where the model is conditional, labels are drawn.
+  label_counts: how often to draw each, as in the training split; None: all alike.
+  chunk: samples computed at once, which bounds the memory.
+  tick: called before each chunk.
+  Raises BadInput for a label that the model cannot take, and a chunk below 1.
   """
-  if cond is not None and not conditional:
-    raise BadInput(f'cond={cond}; allowed: none, since this model is unconditional')
-  if cond is not None and not 0 <= cond <= spec.num_classes:
-    raise BadInput(f'cond={cond}; allowed: 0..{spec.num_classes - 1}, or {spec.num_classes} for '
-                   'no label')
-  if cond is not None and cond == spec.num_classes:
+  if chunk < 1:
+    raise BadInput(f'chunk={chunk}; allowed: integers >= 1')
+  if cond is not None and cond == spec.num_classes and conditional:
     compat.null_label(model, f'cond={cond} ("no label")', f'0..{spec.num_classes - 1}')
+  asked, labels = _labels(spec, conditional, cond, label_counts)
 
-  @sharding.jit
-  def chunk(params, index):
-    rng_x, rng_cond = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
-    labels = None
-    if conditional:
-      labels = (jax.random.randint(rng_cond, (CHUNK,), 0, spec.num_classes) if cond is None
-                else jnp.full((CHUNK,), cond, jnp.int32))
-    x, nfe = model.sample(params, rng_x, CHUNK, labels)
-    return (x if spec.levels is None else prob.to_levels(x, spec.levels)), nfe, labels
+  def program(size: int):
+    @sharding.jit
+    def some(params, first):
+      rng_x, rng_cond = jax.random.split(streams.of_rows(streams.stream(seed, purpose), first))
+      labels = asked(rng_cond, size)
+      x, evaluations = model.sample(params, rng_x, size, labels)
+      x = x if spec.levels is None else prob.to_levels(x, spec.levels)
+      return x, jnp.broadcast_to(jnp.asarray(evaluations), (size,)), labels
 
-  compiled = []  # once for all parameters, outside the clock
+    return some
+
+  compiled = {}  # by the number of samples; outside the clock, once for all parameters
 
   def draw_from(params):
-    chunks, seconds, evaluations, asked = [], [], [], []
+    parts, seconds, drawn = [], 0.0, 0
 
     def draw(n: int):
-      if not compiled:
-        compiled.append(sharding.compiled(chunk.lower(params, jnp.int32(0))))
-      while len(chunks) * CHUNK < n:
+      nonlocal seconds, drawn
+      while drawn < n:
+        size = min(chunk, 1 << (n - drawn - 1).bit_length())  # few programs, little to spare
+        first = jnp.uint32(drawn)
+        if size not in compiled:
+          compiled[size] = sharding.compiled(program(size).lower(params, first))
         tick()
         start = time.perf_counter()
-        x, nfe, labels = compiled[0](params, jnp.int32(len(chunks)))
-        chunks.append(np.asarray(x))
-        asked.append(labels)
-        seconds.append(time.perf_counter() - start)
-        evaluations.append(int(nfe))
-      mean = float(np.mean(seconds)) / CHUNK
-      return np.concatenate(chunks)[:n], {
-          'seconds': mean * n, 'nfe': evaluations[0], 'sampler': sampler,
-          'cond': np.concatenate(asked)[:n] if conditional else None}
+        parts.append(jax.tree.map(np.asarray, compiled[size](params, first)))
+        seconds += time.perf_counter() - start
+        drawn += size
+      x, evaluations, cond = (
+          None if part[0] is None else np.concatenate(part)[:n]
+          for part in zip(*parts, strict=True))
+      return x, {'seconds': seconds / drawn * n, 'nfe': float(evaluations.mean()), 'cond': cond,
+                 'sampler': sampler, 'labels': labels}
 
     return draw
 
   return draw_from
+
+
+def _labels(spec: DataSpec, conditional: bool, cond: int | None, counts):
+  """(key, n) -> labels [n] or None; and the words for how they were chosen."""
+  if not conditional:
+    if cond is not None:
+      raise BadInput(f'cond={cond}; allowed: none, since this model is unconditional')
+    return lambda rng, n: None, None
+  if cond is not None:
+    if not 0 <= cond <= spec.num_classes:
+      raise BadInput(f'cond={cond}; allowed: 0..{spec.num_classes - 1}, or {spec.num_classes} for '
+                     'no label')
+    words = 'none' if cond == spec.num_classes else f'all {cond}'
+    return lambda rng, n: jnp.full(n, cond, jnp.int32), words
+  if counts is None:
+    return lambda rng, n: jax.random.randint(rng, (n,), 0, spec.num_classes), 'uniform'
+  log_share = jnp.log(jnp.asarray(counts, jnp.float32))
+  return (lambda rng, n: jax.random.categorical(rng, log_share, shape=(n,)).astype(jnp.int32),
+          'frequencies of the training split')

@@ -7,7 +7,7 @@ import numpy as np
 from genjax import compat, prob, sharding
 from genjax.evals import card as cards
 from genjax.evals import two_sample
-from genjax.numerics import ode_likelihood
+from genjax.numerics import ode_likelihood, streams
 from genjax.numerics.path import diffuse, match
 from genjax.types import BadInput
 
@@ -89,8 +89,7 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
     arrays = dataset.splits[split]
     if num_examples is not None:
       arrays = {k: two_sample.subset(v, num_examples, subset_seed) for k, v in arrays.items()}
-    terms = _over_split(per_example, params, arrays, jax.random.key(seed), repeats, batch_size,
-                        tick)
+    terms = _over_split(per_example, params, arrays, _keys(seed, split), repeats, batch_size, tick)
     names = set(terms)
     if estimator == 'importance_weighted' and model.elbo is not None:
       names = _elbo_terms(model, prepare, params, arrays)
@@ -185,21 +184,20 @@ def _ode_terms(model, spec, num_steps, num_probes, t_min, dequantisation):
 
 
 def _terms_fn(model, estimator, prepare, spec, settings):
-  """(params, integer batch, rng) -> {term: [B] nats}, whose sum is log p(x), a bound or estimate.
+  """(params, integer batch, key of its codes, key) -> {term: [B] nats}, which sum to log p(x), a
+  bound or an estimate of it.
 
   Those of the ODE stand together with BESIDE, which are no terms.
   """
   num_weights = settings.pop('num_weights')
 
   def exact(params, batch, rng):
-    return {'log_prob': model.log_prob(params, prepare(batch, rng), None)}
+    return {'log_prob': model.log_prob(params, batch, None)}
 
   def bound(params, batch, rng):
-    return model.elbo(params, prepare(batch, jax.random.fold_in(rng, 0)), rng)
+    return model.elbo(params, batch, rng)
 
   def importance_weighted(params, batch, rng):
-    batch = prepare(batch, jax.random.fold_in(rng, 0))
-
     def add(total, key):
       return jnp.logaddexp(total, model.log_weight(params, batch, key)), None
 
@@ -207,24 +205,38 @@ def _terms_fn(model, estimator, prepare, spec, settings):
     total, _ = jax.lax.scan(add, start, jax.random.split(rng, num_weights))
     return {'log_mean_weight': total - jnp.log(num_weights)}
 
-  def ode(params, batch, rng):
-    batch = prepare(batch, jax.random.fold_in(rng, 0))
-    return _ode_terms(model, spec, **settings)(params, batch, rng)
+  terms = {'exact': exact, 'bound': bound, 'importance_weighted': importance_weighted,
+           'ode': _ode_terms(model, spec, **settings)}[estimator]
 
-  return {'exact': exact, 'bound': bound, 'importance_weighted': importance_weighted,
-          'ode': ode}[estimator]
+  def per_example(params, batch, rng_codes, rng):
+    return terms(params, prepare(batch, rng_codes), rng)
+
+  return per_example
 
 
 def _elbo_terms(model, prepare, params, arrays) -> set[str]:
   """Names of the terms of the model's bound; nothing is computed."""
   def elbo(params, batch, rng):
-    return model.elbo(params, prepare(batch, rng), rng)
+    rng_codes, rng = jax.random.split(rng)
+    return model.elbo(params, prepare(batch, rng_codes), rng)
 
   batch = {k: v[np.arange(1)] for k, v in arrays.items()} | {'mask': np.ones(1, bool)}
-  return set(jax.eval_shape(elbo, params, batch, jax.random.key(0)))
+  return set(jax.eval_shape(elbo, params, batch, streams.stream(
+      0, streams.Purpose.LIKELIHOOD, 0, 0, 0)))
 
 
-def _over_split(per_example, params, arrays, rng, repeats, batch_size, tick):
+def _keys(seed: int, split: str):
+  """(batch, repeat) -> the key of its codes, and that of the model's own noise."""
+  of_split = streams.SPLITS.index(split)
+
+  def keys(batch: int, repeat: int):
+    return tuple(streams.stream(seed, purpose, of_split, batch, repeat)
+                 for purpose in (streams.Purpose.CODES, streams.Purpose.LIKELIHOOD))
+
+  return keys
+
+
+def _over_split(per_example, params, arrays, keys, repeats, batch_size, tick):
   """{term: float64 [N]}, averaged over the repeats; batches of one shape, so traced once."""
   n = len(arrays['x'])
   size = min(batch_size, n)
@@ -235,8 +247,7 @@ def _over_split(per_example, params, arrays, rng, repeats, batch_size, tick):
     batch = {k: v[np.minimum(index, n - 1)] for k, v in arrays.items()} | {'mask': mask}
     for repeat in range(repeats):
       tick()
-      key = jax.random.fold_in(jax.random.fold_in(rng, start // size), repeat)
-      terms = per_example(params, batch, key)
+      terms = per_example(params, batch, *keys(start // size, repeat))
       for name, value in terms.items():
         rows = np.asarray(value, np.float64)[mask]
         total.setdefault(name, np.zeros(n))[index[mask]] += rows / repeats

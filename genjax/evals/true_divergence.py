@@ -1,11 +1,11 @@
 """True divergences between data of known density and a model: quadrature, or honest estimates."""
 
-import jax
 import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import divergence_estimates as estimates
 from genjax.evals import quadrature
+from genjax.numerics import streams
 from genjax.types import BadInput
 
 METRICS = ('kl_data_model', 'kl_model_data', 'js', 'tv', 'modes_covered', 'high_quality')
@@ -35,7 +35,7 @@ def make(model, *, estimator, spec, dataset, split, seed, num_samples=4096, grid
   if estimator != 'monte_carlo' and tuple(spec.shape) != (2,):
     raise BadInput(f'evaluator true_divergence: estimator {estimator!r} is for 2-D data, and '
                    f'{dataset.name!r} has shape {tuple(spec.shape)}; allowed: monte_carlo')
-  rng = jax.random.key(seed)
+  rng = streams.stream(seed, streams.Purpose.EXACT_SAMPLES, streams.SPLITS.index(split))
   shared = {'split': split, 'dataset': dataset.name}
   on_samples = estimator in ('monte_carlo', 'histogram')
   if not on_samples:

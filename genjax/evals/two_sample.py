@@ -96,7 +96,8 @@ def checked(metrics: tuple, measure: Callable, x, y, card: Callable) -> dict[str
 
 def sampled(info: Mapping) -> dict:
   """What the cards say of how samples were made."""
-  return {'sampler': info.get('sampler')}
+  labels = {'labels': info['labels']} if info.get('labels') else {}
+  return {'sampler': info.get('sampler'), **labels}
 
 
 def other_split(dataset, split: str) -> str | None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.numerics.measurements import Measurement, components, lift
+from genjax.numerics.measurements import Measurement, components, lift, log_prob_outside
 from genjax.numerics.path import logsnr, posterior_coefficients, time_of_logsnr
 from genjax.numerics.samplers.grid import asked, grid
 from genjax.types import BadInput
@@ -34,7 +34,9 @@ class Posterior(NamedTuple):
   x: jax.Array  # [n, ...], each from particles of its own
   evaluations: int  # of the network per particle
   effective: jax.Array  # [n]: effective number of particles, mean over the levels of noise
-  log_evidence: jax.Array  # [n]: estimates of log p(y); exp is unbiased for moves without error
+  # [n]: estimates of log p(y), without noise of its density in the range of A; exp is unbiased for
+  # moves without error
+  log_evidence: jax.Array
 
 
 def systematic(rng, log_weight) -> jax.Array:
@@ -175,4 +177,5 @@ def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: M
   stretch = jnp.log(jnp.where(measured, measurement.scale, 1.0)).sum()  # from u_y to y
   return Posterior(x[jnp.arange(n), picked], num_start + num_steps * num_inner,
                    effective.mean(0),
-                   jax.nn.logsumexp(log_weight, -1) - np.log(num_particles) - stretch)
+                   jax.nn.logsumexp(log_weight, -1) - np.log(num_particles) - stretch
+                   + log_prob_outside(measurement, y, noise))

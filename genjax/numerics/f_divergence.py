@@ -13,10 +13,14 @@ at v* = g_f^{-1}(f'(p / q)). Definitions that differ between papers are fixed he
                      model gains without limit from samples where v is far below -2
   jeffreys           KL(p || q) + KL(q || p)
 
-Exponentials continue along their tangent above LIMIT, so they and their gradients stay finite and
-the gradient never vanishes; the bound is loose there (a density ratio above e^20).
+Where they take an exponential, activation and conjugate clip v alike, to where |log u| <= LIMIT:
+any function of x gives a bound, so the clipped one does too, and both stay finite. It is loose
+where the density ratio leaves e^+-20. Gradients pass the clip as if v stood at its edge, so that a
+critic or a model beyond it is not left without one. An estimate from a batch has the bound as
+its expectation, and may itself lie above the divergence.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,16 +38,26 @@ class FDivergence(NamedTuple):
 
   f: Callable  # u > 0 -> f(u): convex, f(1) = 0 (gan: -log 4)
   df: Callable  # u > 0 -> f'(u), the optimal t
-  conjugate: Callable  # t in dom f* -> f*(t)
+  conjugate: Callable  # t in dom f* -> f*(t), without a clip
   activation: Callable  # v -> t = g_f(v) in dom f*
   conjugate_activation: Callable  # v -> f*(g_f(v)), without the cancellation of the composition
   output: Callable  # log u -> the v with g_f(v) = f'(u), the optimal v at log u = log p / q
   integrand: Callable  # log p, log q -> q f(p / q), finite wherever the quotient overflows
 
 
-def exp(x):
-  """exp(x) below LIMIT and its tangent at LIMIT above it: finite, convex, gradient > 0."""
-  return jnp.exp(jnp.minimum(x, LIMIT)) * (1.0 + jnp.maximum(x - LIMIT, 0.0))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def clipped(v, low: float, high: float):
+  """v clipped to [low, high]; the derivative is 1 everywhere."""
+  return jnp.clip(v, low, high)
+
+
+@clipped.defjvp
+def _clipped_jvp(low, high, primals, tangents):
+  return clipped(primals[0], low, high), tangents[0]
+
+
+def _of_clipped(function: Callable, low: float = -float('inf'), high: float = float('inf')):
+  return lambda v: function(clipped(v, low, high))
 
 
 @jax.custom_jvp
@@ -70,7 +84,7 @@ def _jeffreys_log_ratio_jvp(primals, tangents):
 def _jeffreys_conjugate(t):
   # u f'(u) - f(u) = u - 1 + log u; in Lambert's terms W + 1 / W + t - 2 with W = W(exp(1 - t))
   y = jeffreys_log_ratio(t)
-  return exp(y) - 1.0 + y
+  return jnp.exp(y) - 1.0 + y
 
 
 def _pearson_conjugate(t):
@@ -93,6 +107,13 @@ def _kl(log_p, log_q):
   return _times(log_p, log_p - log_q)
 
 
+def _square_over(log_p, log_q):
+  """p^2 / q, and 0 where p is zero."""
+  empty = jnp.isneginf(log_p)
+  log_p, log_q = (jnp.where(empty, 0.0, log) for log in (log_p, log_q))
+  return jnp.where(empty, 0.0, jnp.exp(2.0 * log_p - log_q))
+
+
 def _gan(log_p, log_q):
   log_sum = jnp.logaddexp(log_p, log_q)
   return _kl(log_p, log_sum) + _kl(log_q, log_sum)
@@ -102,17 +123,17 @@ F_DIVERGENCES = {
     'kl': FDivergence(
         f=lambda u: u * jnp.log(u),
         df=lambda u: 1.0 + jnp.log(u),
-        conjugate=lambda t: exp(t - 1.0),
-        activation=lambda v: v,
-        conjugate_activation=lambda v: exp(v - 1.0),
+        conjugate=lambda t: jnp.exp(t - 1.0),
+        activation=_of_clipped(lambda v: v, high=1.0 + LIMIT),
+        conjugate_activation=_of_clipped(lambda v: jnp.exp(v - 1.0), high=1.0 + LIMIT),
         output=lambda log_u: 1.0 + log_u,
         integrand=_kl),
     'reverse_kl': FDivergence(
         f=lambda u: -jnp.log(u),
         df=lambda u: -1.0 / u,
         conjugate=lambda t: _below(t, 0.0, lambda t: -1.0 - jnp.log(-t)),
-        activation=lambda v: -exp(-v),
-        conjugate_activation=lambda v: v - 1.0,
+        activation=_of_clipped(lambda v: -jnp.exp(-v), low=-LIMIT),
+        conjugate_activation=_of_clipped(lambda v: v - 1.0, low=-LIMIT),
         output=lambda log_u: log_u,
         integrand=lambda log_p, log_q: _kl(log_q, log_p)),
     'js': FDivergence(
@@ -140,21 +161,21 @@ F_DIVERGENCES = {
         conjugate_activation=_pearson_conjugate,
         output=lambda log_u: 2.0 * jnp.expm1(log_u),
         integrand=lambda log_p, log_q: (
-            jnp.exp(2.0 * log_p - log_q) - 2.0 * jnp.exp(log_p) + jnp.exp(log_q))),
+            _square_over(log_p, log_q) - 2.0 * jnp.exp(log_p) + jnp.exp(log_q))),
     'squared_hellinger': FDivergence(
         f=lambda u: (jnp.sqrt(u) - 1.0) ** 2,
         df=lambda u: 1.0 - 1.0 / jnp.sqrt(u),
         conjugate=lambda t: _below(t, 1.0, lambda t: t / (1.0 - t)),
-        activation=lambda v: 1.0 - exp(-v),
-        conjugate_activation=lambda v: exp(v) - 1.0,
+        activation=_of_clipped(lambda v: -jnp.expm1(-v), -LIMIT / 2.0, LIMIT / 2.0),
+        conjugate_activation=_of_clipped(jnp.expm1, -LIMIT / 2.0, LIMIT / 2.0),
         output=lambda log_u: 0.5 * log_u,
         integrand=lambda log_p, log_q: (jnp.exp(0.5 * log_p) - jnp.exp(0.5 * log_q)) ** 2),
     'jeffreys': FDivergence(
         f=lambda u: (u - 1.0) * jnp.log(u),
         df=lambda u: 1.0 + jnp.log(u) - 1.0 / u,
         conjugate=_jeffreys_conjugate,
-        activation=lambda v: v,
-        conjugate_activation=_jeffreys_conjugate,
+        activation=_of_clipped(lambda v: v, high=1.0 + LIMIT),
+        conjugate_activation=_of_clipped(_jeffreys_conjugate, high=1.0 + LIMIT),
         output=lambda log_u: 1.0 + log_u - jnp.exp(-log_u),
         integrand=lambda log_p, log_q: _kl(log_p, log_q) + _kl(log_q, log_p)),
 }

@@ -73,6 +73,20 @@ def components(measurement: Measurement, y) -> jax.Array:
       measurement.scale > 0, measurement.scale, 1.0)
 
 
+def log_prob_outside(measurement: Measurement, y, noise: float) -> jax.Array:
+  """log density [] of the part of y that no x explains, where A has fewer dimensions than y.
+
+  y = A x + noise z has noise alone in the M - rank(A) directions that A does not reach. 0 without
+  noise: y has no density there.
+  """
+  if measurement.mix is None or not noise:
+    return jnp.zeros(())
+  y, mix = jnp.asarray(y, jnp.float32), measurement.mix
+  rest = y - (y @ mix) @ mix.T
+  count = mix.shape[0] - mix.shape[1]
+  return -0.5 * ((rest / noise) ** 2).sum() - count * np.log(noise * np.sqrt(2.0 * np.pi))
+
+
 def lift(measurement: Measurement, u, x) -> jax.Array:
   """The adjoint of rows, of the shape of x: of `components` this is the pseudo-inverse."""
   return jax.linear_transpose(measurement.rows, x)(u)[0]

@@ -24,7 +24,8 @@ def make(model: Model, critic: Critic, *, estimator: str, spec: DataSpec, diverg
     model cannot fit the data, another minimiser.
   num_critic: critic updates per model update. gradient_penalty: gamma of
     R1 = gamma / 2 E_p |grad_x v|^2 (1801.04406, Eq. 9).
-  Metrics: divergence_bound in nats, gradient_penalty. Raises BadInput for an unknown divergence.
+  Metrics: divergence_bound in nats, whose expectation over batches is a lower bound of the
+    divergence for every critic; gradient_penalty. Raises BadInput for an unknown divergence.
   """
   check.one_of('estimator', estimator, NEEDS)
   check.one_of('divergence', divergence, f_divergence.F_DIVERGENCES)

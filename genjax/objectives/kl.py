@@ -33,7 +33,8 @@ def make(model: Model, *, estimator: str, spec: DataSpec, fit: bool = True, beta
     dynamics (step_size, noise_scale, gradient_clip per component) per update; each is restarted
     with probability `restart` from noise: uniform on +-init_scale for data with levels, else
     normal of that scale; alpha regularises the energies' magnitude (1903.08689).
-  Metrics under the papers' names. Raises BadInput for values out of range.
+  Metrics under the papers' names: a KL is at least 0, where it is analytic. Raises BadInput for
+  values out of range.
   """
   check.one_of('estimator', estimator, NEEDS)
   if estimator == 'fit':
@@ -78,7 +79,9 @@ def _bound(model, beta, free_bits):
       raise BadInput(f'beta={beta} and free_bits={free_bits} act on KL terms, and this ELBO has '
                      f'none: {", ".join(terms)}; allowed: beta=1.0, free_bits=0.0')
     elbo = sum(terms.values())
-    metrics = {**{name: term.mean() for name, term in terms.items()}, 'elbo': elbo.mean()}
+    # the terms of an ELBO carry their signs; what is logged as a KL is the KL
+    metrics = {name: -term.mean() if is_kl[name] else term.mean() for name, term in terms.items()}
+    metrics['elbo'] = elbo.mean()
     weighed = []
     for name, term in terms.items():
       if is_kl[name]:

@@ -14,10 +14,18 @@ def init_both(model: Model, critic: Critic, rng, batch) -> dict:
 
 
 def real_and_fake(model: Model, spec: DataSpec, params, batch, rng):
-  """x of the data (dequantised) and as many of the model, both [B, ...], under the same labels."""
-  rng_cell, rng_model = jax.random.split(rng)
-  real = prob.cell_noise(rng_cell, batch['x'], spec.levels)
-  return real, model.rsample(params, rng_model, real.shape[0], batch.get('cond'))
+  """x of the data and as many of the model, both [B, ...], under the same labels.
+
+  Data with levels get the noise of their cells, and so do samples of a model that makes levels or
+  their means: else the noise alone would tell the two apart. Those of a density (a flow, a
+  Gaussian) have it already, since the density is of data with it.
+  """
+  rng_real, rng_fake, rng_model = jax.random.split(rng, 3)
+  real = prob.cell_noise(rng_real, batch['x'], spec.levels)
+  fake = model.rsample(params, rng_model, real.shape[0], batch.get('cond'))
+  if model.sample_and_log_prob is None:
+    fake = prob.cell_noise(rng_fake, fake, spec.levels)
+  return real, fake
 
 
 def under_critic(writes: dict) -> dict:

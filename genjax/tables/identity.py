@@ -58,9 +58,10 @@ def config_hash(config: Mapping) -> str:
 def run_hash(config: Mapping) -> str:
   """8 hex digits of what a run trains, for the name of its directory.
 
-  Where a validation metric selects the checkpoint, what it is measured with belongs to it.
+  Where a validation metric selects the checkpoint, what it is measured with belongs to it; a
+  likelihood ('nll') is measured with nothing else.
   """
-  selects = bool((config.get('select') or {}).get('metric'))
+  selects = (config.get('select') or {}).get('metric') not in (None, '', 'nll')
   return _digest(canonical(config, UNSEEN if selects else UNSEEN + MEASURED))[:8]
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax import sharding
+from genjax.numerics import streams
 from genjax.types import Aux, Objective, Player, TrainState
 
 
@@ -48,7 +49,7 @@ def make_step(objective: Objective, optimizers: Mapping, *, seed: int, ema: floa
   """Returns step(state, batch) -> state, {metric: scalar}; pure, to be jitted by the caller.
 
   batch: {'x': [R, ...], ...} with R = batch_size x (sum of num_updates) raw rows; row r belongs to
-  slice r mod (sum of num_updates). Random draws: fold_in(seed, step, slice). Every metric is
+  slice r mod (sum of num_updates). Random draws: the stream TRAINING [step, slice]. Every metric is
   '<player>/<name>', the mean over the player's updates in this step.
 
   accumulate: k averages the gradients of k parts of each slice (row r is in part r mod k), each
@@ -57,14 +58,13 @@ def make_step(objective: Objective, optimizers: Mapping, *, seed: int, ema: floa
   metrics then hold 'skipped' (0 or 1) and 'skipped_in_a_row'.
   """
   num_slices = sum(p.num_updates for p in objective.players)
-  rng = jax.random.key(seed)
 
   def slice_of(batch, i):
     # reshape(-1, k)[:, i] keeps rows on their device; reshape(k, -1)[i] would gather the batch
     return jax.tree.map(lambda a: a.reshape(-1, num_slices, *a.shape[1:])[:, i], batch)
 
   def step(state: TrainState, batch):
-    step_rng = jax.random.fold_in(rng, state.step)
+    step_rng = streams.stream(seed, streams.Purpose.TRAINING, state.step)
     batch = prepare(batch, jax.random.fold_in(step_rng, num_slices))
     params, carry = state.params, state.carry
     opt_state, metrics, i = dict(state.opt_state), {}, 0

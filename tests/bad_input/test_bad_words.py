@@ -28,7 +28,7 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'unknown sampler': (DIGITS, ('--config.sampler.name=eular',), ("'eular'", 'euler', 'ddim')),
     'kwargs of no sampler': (DIGITS, ('--config.sampler.kw.etta=1.0',), ("'etta'", "'eta'")),
     'unknown evaluator': (DIGITS, ('--config.evals.names=fid',), ("'fid'", 'frechet')),
-    'unknown selection': (DIGITS, ('--config.select.metric=nll',), ("'nll'", 'nll_bound_bpd')),
+    'unknown selection': (DIGITS, ('--config.select.metric=nlp',), ("'nlp'", 'nll_bound_bpd')),
     'unknown optimizer': (DIGITS, ('--config.optim.name=adma',), ("'adma'", 'adam')),
     'player that is not there': (DIGITS, ('--config.optim_by_player.critic.lr=0.1',), (
         'optim_by_player.critic.lr', 'model')),

@@ -58,7 +58,6 @@ def check_whole(config):
   k = config.steps_per_dispatch
   for interval in (config.steps, config.log.every, config.checkpoint.every, config.select.every):
     assert interval % k == 0
-  assert bool(config.select.metric) == bool(config.select.every)
   for section in ('optim', 'log', 'checkpoint', 'select', 'evals', 'mesh'):
     for key, value in config[section].items():
       assert type(value) is type(defaults.get()[section][key]), (section, key)

@@ -273,3 +273,29 @@ def test_the_estimate_is_chosen_only_where_no_bound_is():
   everything = {'log_prob', 'elbo', 'log_weight', 'denoise', 'path'}
   assert compat.legal(likelihood.NEEDS, frozenset(everything))[-1] == 'ode'
   assert compat.legal(likelihood.NEEDS, frozenset({'denoise', 'path'})) == ('ode',)
+
+
+@pytest.mark.parametrize('estimator', ['bound', 'importance_weighted'])
+def test_noise_of_codes_and_of_latents_is_independent(estimator):
+  """Codes x = m + s e_1 and a latent z = e_2: E |x - z|^2 / 2 = (|m|^2 + D (s^2 + 1)) / 2.
+
+  Were e_1 = e_2, as with one key both split and folded, it would be |m|^2 / 2 + D (s - 1)^2 / 2.
+  """
+  dim, std = 16, 0.7
+  mean = np.random.default_rng(0).standard_normal((400, dim)).astype(np.float32)
+  dataset = data.Dataset('codes', DataSpec((dim,), None, None),
+                         {'test': {'x': mean, 'std': np.full_like(mean, std)}}, {})
+
+  def log_weight(params, batch, rng):
+    rng_z, _ = jax.random.split(rng)
+    return -0.5 * prob.sum_event((batch['x'] - jax.random.normal(rng_z, batch['x'].shape)) ** 2)
+
+  model = Model(init=None, elbo=lambda *args: {'match': log_weight(*args)}, log_weight=log_weight)
+  value = run(model, dataset, estimator, num_repeats=8, num_weights=1)['nll_bound_nats']
+  exact = 0.5 * (np.mean(np.sum(mean.astype(np.float64) ** 2, 1)) + dim * (std**2 + 1.0))
+  correlated = exact - dim * std
+  assert abs(value.value - exact) < 1.0 < abs(value.value - correlated) / 5
+  # the codes are drawn anew for each repeat, and another split has noise of its own
+  if estimator == 'bound':
+    more = run(model, dataset, estimator, num_repeats=40)['nll_bound_nats']
+    assert abs(more.value - exact) < 0.1

@@ -23,9 +23,9 @@ def test_masses_of_the_levels_sum_to_one(likelihood):
     np.testing.assert_allclose(jnp.exp(log_p).sum(), 1.0, atol=1e-4)
 
 
-@pytest.mark.parametrize('likelihood, exact', [
-    (vae.categorical(5), True), (vae.logistic(5), False)])
-def test_draws_follow_their_masses(likelihood, exact):
+@pytest.mark.parametrize('likelihood', [vae.categorical(5), vae.logistic(5)],
+                         ids=['categorical', 'logistic'])
+def test_draws_follow_their_masses(likelihood):
   num = 20_000
   out = 0.7 * jax.random.normal(jax.random.key(0), (1, likelihood.num_params, 1))
   masses = jnp.exp(likelihood.log_prob(jnp.tile(out, (5, 1, 1)), prob.grid(5)[:, None]))
@@ -34,9 +34,24 @@ def test_draws_follow_their_masses(likelihood, exact):
   k = np.asarray(prob.to_levels(x, 5))
   np.testing.assert_allclose(x, prob.from_levels(k, 5), atol=1e-6)
   np.testing.assert_allclose(np.bincount(k[:, 0], minlength=5) / num, masses, atol=0.015)
-  # the differentiable mean; the logistic one does not round: less than half a cell off
   mean = likelihood.rsample(out, jax.random.key(2))[0, 0]
-  assert abs(float(mean - x.mean())) < (0.02 if exact else 0.1)
+  np.testing.assert_allclose(mean, masses @ prob.grid(5), atol=1e-5)
+
+
+@pytest.mark.parametrize('levels', [2, 17, 256])
+def test_the_differentiable_mean_is_that_of_the_levels_up_to_the_edge(levels):
+  likelihood = vae.logistic(levels)
+  # location, log scale + 2: sharp and blunt, inside, at the edge and outside
+  out = jnp.asarray([[m, s] for m in (-1.4, -0.99, 0.013, 0.5, 0.97, 1.2)
+                     for s in (-4.0, -1.0, 1.0)])[..., None]
+  at = lambda x: likelihood.log_prob(out, jnp.full((len(out), 1), x))
+  masses = jnp.exp(jax.vmap(at)(prob.grid(levels)))  # [levels, len(out)]
+  mean = likelihood.rsample(out, None)[:, 0]
+  np.testing.assert_allclose(mean, prob.grid(levels) @ masses, atol=1e-4)
+  if levels == 2:  # between two levels a sharp draw is one of them
+    np.testing.assert_allclose(mean[9], 1.0, atol=1e-6)
+  slope = jax.grad(lambda out: likelihood.rsample(out, None).sum())(out)
+  assert np.all(np.isfinite(slope)) and np.all(slope[:, 0] >= 0)
 
 
 def linear_vae():

@@ -105,7 +105,10 @@ def errors(x, mean, cov):
 
 @pytest.mark.parametrize(('measurement', 'matrix', 'y'), [
     (measurements.inpainting([1.0, 0.0]), [[1.0, 0.0]], [0.3]),  # all three modes remain
-    (measurements.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1])], ids=['inpainting', 'linear'])
+    (measurements.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1]),
+    # two rows of rank 1: the second value says as much again, and its misfit is noise
+    (measurements.linear([[0.6, 0.8], [0.3, 0.4]]), [[0.6, 0.8], [0.3, 0.4]], [0.1, 0.1])],
+    ids=['inpainting', 'linear', 'rank 1 of 2'])
 def test_mean_and_covariance_are_those_of_the_exact_conditional(measurement, matrix, y):
   """In the plane, every mode possible: 0.15 of a deviation, 0.3 of the covariance, 0.2 nats."""
   mean, cov, log_p_y = exact_posterior(PLANE, np.array(matrix), y, NOISE)
@@ -115,6 +118,21 @@ def test_mean_and_covariance_are_those_of_the_exact_conditional(measurement, mat
   assert off_mean < 0.15 and off_cov < 0.3, (off_mean, off_cov)
   assert abs(np.log(np.exp(found.log_evidence).mean()) - log_p_y) < 0.2
   assert found.evaluations == 220 and 8.0 < found.effective.mean() <= 16.0
+
+
+def test_directions_that_the_matrix_does_not_reach_count_as_noise():
+  """p(y) of two rows of rank 1 is p(u_y) of their one component times the density of the rest."""
+  matrix, y = np.array([[0.6, 0.8], [0.3, 0.4]]), np.array([0.1, 0.3])
+  measurement = measurements.linear(matrix)
+  whole = exact_posterior(PLANE, matrix, y, NOISE)[2]
+  one = exact_posterior(PLANE, np.asarray(measurement.mix.T @ matrix),
+                        np.asarray(measurement.mix.T @ y), NOISE)[2]
+  outside = measurements.log_prob_outside(measurement, y, NOISE)
+  np.testing.assert_allclose(outside, whole - one, rtol=1e-3)
+  assert abs(outside) > 0.1
+  assert measurements.log_prob_outside(measurement, y, 0.0) == 0.0
+  full = measurements.linear(np.eye(2))
+  np.testing.assert_allclose(measurements.log_prob_outside(full, y, NOISE), 0.0, atol=1e-5)
 
 
 MEASUREMENTS = {

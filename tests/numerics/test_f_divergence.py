@@ -132,6 +132,47 @@ def test_far_apart_gaussians_are_at_the_maximum_of_js_without_overflow():
     assert np.isfinite(f_divergence.divergence(name, log_p, log_q, CELL))
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_every_critic_gives_a_bound_however_high(name):
+  """P = N(0, 1), Q = N(8, 1): no step from `low` to `high` at 4 is above the divergence."""
+  f = f_divergence.get(name)
+  p, q = (np.exp(-0.5 * (np.float64(GRID) - m) ** 2) / np.sqrt(2 * np.pi) * CELL for m in (0, 8))
+  exact = {'kl': 32.0, 'reverse_kl': 32.0, 'jeffreys': 64.0, 'js': 2 * np.log(2), 'gan': 0.0,
+           'squared_hellinger': 2.0, 'pearson': np.exp(64.0)}[name]
+  heights = (-1000.0, -30.0, -3.0, 0.0, 3.0, 30.0, 1000.0)
+  bounds = []
+  for high in heights:
+    for low in heights:
+      v = jnp.where(GRID < 4.0, high, low)
+      bounds.append((p * f.activation(v) - q * f.conjugate_activation(v)).sum())
+  assert np.all(np.isfinite(bounds)) and max(bounds) <= exact
+  # and the best critic reaches it, where the ratio stays within the clip
+  near = prob.normal_log_prob(GRID) - prob.normal_log_prob(GRID, 2.0)
+  v, q = f.output(near), np.exp(np.float64(prob.normal_log_prob(GRID, 2.0))) * CELL
+  if name != 'pearson':  # whose optimal output overflows at this width
+    tight = (p * f.activation(v) - q * f.conjugate_activation(v)).sum()
+    value = f_divergence.divergence(name, prob.normal_log_prob(GRID),
+                                    prob.normal_log_prob(GRID, 2.0), CELL)
+    np.testing.assert_allclose(tight, value, rtol=1e-3)
+
+
+def test_a_step_of_height_1000_is_below_the_kl_of_32():
+  f = f_divergence.get('kl')
+  p, q = (np.exp(-0.5 * (np.float64(GRID) - m) ** 2) / np.sqrt(2 * np.pi) * CELL for m in (0, 8))
+  v = jnp.where(GRID < 4.0, 1000.0, -1000.0)
+  assert (p * f.activation(v) - q * f.conjugate_activation(v)).sum() < 32.0
+  # beyond the clip a critic and a model keep their gradients: as at the edge
+  assert jax.grad(f.activation)(1000.0) == 1.0
+  np.testing.assert_allclose(jax.grad(f.conjugate_activation)(1000.0), np.exp(20.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_where_both_densities_vanish_the_integrand_does(name):
+  value = f_divergence.get(name).integrand(jnp.float32(-jnp.inf), jnp.float32(-jnp.inf))
+  assert value == 0.0
+  assert np.isfinite(f_divergence.get(name).integrand(-500.0, -600.0))
+
+
 def test_unknown_name_lists_the_known():
   with pytest.raises(BadInput, match='renyi.*jeffreys.*squared_hellinger'):
     f_divergence.get('renyi')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genjax.numerics import f_divergence
-from genjax.objectives import adversarial
+from genjax.objectives import adversarial, two_player
 from genjax.prob import normal_log_prob, sum_event
 from genjax.types import BadInput, Critic, DataSpec, Model
 
@@ -151,3 +151,22 @@ def test_what_only_a_bound_describes_is_removed_and_exact_models_stay_whole(
 def test_unknown_divergence_lists_the_known(gaussian, linear_critic):
   with pytest.raises(BadInput, match="'renyi' is not one of: gan, jeffreys, js, kl, pearson"):
     start(gaussian(1), linear_critic, None, divergence='renyi')
+
+
+def test_noise_alone_does_not_tell_samples_from_data():
+  """A model that makes the data's own levels: nothing is left by which a critic could tell."""
+  spec = DataSpec((4,), 3, None)
+  grid = lambda rng, n: jax.random.randint(rng, (n, 4), 0, 3) - 1.0
+  levels = Model(init=None, rsample=lambda p, rng, n, cond: grid(rng, n))
+  # of a density, which has the noise in it
+  density = levels._replace(sample_and_log_prob=lambda p, rng, n, cond: (grid(rng, n), 0.0))
+  batch = {'x': grid(jax.random.key(5), 20_000)}
+  off_level = lambda x: x - jnp.round(x)
+  for model, width in ((levels, 1.0), (density, 0.0)):
+    real, fake = two_player.real_and_fake(model, spec, {}, batch, RNG)
+    np.testing.assert_allclose(off_level(real).var(), 1 / 12, rtol=0.03)
+    np.testing.assert_allclose(off_level(fake).var(), width / 12, rtol=0.03)
+    assert abs(float((off_level(real) * off_level(fake)).mean())) < 0.002  # independent
+  continuous = two_player.real_and_fake(levels, DataSpec((4,), None, None), {}, batch, RNG)
+  for x in continuous:
+    assert not np.any(off_level(x))

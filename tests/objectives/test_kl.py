@@ -69,6 +69,8 @@ def test_bound_weighs_its_kl_terms_and_logs_each():
   value, aux, grads, _, _ = gradient(
       kl.make(bounded(), estimator='bound', spec=SPEC, beta=4.0, free_bits=1.0), {'x': X})
   np.testing.assert_allclose(value, 3.0 + 4.0 * (2.0 + 1.0))
+  # the KLs themselves, not the terms of the bound
+  assert aux.metrics['kl_top'] >= 0 and aux.metrics['kl_z'] >= 0 > aux.metrics['reconstruction']
   np.testing.assert_allclose(aux.metrics['elbo'], -5.5)  # the bound itself, unweighted
   np.testing.assert_allclose(jax.tree.leaves(grads), [-1.0, 4.0, 0.0])  # c is below its free bits
 

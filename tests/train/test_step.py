@@ -8,6 +8,7 @@ import pytest
 
 from configs import defaults
 from genjax import build, sharding
+from genjax.numerics import streams
 from genjax.train import step
 from genjax.types import Aux, BadInput, Model, Objective, Player
 
@@ -98,7 +99,7 @@ def test_every_slice_and_step_has_its_own_noise():
   assert float(m1['model/loss']) != float(m2['model/loss'])
   np.testing.assert_array_equal(first.params['model']['w'], again.params['model']['w'])
   moved = np.ones(2) - np.asarray(first.params['model']['w'])
-  rng = jax.random.fold_in(jax.random.key(0), 0)
+  rng = streams.stream(0, streams.Purpose.TRAINING, 0)
   noise = [jax.random.normal(jax.random.fold_in(rng, i), (4, 2)).mean(0) for i in range(2)]
   np.testing.assert_allclose(moved, LR * (noise[0] + noise[1]), rtol=1e-4)
 
@@ -117,7 +118,7 @@ def test_accumulated_gradients_are_the_mean_of_k_gradients_with_k_keys():
   x = np.random.default_rng(0).normal(size=(24, 2)).astype(np.float32)
   after, metrics = jax.jit(made)(state, {'x': x})
   w, losses = np.ones(2), []
-  rng = jax.random.fold_in(jax.random.key(0), 0)
+  rng = streams.stream(0, streams.Purpose.TRAINING, 0)
   for i in range(2):
     gradients = []
     for part in range(3):
