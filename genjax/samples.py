@@ -164,11 +164,14 @@ def evaluate(samples: str, reference: str, metrics: Sequence[str] | None = None,
     found |= run({}, lambda k: (x[:k], {'sampler': given.sampler}))
   if given.resize:
     found = {k: v._replace(card={**v.card, 'resize': given.resize}) for k, v in found.items()}
+  read_samples = data.Dataset(samples, given.spec, {'all': {'x': given.x}}, given.identity,
+                              notes=given.notes)
   return {
       'metrics': {k: v for k, v in found.items() if _asked(k, wanted)},
-      'samples': {'name': samples, 'n': n, 'sha256': disk.digest({'x': x}), 'notes': given.notes},
+      'samples': {'name': samples, 'n': n, 'sha256': disk.digest({'x': x}),
+                  'read': data.summary(read_samples)},
       'reference': {'name': reference, 'train': train, 'identity': dataset.identity,
-                    'notes': dataset.notes},
+                    'read': data.summary(dataset)},
       'provenance': {'evaluated_by': rundir.commit(), 'versions': rundir.versions(),
                      'device': rundir.device()}}
 
@@ -219,8 +222,7 @@ def table(found: dict) -> str:
   reasons = {name: v.card['interval']['reason'] for name, v in metrics.items()
              if name in found['metrics'] and v.low is None and 'reason' in v.card['interval']
              and not any(name.endswith(s) for s in BESIDE)}
-  read = {side: '; '.join(found[side]['notes']) for side in ('samples', 'reference')}
-  beside = [*((side, notes) for side, notes in read.items() if notes), *reasons.items()]
+  beside = [*((side, found[side]['read']) for side in ('samples', 'reference')), *reasons.items()]
   return '\n'.join([*lines, '', *(f'- {name}: {words}' for name, words in beside), ''])
 
 

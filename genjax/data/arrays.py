@@ -46,8 +46,8 @@ def npz(*, path: str = '', levels: int | None = 256, validation: float = 0.1, te
   elif found.levels is None:
     values.warn_of_scales(x, source)
   change = (lambda splits: values.standardised(splits, source)) if standardise else None
-  made = files.divided('npz', {'train': found.arrays},
-                  DataSpec(x.shape[1:], found.levels, found.num_classes), kw, recipe, False, change)
+  spec = DataSpec(x.shape[1:], found.levels, found.num_classes)
+  made = files.divided('npz', {'train': found.arrays}, spec, kw, recipe, False, change)
   return made._replace(classes=found.classes, path=str(files.existing('npz', path)),
                        notes=found.notes)
 

@@ -44,7 +44,8 @@ def images_of_folder(path: str, levels: int = 256, validation: float = 0.1, test
   """
   root = existing('folder', path)
   if not root.is_dir():
-    raise BadInput(f"data set 'folder': path={path!r} is no folder")
+    raise BadInput(f"data set 'folder': path={path!r} is no folder; allowed: a folder of "
+                   'images, or FILE.npz as the data set npz')
   found = layout.of_folder(root, folders)
   files = [file for split in found.files.values() for file in split]
   x, notes, _ = read_images(files, levels, root, progress=progress)
@@ -58,10 +59,9 @@ def images_of_folder(path: str, levels: int = 256, validation: float = 0.1, test
   recipe += '; splits by folder' if found.is_split else ''
   kw = {'levels': levels, 'validation': validation, 'test': test, 'seed': seed,
         **({} if folders == 'auto' else {'folders': folders})}
-  num_classes = None if found.classes is None else len(found.classes)
-  return divided('folder', pools, DataSpec(x.shape[1:], levels, num_classes), kw, recipe,
-                  found.is_split)._replace(
-                      classes=found.classes, path=str(root), notes=(*found.notes, *notes))
+  spec = DataSpec(x.shape[1:], levels, None if found.classes is None else len(found.classes))
+  made = divided('folder', pools, spec, kw, recipe, found.is_split)
+  return made._replace(classes=found.classes, path=str(root), notes=(*found.notes, *notes))
 
 
 def read_images(files: list[pathlib.Path], levels: int, source, size: tuple[int, int] | None = None,

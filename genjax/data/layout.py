@@ -58,8 +58,9 @@ def of_folder(root: pathlib.Path, folders: str = 'auto') -> Layout:
   if folders == 'splits':
     return Layout(files, None, None, is_split, notes)
   classes = _classes(root, pools)
-  if classes is None:
-    return Layout(files, None, None, is_split, notes)
+  if classes is None or len(classes) == 1:
+    alone = (f'one class folder, {classes[0]}: no labels',) if classes else ()
+    return Layout(files, None, None, is_split, (*notes, *alone))
   labels = {split: np.array([classes.index(parts[0]) for parts in pool.values()], np.int32)
             for split, pool in pools.items()}
   if any(len(parts) > 2 for pool in pools.values() for parts in pool.values()):
@@ -177,7 +178,7 @@ def _classes(root, pools: dict) -> tuple[str, ...] | None:
   if unknown:
     raise BadInput(f"data set 'folder': {root} has classes that its training split lacks: "
                    f'{_some(unknown)}; allowed: those of train, {_some(inside["train"])}')
-  return tuple(names) if len(names) > 1 else None
+  return tuple(names)
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

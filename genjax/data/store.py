@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import sys
 import tempfile
 
 import numpy as np
@@ -135,13 +136,23 @@ def create(work: pathlib.Path, split: str, n: int, shape: tuple, dtype, labelled
       with open(path, 'wb') as file:
         np.lib.format.write_array_header_1_0(file, {
             'descr': dtype.str, 'fortran_order': False, 'shape': shape})
-        os.posix_fallocate(file.fileno(), 0, file.tell() + math.prod(shape) * dtype.itemsize)
+        _allocate(file, math.prod(shape) * dtype.itemsize)
     except OSError as error:
       raise OSError(error.errno, f'cannot write ({error.strerror})', str(path)) from None
     return np.load(path, mmap_mode='r+', allow_pickle=False)
 
   x = {'x': array('x', (n, *shape), dtype)}
   return {**x, 'cond': array('cond', (n,), np.int32)} if labelled else x
+
+
+def _allocate(file, nbytes: int) -> None:
+  """Takes the space of nbytes behind the position of a file; OSError where the disk is full."""
+  file.flush()
+  if sys.platform == 'linux':
+    os.posix_fallocate(file.fileno(), 0, file.tell() + nbytes)
+    return
+  for start in range(0, nbytes, 1 << 24):
+    file.write(bytes(min(1 << 24, nbytes - start)))
 
 
 def publish(work: pathlib.Path, name: str, spec: DataSpec, splits: dict, recipe: str,

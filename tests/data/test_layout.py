@@ -156,6 +156,11 @@ def test_what_was_read_and_passed_over_is_one_line(tmp_path):
       'images: empty')
 
 
+def test_a_class_that_is_alone_is_no_label_and_said(tmp_path):
+  sets = read(save(tmp_path, ('train/a', 'test/a')))
+  assert sets.spec.num_classes is None and 'one class folder, a: no labels' in sets.notes
+
+
 def test_many_classes_are_named_in_order_and_the_rest_is_counted(tmp_path):
   save(tmp_path, [f'kind{i}' for i in range(22)], num=1)
   line = data.summary(read(tmp_path))

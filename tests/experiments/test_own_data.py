@@ -148,3 +148,21 @@ def test_an_encoder_is_not_trained_on_what_has_no_labels(trained):
   refused(programs.run('experiments.encoder', '--data=folder', f'--out={out}'), 'needs path')
   refused(programs.run('experiments.encoder', '--data=npz', '--data_kw=[1]', f'--out={out}'),
           '--data_kw=[1]', 'JSON object')
+
+
+@pytest.mark.slow
+def test_a_flow_on_columns_of_other_scales_has_the_likelihood_of_the_gaussian(tmp_path):
+  """Entropy of N(0, diag(1, 1000^2)), 2 (1 + log 2 pi) / 2 + log 1000 = 9.746 nats of the raw x."""
+  x = np.random.RandomState(0).standard_normal((4000, 2)) * [1, 1000] + [3, -500]
+  np.savez(tmp_path / 'x.npz', x=x)
+  done = programs.run(
+      'experiments.train', '--config=configs/folder.py:path='
+      f'{tmp_path}/x.npz,family=flow,objective=kl,data.standardise=True', '--config.steps=600',
+      '--config.log.every=200', '--config.checkpoint.every=600', '--config.optim.lr=0.003',
+      '--config.evals.names=likelihood', f'--workdir={tmp_path}/run')
+  assert done.code == 0 and 'warning' not in done.stderr, done.stderr
+  found = json.loads((tmp_path / 'run' / 'eval.json').read_text())['metrics']['nll_exact_nats']
+  assert found['value'] == pytest.approx(9.746, abs=0.15)
+  samples = np.load(tmp_path / 'run' / 'samples' / 'final.npz')['x']
+  np.testing.assert_allclose(samples.std(0), [1, 1000], rtol=0.15)
+  np.testing.assert_allclose(samples.mean(0), [3, -500], atol=[0.3, 300])
