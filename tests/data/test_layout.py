@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from genjax import data
+from genjax.data import files
 from genjax.types import BadInput
 
 TREES = {  # folders, each with images -> sizes of the splits, classes
@@ -232,3 +233,14 @@ def test_the_same_folder_twice_has_one_identity_whatever_the_path(tmp_path, monk
     relative, home = read(pathlib.Path('a')), read('~/a')
   assert relative.identity == home.identity == read(tmp_path / 'a').identity
   assert relative.path == home.path == str(tmp_path / 'a')
+
+
+def test_reading_shows_its_progress(tmp_path):
+  counts = []
+
+  def progress(paths):
+    counts.append(len(paths))
+    return iter(paths)
+
+  files.images_of_folder(save(tmp_path, ('cat', 'dog')), progress=progress)
+  assert counts == [20]
