@@ -78,7 +78,7 @@ def main(_):
     raise BadInput(f'--out={OUT.value}: allowed: '
                    f'FILE{" or FILE".join(writer.SAMPLE_FORMATS)}{folder}')
   if hosts.is_lead():
-    disk.check_writable(out)
+    disk.check_writable(out / '0.png' if is_folder(out) else out)
   return edited(out) if EDIT.value else sampled(out)
 
 
