@@ -165,4 +165,4 @@ def test_a_flow_on_columns_of_other_scales_has_the_likelihood_of_the_gaussian(tm
   assert found['value'] == pytest.approx(9.746, abs=0.15)
   samples = np.load(tmp_path / 'run' / 'samples' / 'final.npz')['x']
   np.testing.assert_allclose(samples.std(0), [1, 1000], rtol=0.15)
-  np.testing.assert_allclose(samples.mean(0), [3, -500], atol=[0.3, 300])
+  assert (np.abs(samples.mean(0) - [3, -500]) < [0.3, 300]).all()
