@@ -3,9 +3,13 @@
   --config=configs/folder.py:path=DIR,family=diffusion,objective=score_matching
   --config=configs/folder.py:path=images.npz,family=vae,objective=kl,data.KEY=VALUE
 
+DIR: images, DIR/CLASS/*.png with labels, or DIR/{train,test,validation}/... with splits of its own.
+
 Names: path (must be given), family, objective, estimator, divergence, SECTION.KEY (grammar:
 configs/common.py). Left out: family=vae, objective=kl. The numbers are starting points.
 """
+
+import os
 
 from configs import common
 
@@ -19,9 +23,11 @@ def get_config(arg: str = ''):
   args = common.parse(arg, NAMES, DEFAULT)
   if not args['path']:
     raise ValueError('path=DIR or path=FILE.npz must be given, as in configs/folder.py:path=photos')
-  data = 'npz' if args['path'].endswith('.npz') else 'folder'
+  # absolute: a run is sampled and evaluated from other working directories too
+  path = os.path.abspath(os.path.expanduser(args['path']))
+  data = 'npz' if path.endswith('.npz') else 'folder'
   return common.build({**args, 'data': data}, {
-      'data.kw.path': args['path'], 'steps': 10000, 'batch_size': 64, 'log.every': 100,
+      'data.kw.path': path, 'steps': 10000, 'batch_size': 64, 'log.every': 100,
       'checkpoint.every': 1000, 'optim.lr': 3e-4, 'optim.clip': 1.0, 'optim.warmup': 200,
       'ema': 0.999, **common.FEW_STEPS.get((args['family'], args['objective']), {}),
       'evals.names': ('likelihood', 'novelty', 'cost'), 'evals.num_samples': 1000})

@@ -156,6 +156,7 @@ def parse(argv: list[str], needs_config: bool = True) -> list[str]:
     configs.set_new(flags.FLAGS['config'].value, key, text)
   if 'config' in flags.FLAGS and flags.FLAGS['config'].value is not None:
     configs.expand_home(flags.FLAGS['config'].value)
+    configs.absolute_path(flags.FLAGS['config'].value)
   return rest
 
 

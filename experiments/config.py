@@ -26,7 +26,7 @@ def module(path: str, function: str):
   """The Python file at `path`, which has that function, as a module. Raises BadInput if not."""
   there = f'there are: {", ".join(having(function)) or "none"}'
   if not os.path.isfile(path):
-    raise BadInput(f'no file {path!r} in {os.getcwd()}; {there}')
+    raise BadInput(f'no file {shortened(path)!r} in {os.getcwd()}; {there}')
   spec = importlib.util.spec_from_file_location(
       re.sub(r'\W', '_', os.path.splitext(path)[0]), path)
   if spec is None:
@@ -52,8 +52,9 @@ def load(text: str) -> config_dict.ConfigDict:
     raise BadInput(f'{path} takes no argument, but {argument!r} stands behind the colon')
   try:
     config = get_config(argument) if argument else get_config()
-  except ValueError as e:
-    raise BadInput(f'{path}: {e}') from None
+  # TypeError: a value that a key does not take
+  except (ValueError, TypeError, RecursionError, MemoryError) as e:
+    raise BadInput(f'{path}: {shortened(str(e))}') from None
   expand_home(config)
   return config.lock()
 
@@ -65,6 +66,13 @@ def expand_home(section) -> None:
       expand_home(value)
     elif isinstance(value, str) and value.startswith('~'):
       section[key] = os.path.expanduser(value)
+
+
+def shortened(message: str, most: int = 1000) -> str:
+  """The message, or its two ends: what was given may have thousands of letters."""
+  if len(message) <= most:
+    return message
+  return f'{message[:most // 2]} ... {message[-most // 2:]}'
 
 
 def check_key(config, key: str) -> bool:
@@ -80,10 +88,10 @@ def check_key(config, key: str) -> bool:
       return False
     where = '.'.join(['config', *seen])
     if not is_section:
-      raise BadInput(f'unknown key config.{key}: {where} is a value, {section!r}')
+      raise BadInput(f'unknown key config.{shortened(key)}: {where} is a value, {section!r}')
     near = difflib.get_close_matches(part, section, 1)
     hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise BadInput(f'unknown key config.{key}.{hint} Allowed in {where}: '
+    raise BadInput(f'unknown key config.{shortened(key)}.{hint} Allowed in {where}: '
                    f'{", ".join(sorted(section))}')
   return True
 
@@ -114,6 +122,13 @@ def override(config, overrides: Mapping[str, object]) -> None:
     except (TypeError, ValueError) as e:
       raise BadInput(f'config.{key}={value!r}: {e}') from None
   expand_home(config)
+
+
+def absolute_path(config) -> None:
+  """Makes data.kw.path absolute: a run is sampled and evaluated from other directories too."""
+  path = config.get('data', {}).get('kw', {}).get('path', '')
+  if isinstance(path, str) and path:
+    config.data.kw.path = os.path.abspath(os.path.expanduser(path))
 
 
 def split_new(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
@@ -156,11 +171,13 @@ def _section(config, key: str):
 
 
 def literal(text: str):
-  """A Python literal, or the text itself."""
+  """A Python literal, or the text itself. Raises BadInput for signs that nest too deeply."""
   try:
     return ast.literal_eval({'true': 'True', 'false': 'False'}.get(text, text))
   except (ValueError, SyntaxError):
     return text
+  except (RecursionError, MemoryError):
+    raise BadInput(f'{shortened(text)} nests too deeply to be read; allowed: a value') from None
 
 
 def having(function: str) -> list[str]:

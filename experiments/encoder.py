@@ -1,10 +1,14 @@
 """Trains the small classifier in whose feature space samples of a data set are judged.
 
+python -m experiments.encoder --data=folder --path=photos --out=photos.npz
 python -m experiments.encoder --data=digits --out=genjax/encoders/weights/digits.npz
+
+The images need labels: a folder has them by its class folders, an npz by its key labels.
 """
 
 import functools
 import hashlib
+import json
 import time
 
 import jax
@@ -20,6 +24,9 @@ from genjax.numerics import streams
 from genjax.types import BadInput
 
 DATA = flags.DEFINE_string('data', 'digits', 'Data set of images with labels.')
+PATH = flags.DEFINE_string('path', None, "Folder or FILE.npz of --data=folder and --data=npz.")
+DATA_KW = flags.DEFINE_string('data_kw', None, "Other arguments of the data set, as JSON: "
+                              '{"levels": 17}.')
 OUT = flags.DEFINE_string('out', None, 'File to write, *.npz.')
 SEED = flags.DEFINE_integer('seed', 0, 'Of initialisation, batches and augmentation.')
 STEPS = flags.DEFINE_integer('steps', 1000, 'Train steps.')
@@ -91,7 +98,7 @@ def train(network, dataset, seed: int, steps: int, batch_size: int):
   state = optimizer.init(params)
   order = np.random.default_rng(seed)
   value = jnp.inf
-  for i in range(steps):
+  for i in experiments.progress(range(steps), unit='step', desc='classifier'):
     rows = order.integers(0, len(k), batch_size)
     params, state, value = step(params, state, i, k[rows].astype(np.int32), label[rows])
   if not np.isfinite(value):
@@ -124,6 +131,17 @@ def report(encoder, dataset) -> dict:
   return figures
 
 
+def data_kw() -> dict:
+  """The arguments of the data set by --path and --data_kw."""
+  try:
+    given = json.loads(DATA_KW.value or '{}')
+  except json.JSONDecodeError:
+    given = None
+  if type(given) is not dict:
+    raise BadInput(f'--data_kw={DATA_KW.value}; allowed: a JSON object, {{"levels": 17}}')
+  return given if PATH.value is None else {**given, 'path': PATH.value}
+
+
 def main(argv):
   """Trains, writes --out and prints what the written file scores; BadInput for unlabelled data."""
   if len(argv) > 1 or not OUT.value or not OUT.value.endswith('.npz'):
@@ -131,9 +149,11 @@ def main(argv):
   for flag in (STEPS, BATCH):
     if flag.value < 1:
       raise BadInput(f'--{flag.name}={flag.value}; allowed: integers from 1')
-  dataset = data.load(DATA.value)
+  dataset = data.load(DATA.value, **data_kw())
+  experiments.say(data.summary(dataset))
   if not {'image', 'discrete', 'labels'} <= data.properties(dataset):
-    raise BadInput(f'--data={DATA.value}; allowed: images with integer levels and labels')
+    raise BadInput(f'--data={DATA.value}: no labels to learn from, or no images; allowed: images '
+                   'with integer levels and labels, as DIR/CLASS/*.png or an npz with labels')
   start = time.perf_counter()
   network = network_for(dataset.spec)
   params = train(network, dataset, SEED.value, STEPS.value, BATCH.value)

@@ -2,14 +2,14 @@
 
 python -m experiments.evaluate --workdir=runs/vae [--split=validation] [--step=N] [--config=...]
 python -m experiments.evaluate --samples=DIR|FILE.npz|RUN --reference=DATASET:split|DIR|FILE.npz \
-  [--train=...] [--encoder=digits] [--metrics=fd,kid] [--num_samples=N] [--out=FILE.json]
+  [--train=...] [--encoder=digits] [--metrics=fd,kid] [--num_samples=N] [--resize] [--out=FILE.json]
 
 The first answers what the run's config asks and writes eval.json and sample pictures into the run
 directory; with a --config of the same training, its sampler, evaluators and encoder take the place
 of the run's own, and the record is evals/HASH.json. With --metrics some are measured, and added to
 the record; another --split or --step has the record evals/HASH-SPLIT-STEP.json.
 
-The second reads images from a folder, the key x of an npz (images, or with --encoder=identity
+The second reads images from a folder, examples from an npz (images, or with --encoder=identity
 feature vectors), or draws from a run's model; prints a Markdown table, and writes --out as
 {"metrics": {name: {"value", "low", "high", "card"}}} with the table as .md beside it. Features and
 figures are kept in the cache: a second call computes nothing again.
@@ -44,8 +44,11 @@ NUM = flags.DEFINE_integer('num_samples', None, 'So many fixed random samples; n
 CHUNK = flags.DEFINE_integer('chunk', None, 'Samples of a run drawn at once; none: as its '
                              'config.mesh.chunk says.', lower_bound=1)
 SEED = flags.DEFINE_integer('seed', 0, 'Of the choice of samples, splits and permutations.')
+RESIZE = flags.DEFINE_bool('resize', False, 'Resize samples of another size to that of the '
+                           'reference, by Lanczos; their cards say it.')
+X_KEY = flags.DEFINE_string('x_key', '', 'Key of the samples in FILE.npz; none: by convention.')
 OUT = flags.DEFINE_string('out', None, 'FILE.json to write; the table goes to FILE.md.')
-OF_SAMPLES = ('reference', 'train', 'encoder', 'num_samples', 'out')
+OF_SAMPLES = ('reference', 'train', 'encoder', 'num_samples', 'out', 'resize', 'x_key')
 
 STOPPED = ('stopped before the figures were written:'
            ' there was nothing to save; the same command evaluates again')
@@ -71,7 +74,7 @@ def main(_):
         experiments.progress(unit='example', desc='encoded') as encoded):
     found = any_samples.evaluate(
         SAMPLES.value, REFERENCE.value, METRICS.value, ENCODER.value, TRAIN.value, NUM.value,
-        STEP.value, SEED.value, progress, encoded.update)
+        STEP.value, SEED.value, progress, encoded.update, RESIZE.value, X_KEY.value)
   text = any_samples.table(found)
   if OUT.value and hosts.is_lead():
     metrics = {name: value._asdict() for name, value in found['metrics'].items()}
@@ -84,7 +87,7 @@ def main(_):
 def of_run():
   """The evaluators that the run's config or --config names, or those that answer --metrics."""
   for name in OF_SAMPLES:
-    if flags.FLAGS[name].value is not None:
+    if flags.FLAGS[name].value not in (None, False, ''):
       raise BadInput(f'--{name} is for --samples; a run is evaluated as its config says')
   progress = functools.partial(experiments.progress, unit='evaluator')
   measured = CONFIG.value.to_dict() if CONFIG.value else None

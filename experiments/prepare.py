@@ -9,6 +9,7 @@ The second turns train*.npz (and validation*.npz or test*.npz) with the keys mea
 that are read at random.
 """
 
+import functools
 import hashlib
 import pathlib
 
@@ -43,10 +44,8 @@ def main(argv):
     print(f'{name}: comes with the package or from your own path; nothing to prepare')
     return
   dataset = _latents() if name == 'latents' else _there(name) or _make(name)
-  sizes = ', '.join(f'{split} {len(arrays["x"])}' for split, arrays in dataset.splits.items())
-  classes = f', {dataset.spec.num_classes} classes' if dataset.spec.num_classes else ''
-  print(f'{name}: {sizes}; shape {dataset.spec.shape}{classes}; '
-        f'{store.directory(name, DATA_DIR.value)}')
+  summary = data.summary(data.counted(dataset._replace(name=name)))
+  print(f'{summary}; in {store.directory(name, DATA_DIR.value)}')
 
 
 def _there(name):
@@ -63,15 +62,17 @@ def _there(name):
 def _make(name):
   from genjax.data import tfds  # takes a second
   source = FROM.value
+  progress = functools.partial(experiments.progress, desc=name)
   if store.stem(name) in tfds.names() or not source:
-    return tfds.prepare(name, source, DATA_DIR.value)
+    return tfds.prepare(name, source, DATA_DIR.value, functools.partial(progress, unit='chunk'))
   if pathlib.Path(source).is_file():
     made = data.load('npz', path=source)
   elif files.has_idx(source):
     made = files.idx(source)
   else:
-    made = data.load('folder', path=source)
-  return store.publish_arrays(name, made, DATA_DIR.value)
+    made = files.images_of_folder(source, progress=functools.partial(progress, unit='image'))
+  kept = store.publish_arrays(name, made, DATA_DIR.value)
+  return kept._replace(path=made.path, notes=made.notes)
 
 
 def _latents():

@@ -2,6 +2,7 @@
 
 python -m experiments.sample --workdir=runs/vae --num=64 --seed=7 --out=samples.png
 python -m experiments.sample --workdir=runs/diffusion --sampler=heun --num_steps=18 --guidance=2
+python -m experiments.sample --workdir=runs/photos --cond=cat --num=1000 --out=cats/
 
 A sampler's own arguments that have no flag here go into --sampler_kw, and all of them may.
 
@@ -13,13 +14,14 @@ python -m experiments.sample --workdir=RUN --edit=inpaint --image=7.png --mask=4
 python -m experiments.sample --workdir=RUN --edit=super_resolve --image=7.png --factor=4
 """
 
+import collections
 import json
 import pathlib
 
 from absl import flags
 
 import experiments
-from genjax import build, disk, edit, runs
+from genjax import build, data, disk, edit, runs
 from genjax.numerics.samplers import SAMPLERS
 from genjax.train import hosts, rundir, writer
 from genjax.types import BadInput
@@ -29,13 +31,15 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.tra
 NUM = flags.DEFINE_integer('num', None, 'How many samples; none: 64, of --edit 8.', lower_bound=1)
 SEED = flags.DEFINE_integer('seed', 0, 'Sample i depends on the seed and i alone.', lower_bound=0,
                             upper_bound=2**32 - 1)
-OUT = flags.DEFINE_string('out', 'samples.png', 'FILE.png, or FILE.npz with key x.')
+OUT = flags.DEFINE_string('out', 'samples.png', 'FILE.png, FILE.npz with keys x, labels and '
+                          'classes, or FOLDER/ with a PNG for each sample.')
 STEP = flags.DEFINE_integer('step', None, 'Checkpoint; none: the selected one, else the last.')
 EMA = flags.DEFINE_bool('ema', True, 'Use the averaged parameters where the run keeps them.')
 CHUNK = flags.DEFINE_integer('chunk', None, 'Samples drawn at once; none: as config.mesh.chunk '
                              'says. Fewer take less memory; the samples are the same.',
                              lower_bound=1)
-COND = flags.DEFINE_integer('cond', None, 'The label of every sample (conditional models).')
+COND = flags.DEFINE_string('cond', None, 'The class of every sample, by name or number '
+                           '(conditional models); none: no label.')
 SAMPLER = flags.DEFINE_string('sampler', None, 'In place of the one in the config, with its own '
                               f'defaults (diffusion): {", ".join(SAMPLERS)}.')
 NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler; of --edit levels of '
@@ -72,15 +76,27 @@ STOPPED = ('stopped before the samples were written:'
 
 def main(_):
   out = pathlib.Path(OUT.value)
-  if out.suffix not in writer.SAMPLE_FORMATS:
-    raise BadInput(f'--out={OUT.value}: allowed: FILE{" or FILE".join(writer.SAMPLE_FORMATS)}')
+  if out.suffix not in writer.SAMPLE_FORMATS and (EDIT.value or not is_folder(out)):
+    folder = '' if EDIT.value else ', or FOLDER/'
+    raise BadInput(f'--out={OUT.value}: allowed: '
+                   f'FILE{" or FILE".join(writer.SAMPLE_FORMATS)}{folder}')
   if hosts.is_lead():
-    disk.check_writable(out)
+    disk.check_writable(out / '0.png' if is_folder(out) else out)
   return edited(out) if EDIT.value else sampled(out)
 
 
+def is_folder(out: pathlib.Path) -> bool:
+  """Whether --out names a folder: by a slash at its end, or because it is one."""
+  return OUT.value.endswith('/') or out.is_dir()
+
+
+def label(run) -> int | None:
+  """The label that --cond names, or None."""
+  return None if COND.value is None else data.label_of_text(COND.value, run.dataset)
+
+
 def sampled(out: pathlib.Path) -> None:
-  """Samples of the model, to a file."""
+  """Samples of the model, to a file or a folder."""
   for flag in (IMAGE, MASK, FACTOR):
     if flag.value is not None:
       raise BadInput(f'--{flag.name}={flag.value} without --edit')
@@ -94,13 +110,19 @@ def sampled(out: pathlib.Path) -> None:
     if out.suffix == '.png' and not (writer.is_image(spec) or spec.shape == (2,)):
       raise BadInput(f'--out={OUT.value}: samples of shape {spec.shape} are no picture; allowed: '
                      'FILE.npz')
-    draw_from = build.drawer(run.config, run.dataset, run.model, SEED.value, cond=COND.value,
+    if is_folder(out):
+      writer.check_folder(out, spec)
+    draw_from = build.drawer(run.config, run.dataset, run.model, SEED.value, cond=label(run),
                              chunk=CHUNK.value)
     x, info = draw_from(run.params)(num)
+  x, labels, classes = data.to_raw(run.dataset, x), info['cond'], run.dataset.classes
   if hosts.is_lead():
-    writer.write_sample_file(out, x, spec)
-  experiments.say(f'{num} samples of step {run.step} to {out}: {info["nfe"]:.6g} network '
-                  'evaluations each')
+    write = writer.write_folder if is_folder(out) else writer.write_sample_file
+    write(out, x, spec, labels, classes)
+  asked = [] if labels is None else collections.Counter(writer.names_of(labels, classes)).items()
+  of_classes = f' of {", ".join(f"{name} {count}" for name, count in asked)}' if asked else ''
+  experiments.say(f'{num} samples{of_classes} of step {run.step} to {out}: {info["nfe"]:.6g} '
+                  'network evaluations each')
 
 
 def edited(out: pathlib.Path) -> None:
@@ -115,15 +137,15 @@ def edited(out: pathlib.Path) -> None:
     run = runs.load(WORKDIR.value, STEP.value, EMA.value, with_data=True)
     spec = run.dataset.spec
     task = edit.task(EDIT.value, spec, image=IMAGE.value, mask=MASK.value, factor=FACTOR.value,
-                     resize=RESIZE.value)
+                     resize=RESIZE.value, scale=run.dataset.standardised)
     if out.suffix == '.png' and not writer.is_image(spec):
       raise BadInput(f'--out={OUT.value}: samples of shape {spec.shape} are no picture; allowed: '
                      'FILE.npz')
-    found = edit.draw(run, task, num=num, seed=SEED.value, cond=COND.value,
+    found = edit.draw(run, task, num=num, seed=SEED.value, cond=label(run),
                       num_particles=PARTICLES.value, num_steps=NUM_STEPS.value, noise=NOISE.value,
                       progress=experiments.progress)
   if hosts.is_lead():
-    edit.write(out, task, found, spec)
+    edit.write(out, task, found._replace(x=data.to_raw(run.dataset, found.x)), spec)
   experiments.say('|A x - y| of each sample (root mean square, images in [-1, 1]): '
                   + ' '.join(f'{r:.2g}' for r in found.residual))
   experiments.say(f'{num} posterior samples of step {run.step} given {task.name} to {out}: '

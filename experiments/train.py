@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import experiments
-from genjax import build, origins, runs, sharding
+from genjax import build, data, origins, runs, sharding
 from genjax.evals import card
 from genjax.train import (
   checkpoint,
@@ -83,6 +83,7 @@ def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
   restored = restore(config, directory, like)
   state, meta, start, _ = restored or (None, {}, 0, ())
   experiments.say(headline(config, run, like, start))
+  experiments.say(data.summary(run.dataset))
   if run.objective.fit:
     return fit(config, run, workdir, begin(workdir, record, start, check_owned), like, restored,
                begins)
@@ -167,7 +168,7 @@ def headline(config, run: build.Run, like, start: int) -> str:
 def dry(config, run: build.Run) -> str:
   """Shapes, parameters, FLOPs and memory of one step; allocates no parameter."""
   like = build.abstract_state(config, run)
-  lines = [headline(config, run, like, 0)]
+  lines = [headline(config, run, like, 0), data.summary(run.dataset)]
   for path, leaf in jax.tree_util.tree_leaves_with_path(like.params):
     lines.append(f'  {jax.tree_util.keystr(path, simple=True, separator="/")}: '
                  f'{leaf.dtype.name}{list(leaf.shape)}')

@@ -5,18 +5,14 @@ A measurement of a user's file is one of KINDS, or a matrix A in FILE.npz.
 
 import pathlib
 import time
-import zipfile
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
-from genjax import compat, disk, prob, sharding
-from genjax.data import files
+from genjax import compat, disk, intake, prob, sharding
 from genjax.numerics import editing, measurements, streams
 from genjax.train import writer
 from genjax.types import BadInput, DataSpec
@@ -49,9 +45,10 @@ class Edited(NamedTuple):
 
 
 def task(edit: str, spec: DataSpec, *, image: str | None, mask: str | None, factor: int | None,
-         resize: bool) -> Task:
+         resize: bool, scale: tuple | None = None) -> Task:
   """The measurement that the flags of experiments.sample name.
 
+  scale: mean and deviation of standardised data (`Dataset.standardised`).
   Raises BadInput for what cannot be read, has another size, measures nothing or everything, and for
   a flag of another kind of edit.
   """
@@ -68,7 +65,7 @@ def task(edit: str, spec: DataSpec, *, image: str | None, mask: str | None, fact
                    '--edit=FILE.npz with A and y')
   x = None if image is None else read_image(image, spec, resize, edit == 'colourise')
   if is_matrix:
-    return _by_matrix(edit, spec, x)
+    return _by_matrix(edit, spec, x, scale)
   height, width, channels = spec.shape
   if edit == 'inpaint':
     known = ~hidden(mask, (height, width))
@@ -95,7 +92,7 @@ def read_image(path: str, spec: DataSpec, resize: bool, grey_too: bool = False) 
 
   Raises BadInput for a file that cannot be read, other channels and, without resize, another size.
   """
-  pixels = files.read_image(pathlib.Path(path))
+  pixels = intake.read_image(path).pixels
   height, width, channels = spec.shape
   kind = {1: 'grey', 3: 'RGB'}
   if grey_too and pixels.shape[-1] == 1:
@@ -107,9 +104,7 @@ def read_image(path: str, spec: DataSpec, resize: bool, grey_too: bool = False) 
     if not resize:
       raise BadInput(f'--image={path} is {pixels.shape[1]}x{pixels.shape[0]}, but the model makes '
                      f'{width}x{height}; allowed: {width}x{height}, or any with --resize')
-    drawn = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    drawn = drawn.resize((width, height), Image.Resampling.LANCZOS)
-    pixels = np.asarray(drawn).reshape(height, width, channels)
+    pixels = intake.resized(pixels, (height, width))
     values = np.rint(np.arange(spec.levels) * (255 / (spec.levels - 1)))
     pixels = values[np.abs(pixels[..., None] - values).argmin(-1)].astype(np.uint8)
   return np.asarray(prob.from_levels(disk.from_bytes(pixels, spec.levels, path), spec.levels))
@@ -135,7 +130,7 @@ def hidden(mask: str | None, size: tuple[int, int]) -> np.ndarray:
   elif len(parts) > 1:
     raise BadInput(f'--mask={mask}; {words}')
   else:
-    pixels = files.read_image(pathlib.Path(mask)).max(-1)
+    pixels = intake.read_image(mask).pixels.max(-1)
     if pixels.shape != size:
       raise BadInput(f'--mask={mask} is {pixels.shape[1]}x{pixels.shape[0]}, but the model makes '
                      f'{width}x{height}; allowed: the same size')
@@ -149,20 +144,21 @@ def hidden(mask: str | None, size: tuple[int, int]) -> np.ndarray:
   return found
 
 
-def _by_matrix(path: str, spec: DataSpec, x) -> Task:
-  """The measurement by A [M, D] of an npz, and its y [M] or A x."""
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {key: file[key] for key in ('A', 'y') if key in file.files}
-  except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-    raise BadInput(f'cannot read --edit={path} as npz: {error}') from error
+def _by_matrix(path: str, spec: DataSpec, x, scale: tuple | None) -> Task:
+  """The measurement by A [M, D] of an npz, and its y [M] or A x.
+
+  scale: mean and deviation of standardised data, whose x, A and y are in the units of the file.
+  """
+  arrays = intake.read_npz(path, ('A', 'y')).arrays
   dimensions = int(np.prod(spec.shape))
   if 'A' not in arrays:
     raise BadInput(f'--edit={path} has no key A; allowed: A [M, {dimensions}], and y [M] if any')
   for key, array in arrays.items():
-    if array.dtype.kind not in 'fiub' or not np.isfinite(array).all():
-      raise BadInput(f'--edit={path}: {key} is {array.dtype} or not finite; allowed: finite '
-                     'numbers')
+    with np.errstate(over='ignore'):
+      numbers = array.dtype.kind in 'fiub' and np.isfinite(array.astype(np.float32)).all()
+    if not numbers:
+      raise BadInput(f'--edit={path}: {key} is {array.dtype} or not finite in float32; allowed: '
+                     'finite numbers')
   matrix = arrays['A'].astype(np.float64)
   if matrix.ndim != 2 or matrix.shape[1] != dimensions or not len(matrix):
     raise BadInput(f'--edit={path}: A has shape {matrix.shape}; allowed: [M, {dimensions}], since '
@@ -171,15 +167,17 @@ def _by_matrix(path: str, spec: DataSpec, x) -> Task:
     raise BadInput(f'--edit={path}: '
                    + ('no y; allowed: y [M] beside A, or --image' if x is None else
                       'y stands beside A, and --image would give another; allowed: one of them'))
-  measurement = measurements.linear(matrix)
   if x is not None:
+    measurement = measurements.linear(matrix)
     y = np.asarray(measurements.observe(measurement, x[None])[0])
-  else:
-    y = arrays['y'].astype(np.float32)
-    if y.shape != (len(matrix),):
-      raise BadInput(f'--edit={path}: y has shape {y.shape}; allowed: [{len(matrix)}], as A has '
-                     'rows')
-  return Task(f'{len(matrix)} linear values', measurement, y, x, {'A': arrays['A']})
+    return Task(f'{len(matrix)} linear values', measurement, y, x, {'A': arrays['A']})
+  y = arrays['y'].astype(np.float64)
+  if y.shape != (len(matrix),):
+    raise BadInput(f'--edit={path}: y has shape {y.shape}; allowed: [{len(matrix)}], as A has rows')
+  if scale is not None:  # A raw = (A std) x + A mean
+    y, matrix = y - matrix @ scale[0].ravel(), matrix * scale[1].ravel()
+  return Task(f'{len(matrix)} linear values', measurements.linear(matrix), y.astype(np.float32), x,
+              {'A': arrays['A'], 'y': arrays['y'].astype(np.float32)})
 
 
 def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particles: int,

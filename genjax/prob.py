@@ -60,6 +60,11 @@ def log_cell_volume(spec: DataSpec) -> float:
   return float(np.prod(spec.shape) * np.log(2.0 / (spec.levels - 1)))
 
 
+def log_scale_volume(standardised: tuple | None) -> float:
+  """What standardising adds to log p, in nats: log p(raw) = log p(x) - sum log std; 0 without."""
+  return 0.0 if standardised is None else float(np.sum(np.log(standardised[1])))
+
+
 def dequantise(model: Model, spec: DataSpec) -> Model:
   """A continuous density as a model of the integers: provides `elbo`, removes `log_prob`.
 

@@ -190,11 +190,14 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   if config.nan_steps_allowed:
     for value in metrics.values():
       value.card['detail']['skipped_steps'] = run.skipped
-  x = draw(max(config.evals.num_samples, PICTURE))[0] if run.model.sample is not None else None
+  x, labels = None, None
+  if run.model.sample is not None:
+    x, info = draw(max(config.evals.num_samples, PICTURE))
+    labels = info['cond']
   if hosts.is_lead():
     # part of it, or another checkpoint or split than the config's, is no measurement of the config
     whole = not names and step is None and split == 'test'
-    _write_samples(pathlib.Path(workdir), run, split, x, drawn)
+    _write_samples(pathlib.Path(workdir), run, split, x, labels, drawn)
     record.write(workdir, path, {
         **key, 'selected': run.selected,
         'metrics': {name: value._asdict() for name, value in metrics.items()},
@@ -216,18 +219,20 @@ def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:
                    'has ended')
 
 
-def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, name: str) -> None:
+def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, labels, name: str) -> None:
   """Writes the samples that were drawn for a measurement, and as many test examples beside them."""
   spec = run.dataset.spec
   if x is None:
     return
   # a run may have a hundred measurements: of those beside its own the picture is kept
-  kept = x if name == 'final' or not writer.is_image(spec) else x[:PICTURE]
-  writer.write_samples(workdir / 'samples' / name, kept, spec, PICTURE)
+  count = len(x) if name == 'final' or not writer.is_image(spec) else PICTURE
+  writer.write_samples(workdir / 'samples' / name, data.to_raw(run.dataset, x[:count]), spec,
+                       PICTURE, None if labels is None else labels[:count], run.dataset.classes)
   if split == 'test':
     # of points as many as were drawn: a cloud shows its density by them
     real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
-    writer.write_sample_file(workdir / 'samples' / 'reference.npz', real, spec)
+    writer.write_sample_file(workdir / 'samples' / 'reference.npz',
+                             data.to_raw(run.dataset, real), spec)
 
 
 def cost(run: Loaded) -> dict:

@@ -4,8 +4,10 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from genjax import build, compat, data, disk, encoders, runs, sharding
-from genjax.data import files
+import numpy as np
+
+from genjax import build, compat, data, disk, encoders, intake, runs, sharding
+from genjax.data import arrays, files, layout
 from genjax.evals import EVALS, two_sample
 from genjax.train import rundir
 from genjax.types import BadInput, DataSpec, Model
@@ -25,25 +27,42 @@ class Set(NamedTuple):
   spec: DataSpec
   identity: dict
   sampler: str | None = None
+  notes: tuple[str, ...] = ()  # for people: what was passed over or changed, and why
+  resize: str | None = None  # how images of another size were resized, if any were
 
 
-def read(where: str, levels: int | None = 256) -> Set:
-  """Examples of `DATASET:split`, of a folder of images, or of the key x of an npz.
+def read(where: str, levels: int | None = 256, size: tuple[int, int] | None = None,
+         x_key: str = '') -> Set:
+  """Examples of `DATASET:split`, of a folder of images, or of an npz.
 
-  levels: of images on disk, whose 0..255 are taken back to 0..levels - 1; None: the values are
-  continuous. Raises BadInput for what is none of them, or cannot be read.
+  levels: of images on disk, whose 0..255 are taken back to 0..levels - 1; None: as 256.
+  size: (height, width) to which images of another size are resized; None: they are refused.
+  x_key: of the examples in an npz; '': by convention (`arrays.read_npz`).
+  Raises BadInput for what is none of them, or cannot be read.
   """
+  levels, num_resized = levels or 256, 0
   if where.endswith('.npz'):
-    arrays, levels = files.read_npz(where, levels or 256)
-    x, recipe = arrays['x'], 'key x of an npz'
+    found = arrays.read_npz(where, levels, x_key, 'none')
+    x, levels, notes, recipe = found.arrays['x'], found.levels, found.notes, 'examples of an npz'
+    if size and levels and x.shape[1:3] != size:
+      x, num_resized = _resized(x, levels, size), len(x)
   elif pathlib.Path(where).is_dir():
-    x, recipe = files.read_folder(where, levels or 256)['x'], 'images of a folder, sorted by path'
-    levels = levels or 256
+    paths, skipped = layout.pooled(pathlib.Path(where))
+    x, notes, num_resized = files.read_images(paths, levels, where, size)
+    notes, recipe = (*skipped, *notes), 'images of a folder, sorted by path'
   else:
     dataset, split = of_dataset(where)
-    return Set(where, dataset.splits[split]['x'], dataset.spec, dataset.identity)
+    return Set(where, dataset.splits[split]['x'], dataset.spec, dataset.identity,
+               notes=dataset.notes)
   spec = DataSpec(tuple(x.shape[1:]), levels, None)
-  return Set(where, x, spec, data.identity(where, {'levels': levels}, recipe, {'x': {'x': x}}))
+  return Set(where, x, spec, data.identity(where, {'levels': levels}, recipe, {'x': {'x': x}}),
+             notes=notes, resize=f'Lanczos to {size[1]}x{size[0]}' if num_resized else None)
+
+
+def _resized(x, levels: int, size: tuple[int, int]):
+  """Levels [N, H, W, C] as images of another size."""
+  pixels = np.stack([intake.resized(image, size) for image in disk.to_bytes(x, levels)])
+  return np.rint(pixels * ((levels - 1) / 255)).astype(np.uint8)
 
 
 def of_dataset(where: str) -> tuple[data.Dataset, str]:
@@ -66,7 +85,8 @@ def of_run(workdir: str, num_samples: int | None, step: int | None) -> Set:
                    f'{run.config.objective.name} does not sample')
   draw = build.drawer(run.config, run.dataset, run.model, run.config.seed)
   x, info = draw(run.params)(num_samples or run.config.evals.num_samples)
-  return Set(workdir, x, run.dataset.spec, {'run': workdir, 'step': run.step}, info['sampler'])
+  return Set(workdir, data.to_raw(run.dataset, x), run.dataset.spec,
+             {'run': workdir, 'step': run.step}, info['sampler'])
 
 
 def reference_set(where: str, train: str | None):
@@ -76,7 +96,11 @@ def reference_set(where: str, train: str | None):
   """
   if where.endswith('.npz') or pathlib.Path(where).is_dir():
     found, split = read(where), 'reference'
-    dataset = data.Dataset(where, found.spec, {split: {'x': found.x}}, found.identity)
+    path = pathlib.Path(where).absolute()
+    # of a split's folder, where the encoder of all of them is trained
+    path = path.parent if path.name.casefold() in layout.SPLIT_NAMES else path
+    dataset = data.Dataset(where, found.spec, {split: {'x': found.x}}, found.identity,
+                           path=str(path), notes=found.notes)
   else:
     dataset, split = of_dataset(where)
   if train:
@@ -97,20 +121,22 @@ def _same_kind(what: str, spec: DataSpec, where: str, expected: DataSpec) -> Non
 def evaluate(samples: str, reference: str, metrics: Sequence[str] | None = None,
              encoder: str | None = None, train: str | None = None, num_samples: int | None = None,
              step: int | None = None, seed: int = 0, progress: Callable = iter,
-             encoded: Callable = lambda n: None) -> dict:
+             encoded: Callable = lambda n: None, resize: bool = False, x_key: str = '') -> dict:
   """{'metrics': {name: Value}, 'samples', 'reference', 'provenance'}: samples against a reference.
 
   samples: a folder of images, an npz, or a run directory; reference: `DATASET:split`, a folder or
   an npz; train: the same, what the model was trained on. num_samples: so many fixed random ones.
   encoder: a name of `encoders.ENCODERS` or a file. Features and figures are kept in the cache;
-  encoded(n) is called after each n examples.
+  encoded(n) is called after each n examples. resize: samples of another size are resized to the
+  reference's, which the cards say. x_key: of the samples in an npz.
   Raises BadInput for whatever cannot be read, compared or answered.
   """
   dataset, split = reference_set(reference, train)
   if _is_run(samples):
     given = of_run(samples, num_samples, step)
   elif samples.endswith('.npz') or pathlib.Path(samples).is_dir():
-    given = read(samples, dataset.spec.levels)
+    size = dataset.spec.shape[:2] if resize and dataset.spec.levels else None
+    given = read(samples, dataset.spec.levels, size, x_key)
   else:
     raise BadInput(f'--samples={samples}; allowed: a folder of images, FILE.npz, a run directory')
   _same_kind(f'--samples={samples}', given.spec, reference, dataset.spec)
@@ -124,7 +150,8 @@ def evaluate(samples: str, reference: str, metrics: Sequence[str] | None = None,
       'identity' if dataset.spec.levels is None else None)
   if name is None:
     raise BadInput(f'--encoder is needed for {reference}; allowed: '
-                   f'{", ".join(encoders.ENCODERS)}, or a file *.npz of experiments.encoder')
+                   f'{", ".join(encoders.ENCODERS)}, or a file that is trained on images with '
+                   f'labels by\n  {two_sample.encoder_command(dataset)}')
   # samples have no model: what stands for it says only that there are some
   shared = {'model': Model(init=None, sample=lambda *_: None), 'family': 'samples',
             'dataset': dataset, 'split': split, 'num_samples': n, 'seed': seed,
@@ -135,10 +162,16 @@ def evaluate(samples: str, reference: str, metrics: Sequence[str] | None = None,
     asked = tuple(metric for metric, owner in wanted.items() if owner == evaluator)
     run = build.evaluator(evaluator, {}, asked=asked if metrics else (), **shared)
     found |= run({}, lambda k: (x[:k], {'sampler': given.sampler}))
+  if given.resize:
+    found = {k: v._replace(card={**v.card, 'resize': given.resize}) for k, v in found.items()}
+  read_samples = data.Dataset(samples, given.spec, {'all': {'x': given.x}}, given.identity,
+                              notes=given.notes)
   return {
       'metrics': {k: v for k, v in found.items() if _asked(k, wanted)},
-      'samples': {'name': samples, 'n': n, 'sha256': disk.digest({'x': x})},
-      'reference': {'name': reference, 'train': train, 'identity': dataset.identity},
+      'samples': {'name': samples, 'n': n, 'sha256': disk.digest({'x': x}),
+                  'read': data.summary(read_samples)},
+      'reference': {'name': reference, 'train': train, 'identity': dataset.identity,
+                    'read': data.summary(dataset)},
       'provenance': {'evaluated_by': rundir.commit(), 'versions': rundir.versions(),
                      'device': rundir.device()}}
 
@@ -189,7 +222,8 @@ def table(found: dict) -> str:
   reasons = {name: v.card['interval']['reason'] for name, v in metrics.items()
              if name in found['metrics'] and v.low is None and 'reason' in v.card['interval']
              and not any(name.endswith(s) for s in BESIDE)}
-  return '\n'.join([*lines, '', *(f'- {name}: {reason}' for name, reason in reasons.items()), ''])
+  beside = [*((side, found[side]['read']) for side in ('samples', 'reference')), *reasons.items()]
+  return '\n'.join([*lines, '', *(f'- {name}: {words}' for name, words in beside), ''])
 
 
 def _number(value) -> str:

@@ -7,7 +7,7 @@ import inspect
 import pathlib
 from collections.abc import Callable
 
-from genjax.data import digits, files, latents, shapes, store, toys
+from genjax.data import arrays, digits, files, latents, shapes, store, toys
 from genjax.data.dataset import (
   Dataset,
   augmentation,
@@ -17,13 +17,16 @@ from genjax.data.dataset import (
   identity,
   prepare,
   properties,
+  to_raw,
 )
+from genjax.data.labels import of_text as label_of_text
 from genjax.data.source import BatchSource, batches, loader, of_host, stack
+from genjax.data.summary import summary
 from genjax.types import BadInput
 
 __all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'augmentation', 'batches', 'counted', 'declared',
-           'describe', 'described', 'identity', 'load', 'loader', 'names', 'of_host', 'prepare',
-           'properties', 'stack']
+           'describe', 'described', 'identity', 'label_of_text', 'load', 'loader', 'names',
+           'of_host', 'prepare', 'properties', 'stack', 'summary', 'to_raw']
 
 # Nothing to prepare: what the package bundles, draws, or reads from a user's path. Every other
 # name is looked up in the cache that experiments.prepare fills.
@@ -31,7 +34,7 @@ BUNDLED = {
     'digits': digits.make,
     **{name: toys.maker(name) for name in toys.TOYS},
     'folder': files.folder,
-    'npz': files.npz,
+    'npz': arrays.npz,
     'latents': latents.load,
 }
 

@@ -30,6 +30,8 @@ class Dataset(NamedTuple):
   classes: tuple[str, ...] | None = None  # names of the labels 0..num_classes-1
   label_counts: tuple[int, ...] | None = None  # of each label in the training split
   standardised: tuple | None = None  # (mean, std), each float [*shape]: x = (raw - mean) / std
+  path: str = ''  # absolute, of a user's own folder or npz
+  notes: tuple[str, ...] = ()  # for people: what was passed over, and what was taken to mean what
 
 
 def describe(dataset: Dataset) -> dict:
@@ -155,26 +157,39 @@ def carved(n: int) -> int:
   return max(1, min(5000, n // 10))
 
 
-def assign(sizes: dict) -> tuple[dict, str]:
+def assign(sizes: dict, carve: Callable[[str, int], int] | None = None,
+           seed: int = 0) -> tuple[dict, str]:
   """{split: (split of the source, sorted row numbers)} and the words for the recipe.
 
   sizes: {split of the source: N}, with 'train'. A source without a validation split gives
-  `carved(N)` of train to it by a fixed permutation; one without a test split uses its validation
-  split as test, or carves that too.
+  carve('validation', N) of train to it by a permutation from `seed`; one without a test split uses
+  its validation split as test, or carves that too. carve None: `carved`.
   """
+  carve = carve or (lambda split, n: carved(n))
   origins = {'train': 'train', 'validation': 'train', 'test': 'train'}
   if 'test' in sizes or 'validation' in sizes:
     origins['test'] = 'test' if 'test' in sizes else 'validation'
   if 'test' in sizes and 'validation' in sizes:
     origins['validation'] = 'validation'
-  held = {split: carved(sizes['train']) for split in ('validation', 'test')
+  held = {split: carve(split, sizes['train']) for split in ('validation', 'test')
           if origins[split] == 'train'}
-  rows = split_rows(sizes['train'], held, seed=0)
-  words = ''.join(f'; {split} = {count} of train by RandomState(0).permutation'
+  if sum(held.values()) >= sizes['train']:
+    raise BadInput(f'{sizes["train"]} training examples leave none beside '
+                   + ' and '.join(f'{count} for {split}' for split, count in held.items()))
+  rows = split_rows(sizes['train'], held, seed)
+  words = ''.join(f'; {split} = {count} of train by RandomState({seed}).permutation'
                   for split, count in held.items())
   words += '; test = its validation' if origins['test'] == 'validation' else ''
   return {split: (origin, rows[split] if origin == 'train' else np.arange(sizes[origin]))
           for split, origin in origins.items()}, words
+
+
+def to_raw(dataset: Dataset, x):
+  """x of the model in the units of the file: standardised values taken back, others as they are."""
+  if dataset.standardised is None:
+    return x
+  mean, std = dataset.standardised
+  return (np.asarray(x, np.float64) * std + mean).astype(np.float32)
 
 
 def rows_of(arrays: dict, rows: np.ndarray) -> dict:

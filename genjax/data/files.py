@@ -1,90 +1,107 @@
-"""A user's own files: a folder of images, an npz, or the four idx files of an MNIST-like set."""
+"""A user's own images: a folder of files, or the four idx files of an MNIST-like set."""
 
-import gzip
 import pathlib
 import warnings
-import zipfile
-import zlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from genjax import disk
-from genjax.data import dataset
+from genjax import disk, intake
+from genjax.data import dataset, layout, values
+from genjax.intake import images
 from genjax.types import BadInput, DataSpec
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
-LOSSY = ('.jpg', '.jpeg', '.webp')
-# how each mode of Pillow is read; the palette of P and the bits of 1 are encodings, not content
-MODES = {'L': 'L', '1': 'L', 'RGB': 'RGB', 'P': 'RGB'}
 IDX_FILES = {'train': 'train', 'test': 't10k'}
 
 
+class Pixels(NamedTuple):
+  """Images of one size."""
+
+  x: np.ndarray  # uint8 levels [N, H, W, C]
+  notes: tuple[str, ...]  # for people: what was done to how many
+  num_resized: int
+
+
 def folder(*, path: str = '', levels: int = 256, validation: float = 0.1, test: float = 0.1,
-           seed: int = 0) -> dataset.Dataset:
-  """The images of `read_folder`, split by a permutation from `seed`."""
-  recipe = 'images of a folder sorted by path, decoded by Pillow, not resized'
-  return _split('folder', read_folder(path, levels), levels, validation, test, seed, recipe)
+           seed: int = 0, folders: str = 'auto') -> dataset.Dataset:
+  """The images of `images_of_folder` as they are."""
+  return images_of_folder(path, levels, validation, test, seed, folders)
 
 
-def read_folder(path: str, levels: int) -> dict:
-  """All images under `path`: {'x': uint8 [N, H, W, C], 'cond'?: int32 [N]}; nothing is resized.
+def images_of_folder(path: str, levels: int = 256, validation: float = 0.1, test: float = 0.1,
+                     seed: int = 0, folders: str = 'auto',
+                     progress: Callable = iter) -> dataset.Dataset:
+  """A folder of images as a data set: splits and classes by its folders (`layout.of_folder`).
 
-  In the order of their relative paths. If every image lies in one of at least two subfolders, these
-  are the classes, in sorted order. levels < 256: grey values are taken back from 0..255. Warns of
-  JPEGs. Raises BadInput for an empty folder, an unreadable image, mixed sizes or modes.
+  path: the folder; a relative one is taken from the working directory.
+  levels: below 256 grey values are taken back from 0..255.
+  validation, test: fractions of the training images where the folder has no such split.
+  seed: of the permutation that chooses them.
+  folders: what folders mean, one of `layout.FOLDERS`.
+  progress: wraps the list of files that are read.
+  Raises BadInput for an empty folder, an unreadable image, mixed sizes or channels.
   """
-  root = pathlib.Path(_existing('folder', path))
+  root = existing('folder', path)
   if not root.is_dir():
-    raise BadInput(f"data set 'folder': path={path!r} is no folder")
-  found = sorted(p for p in root.rglob('*') if p.suffix.lower() in SUFFIXES
-                 and not any(part.startswith('.') for part in p.relative_to(root).parts))
-  if not found:
-    raise BadInput(f"data set 'folder': no images in {path!r}; looked for {' '.join(SUFFIXES)}")
-  lossy = sum(file.suffix.lower() in LOSSY for file in found)
-  if lossy:
-    warnings.warn(f'{root}: {lossy} of {len(found)} files are compressed with loss, which shows in '
-                  'every figure of fidelity', stacklevel=2)
-  images = None
-  for i, file in enumerate(found):
-    image = read_image(file)
-    if images is None:
-      images = np.empty((len(found), *image.shape), np.uint8)
-    elif image.shape != images.shape[1:]:
-      raise BadInput(f'images of different sizes: {found[0]} is {_size(images.shape[1:])}, {file} '
-                     f'is {_size(image.shape)}; nothing is resized here, so make them equal')
-    images[i] = image
-  arrays = {'x': disk.from_bytes(images, _levels(levels), str(root))}
-  classes = [p.relative_to(root).parts[0] for p in found if p.parent != root]
-  if len(classes) == len(found) and len(set(classes)) > 1:
-    arrays['cond'] = np.unique(classes, return_inverse=True)[1].astype(np.int32)
-  return arrays
+    raise BadInput(f"data set 'folder': path={path!r} is no folder; allowed: a folder of "
+                   'images, or FILE.npz as the data set npz')
+  found = layout.of_folder(root, folders)
+  files = [file for split in found.files.values() for file in split]
+  x, notes, _ = read_images(files, levels, root, progress=progress)
+  pools, first = {}, 0
+  for split, paths in found.files.items():
+    pools[split] = {'x': x[first:first + len(paths)]}
+    first += len(paths)
+    if found.labels is not None:
+      pools[split]['cond'] = found.labels[split]
+  recipe = 'images of a folder sorted by path, decoded by Pillow, not resized'
+  recipe += '; splits by folder' if found.is_split else ''
+  kw = {'levels': levels, 'validation': validation, 'test': test, 'seed': seed,
+        **({} if folders == 'auto' else {'folders': folders})}
+  spec = DataSpec(x.shape[1:], levels, None if found.classes is None else len(found.classes))
+  made = divided('folder', pools, spec, kw, recipe, found.is_split)
+  return made._replace(classes=found.classes, path=str(root), notes=(*found.notes, *notes))
 
 
-def npz(*, path: str = '', levels: int = 256, validation: float = 0.1, test: float = 0.1,
-        seed: int = 0) -> dataset.Dataset:
-  """The arrays of `read_npz`, split by a permutation from `seed`."""
-  arrays, levels = read_npz(path, levels)
-  return _split('npz', arrays, levels, validation, test, seed, 'arrays of an npz')
+def read_images(files: list[pathlib.Path], levels: int, source, size: tuple[int, int] | None = None,
+                progress: Callable = iter) -> Pixels:
+  """The pixels of image files as levels, and what was done to them.
 
-
-def read_npz(path: str, levels: int) -> tuple[dict, int | None]:
-  """{'x', 'cond'?} of an npz, and the levels of x (None: it is continuous).
-
-  x: uint8 images [N, H, W, C] (0..255) or float [N, ...]; cond: integers [N]. Raises BadInput for a
-  damaged file, a missing key, another dtype or shape, values not finite.
+  size: (height, width) to which images of another size are resized; None: all must be of one.
+  Warns of JPEGs. Raises BadInput for images of different sizes or channels.
   """
-  try:
-    with np.load(_existing('npz', path), allow_pickle=False) as file:
-      arrays = {key: file[key] for key in ('x', 'cond') if key in file.files}
-      keys = file.files
-  except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-    raise BadInput(f'cannot read {path!r} as npz: {error}') from error
-  if 'x' not in arrays:
-    raise BadInput(f'{path!r} has no key x; it has: {", ".join(keys) or "none"}')
-  arrays['x'], levels = _checked_x(arrays['x'], levels, path)
-  if 'cond' in arrays:
-    arrays['cond'] = _checked_cond(arrays['cond'], len(arrays['x']), path)
-  return arrays, levels
+  levels = values.whole_levels(levels)
+  x, counts, others, stretched = None, dict.fromkeys(images.NOTES, 0), 0, 0
+  for i, file in enumerate(progress(files)):
+    image = images.read_image(file)
+    pixels = image.pixels
+    if size is not None and pixels.shape[:2] != tuple(size):
+      others += 1
+      stretched += pixels.shape[0] * size[1] != pixels.shape[1] * size[0]
+      pixels = images.resized(pixels, size)
+    if x is None:
+      intake.room_for(len(files) * pixels.nbytes, source, f'{len(files)} images')
+      x = np.empty((len(files), *pixels.shape), np.uint8)
+    elif pixels.shape != x.shape[1:]:
+      raise BadInput(f'images of different sizes: {files[0]} is {_size(x.shape[1:])}, {file} is '
+                     f'{_size(pixels.shape)}; nothing is resized here, so make them equal')
+    x[i] = pixels
+    for note in image.notes:
+      counts[note] += 1
+  notes = [f'{count} {images.NOTES[note]}' for note, count in counts.items() if count]
+  if others:
+    notes.append(f'{others} resized to {size[1]}x{size[0]} by Lanczos')
+  if stretched:
+    warnings.warn(f'{source}: {stretched} images change their proportions by resizing to '
+                  f'{size[1]}x{size[0]}', stacklevel=3)
+  lossy = sum(file.suffix.lower() in images.LOSSY for file in files)
+  if lossy:
+    warnings.warn(f'{source}: {lossy} of {len(files)} files are compressed with loss, which shows '
+                  'in every figure of fidelity', stacklevel=3)
+  if others:  # between the levels by resizing, which is no fault of the file
+    return Pixels(np.rint(x * ((levels - 1) / 255)).astype(np.uint8), tuple(notes), others)
+  return Pixels(disk.from_bytes(x, levels, str(source)), tuple(notes), 0)
 
 
 def idx(path: str) -> dataset.Dataset:
@@ -94,12 +111,18 @@ def idx(path: str) -> dataset.Dataset:
   """
   arrays = {}
   for split, prefix in IDX_FILES.items():
-    x = _idx_array(_idx_path(path, f'{prefix}-images-idx3-ubyte'))
-    cond = _idx_array(_idx_path(path, f'{prefix}-labels-idx1-ubyte'))
+    x = intake.read_idx(_idx_path(path, f'{prefix}-images-idx3-ubyte'))
+    cond = intake.read_idx(_idx_path(path, f'{prefix}-labels-idx1-ubyte'))
     if x.ndim != 3 or cond.shape != x.shape[:1]:
       raise BadInput(f'{path}: {split} images {x.shape} and labels {cond.shape} do not belong '
                      'together')
+    if not x.size:
+      raise BadInput(f'{path}: {split} images are {x.shape}; allowed: at least one')
     arrays[split] = {'x': x[..., None], 'cond': cond.astype(np.int32)}
+  shapes = [split['x'].shape[1:] for split in arrays.values()]
+  if shapes[0] != shapes[1]:
+    raise BadInput(f'{path}: training images are {_size(shapes[0])}, those for testing '
+                   f'{_size(shapes[1])}; allowed: one size')
   n = len(arrays['train']['x'])
   count = dataset.carved(n)
   rows = dataset.split_rows(n, {'validation': count}, seed=0)
@@ -107,9 +130,10 @@ def idx(path: str) -> dataset.Dataset:
             'validation': dataset.rows_of(arrays['train'], rows['validation']),
             'test': arrays['test']}
   num_classes = 1 + max(int(split['cond'].max()) for split in splits.values())
-  spec = DataSpec(arrays['train']['x'].shape[1:], 256, num_classes)
+  spec = DataSpec(shapes[0], 256, num_classes)
   recipe = f'idx files; validation = {count} of train by RandomState(0).permutation'
-  return dataset.Dataset('idx', spec, splits, dataset.identity('idx', {}, recipe, splits))
+  return dataset.Dataset('idx', spec, splits, dataset.identity('idx', {}, recipe, splits),
+                         path=str(pathlib.Path(path).absolute()))
 
 
 def has_idx(path: str) -> bool:
@@ -117,76 +141,42 @@ def has_idx(path: str) -> bool:
   return any(pathlib.Path(path, f'train-images-idx3-ubyte{end}').exists() for end in ('', '.gz'))
 
 
-def _existing(name: str, path: str) -> str:
+def existing(name: str, path: str) -> pathlib.Path:
+  """The absolute path; BadInput where nothing is there."""
   if not isinstance(path, str) or not path:
     raise BadInput(f'data set {name!r} needs path=..., got {path!r}')
-  if not pathlib.Path(path).exists():
+  where = pathlib.Path(path).expanduser().absolute()
+  if '\0' in path or not where.exists():
     raise BadInput(f'data set {name!r}: path={path!r} does not exist')
-  return path
-
-
-def _levels(levels: int) -> int:
-  if type(levels) is not int or not 2 <= levels <= 256:
-    raise BadInput(f'levels={levels!r}: must be an integer from 2 to 256')
-  return levels
+  return where
 
 
 def _size(shape) -> str:
   return f'{shape[1]}x{shape[0]} with {shape[2]} channel{"s" if shape[2] > 1 else ""}'
 
 
-def read_image(path: pathlib.Path) -> np.ndarray:
-  """uint8 [H, W, 1 or 3] of an image file; BadInput where it cannot be read or has another mode."""
-  from PIL import Image
+def divided(name, pools, spec, kw, recipe, is_split, change=None) -> dataset.Dataset:
+  """The data set of {split of the source: arrays}; splits that are lacking come out of train.
+
+  change: splits -> splits, (mean, std), before they are hashed.
+  """
+  for key in ('validation', 'test'):
+    if type(kw[key]) not in (int, float) or not 0 < kw[key] < 1:
+      raise BadInput(f'data set {name!r}: {key}={kw[key]!r} must be a fraction between 0 and 1')
+  seed = kw['seed']
+  if type(seed) is not int or not 0 <= seed < 2**32:
+    raise BadInput(f'data set {name!r}: seed={seed!r} must be an integer from 0 to 2^32 - 1')
   try:
-    with Image.open(path) as image:
-      if image.mode not in MODES:
-        raise BadInput(f'{path} has mode {image.mode}; allowed: {", ".join(MODES)} (flatten '
-                       'transparency and reduce to 8 bits before)')
-      array = np.asarray(image.convert(MODES[image.mode]))
-  except BadInput:
-    raise
-  except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-    raise BadInput(f'cannot read the image {path}: {error}') from error
-  return array[..., None] if array.ndim == 2 else array
-
-
-def _checked_x(x: np.ndarray, levels: int, path: str):
-  """x as uint8 levels or float32, and its number of levels."""
-  if x.dtype == np.uint8 and x.ndim == 4:
-    return disk.from_bytes(x, _levels(levels), path), levels
-  if not np.issubdtype(x.dtype, np.floating) or x.ndim < 2:
-    raise BadInput(f'{path!r}: x is {x.dtype} {x.shape}; allowed: uint8 [N, H, W, C] (0..255), '
-                   'or float [N, ...]')
-  x = x.astype(np.float32)
-  if not np.isfinite(x).all():
-    raise BadInput(f'{path!r}: {int((~np.isfinite(x)).sum())} values of x are not finite')
-  return x, None
-
-
-def _checked_cond(cond: np.ndarray, n: int, path: str) -> np.ndarray:
-  if not np.issubdtype(cond.dtype, np.integer) or cond.shape != (n,) or cond.min() < 0:
-    raise BadInput(f'{path!r}: cond is {cond.dtype} {cond.shape}; it must hold {n} integers >= 0')
-  return cond.astype(np.int32)
-
-
-def _split(name, arrays, levels, validation, test, seed, recipe) -> dataset.Dataset:
-  n = len(arrays['x'])
-  for key, value in (('validation', validation), ('test', test)):
-    if type(value) not in (int, float) or not 0 < value < 1:
-      raise BadInput(f'data set {name!r}: {key}={value!r} must be a fraction between 0 and 1')
-  if type(seed) is not int or seed < 0:
-    raise BadInput(f'data set {name!r}: seed={seed!r} must be an integer >= 0')
-  sizes = {'validation': max(1, round(validation * n)), 'test': max(1, round(test * n))}
-  if sum(sizes.values()) >= n:
-    raise BadInput(f'data set {name!r}: {n} examples leave none for training beside '
-                   f'{sizes["validation"]} for validation and {sizes["test"]} for test')
-  rows = dataset.split_rows(n, sizes, seed)
-  splits = {split: dataset.rows_of(arrays, rows[split]) for split in dataset.SPLITS}
-  num_classes = int(arrays['cond'].max()) + 1 if 'cond' in arrays else None
-  kw = {'levels': levels, 'validation': validation, 'test': test, 'seed': seed}
-  return dataset.Dataset(name, DataSpec(arrays['x'].shape[1:], levels, num_classes), splits,
-                         dataset.identity(name, kw, recipe, splits))
+    assigned, words = dataset.assign({split: len(pool['x']) for split, pool in pools.items()},
+                                     lambda split, n: max(1, round(kw[split] * n)), seed)
+  except BadInput as error:
+    raise BadInput(f'data set {name!r}: {error}') from None
+  splits = {split: dataset.rows_of(pools[origin], rows)
+            for split, (origin, rows) in assigned.items()}
+  splits, scale = change(splits) if change else (splits, None)
+  return dataset.Dataset(
+      name, spec, splits, dataset.identity(name, kw, recipe + (words if is_split else ''), splits),
+      standardised=scale)
 
 
 def _idx_path(path: str, stem: str) -> pathlib.Path:
@@ -194,18 +184,3 @@ def _idx_path(path: str, stem: str) -> pathlib.Path:
     if (file := pathlib.Path(path, stem + end)).exists():
       return file
   raise BadInput(f'{path} has neither {stem}.gz nor {stem}')
-
-
-def _idx_array(path: pathlib.Path) -> np.ndarray:
-  """uint8 array of an idx file: bytes 0 0 8 ndim, ndim big-endian int32 sizes, then the values."""
-  try:
-    data = path.read_bytes()
-    data = gzip.decompress(data) if path.suffix == '.gz' else data
-  except (OSError, EOFError, zlib.error) as error:
-    raise BadInput(f'cannot read {path}: {error}') from error
-  ndim = data[3] if data[:3] == b'\0\0\x08' else 0
-  start = 4 + 4 * ndim
-  shape = tuple(np.frombuffer(data, '>i4', ndim, 4)) if ndim and len(data) >= start else ()
-  if not shape or len(data) != start + int(np.prod(shape)):
-    raise BadInput(f'{path} is no complete idx file of bytes ({len(data)} bytes)')
-  return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

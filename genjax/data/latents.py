@@ -10,12 +10,11 @@ import hashlib
 import json
 import math
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from genjax import intake
 from genjax.data import dataset, records, store
 from genjax.types import BadInput, DataSpec
 
@@ -51,11 +50,11 @@ def write(directory, splits: Mapping[str, Iterable], *, scale_factor: float, aut
     for split, examples in splits.items():
       packed = _packed(split, examples, num_classes, shape)
       index[split] = _write_split(whole, split, packed, records_per_file)
-    (whole / INDEX).write_text(json.dumps({
+    (whole / INDEX).write_text(json.dumps(store.seal({
         'format': FORMAT, 'shape': shape[0], 'num_classes': num_classes,
         'scale_factor': float(scale_factor),
         'autoencoder': {'name': autoencoder, 'sha256': autoencoder_sha256},
-        'splits': index}, indent=1))
+        'splits': index}), indent=1))
     whole.rename(directory)
 
 
@@ -123,6 +122,7 @@ def load(*, path: str = '', shape: tuple[int, ...] | None = None,
     index = json.loads((where / INDEX).read_text())
     if index['format'] != FORMAT:
       raise ValueError(f'its format is {index["format"]!r}, not {FORMAT!r}')
+    index = store.unsealed(index)
     spec = DataSpec(tuple(index['shape']), None, index['num_classes'])
     stored = {split: records.Records(where, entry['files'], spec.shape)
               for split, entry in index['splits'].items()}
@@ -178,13 +178,15 @@ def from_npz(directory) -> dict:
 
 def _examples(paths: list[pathlib.Path]):
   for path in paths:
-    try:
-      with np.load(path, allow_pickle=False) as file:
-        mean, std, label = (file[key] for key in ('mean', 'std', 'label'))
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile,
-            zlib.error) as error:
-      raise BadInput(f'cannot read mean, std and label of {path}: {error}') from error
-    if not len(mean) == len(std) == len(label) or label.ndim != 1:
+    arrays, keys = intake.read_npz(path, ('mean', 'std', 'label'))
+    if len(arrays) < 3:
+      raise BadInput(f'cannot read mean, std and label of {path}: it has {", ".join(keys)}')
+    mean, std, label = arrays['mean'], arrays['std'], arrays['label']
+    if label.ndim != 1 or mean.shape[:1] != label.shape or std.shape != mean.shape:
       raise BadInput(f'{path}: mean {mean.shape}, std {std.shape} and label {label.shape} do not '
                      'belong together')
+    for name, array in arrays.items():
+      if array.dtype.kind not in ('iu' if name == 'label' else 'fiu'):
+        raise BadInput(f'{path}: {name} is {array.dtype}; allowed: '
+                       f'{"integers" if name == "label" else "numbers"}')
     yield from zip(mean, std, label, strict=True)

@@ -4,21 +4,24 @@ A folder appears whole, by a rename, or not at all.
 """
 
 import contextlib
+import hashlib
 import json
+import math
 import os
 import pathlib
 import re
 import shutil
+import sys
 import tempfile
 
 import numpy as np
 
-from genjax import disk
+from genjax import disk, intake
 from genjax.data import dataset
 from genjax.types import BadInput, DataSpec
 
 INDEX = 'identity.json'
-HASH_AT_MOST = 1 << 30  # bytes of one set that are hashed again at load if a file was touched
+VERIFIED = 1 << 34  # bytes of one set that are hashed at every load, at 1.5 GB a second
 
 
 def cache_dir(data_dir=None) -> pathlib.Path:
@@ -54,38 +57,61 @@ def command(name: str, source: str = '') -> str:
   return f'python -m experiments.prepare --data={name}' + (f' --from={source}' if source else '')
 
 
-def load(name: str, data_dir=None) -> dataset.Dataset:
+def load(name: str, data_dir=None, verify_at_most: int = VERIFIED) -> dataset.Dataset:
   """The prepared set `name`, its arrays mapped to memory.
 
-  Sizes are always checked; contents too if a file was touched since it was prepared (up to 1 GB).
-  Raises BadInput if the set is damaged or not there; never touches a network.
+  The index has a digest of its own. Sizes, shapes and dtypes are compared with it, and the content
+  with its hash, of sets up to verify_at_most bytes. Raises BadInput if the set is damaged or not
+  there; never touches a network.
   """
   where = directory(name, data_dir)
   try:
-    index = json.loads((where / INDEX).read_text())
+    index = unsealed(json.loads((where / INDEX).read_text()))
     spec = DataSpec(tuple(index['spec']['shape']), index['spec']['levels'],
                     index['spec']['num_classes'])
-    identity, recorded = index['identity'], index['files']
-    touched = [path for path, stat in recorded.items() if _touched(where / path, *stat)]
     splits = {}
-    for path in sorted(recorded, key=lambda path: dataset.SPLITS.index(path.split('-')[0])):
+    for path in sorted(index['files'], key=lambda path: dataset.SPLITS.index(path.split('-')[0])):
       split, key = path.removesuffix('.npy').split('-')
-      splits.setdefault(split, {})[key] = np.load(where / path, mmap_mode='r', allow_pickle=False)
-    total = sum(size for size, _ in recorded.values())
-    for split in {path.split('-')[0] for path in touched} if total <= HASH_AT_MOST else ():
-      if disk.digest(splits[split]) != identity['sha256'][split]:
+      splits.setdefault(split, {})[key] = _mapped(where / path, index['files'][path])
+    identity, classes = index['identity'], index['classes']
+    total = sum(array.nbytes for arrays in splits.values() for array in arrays.values())
+    for split, arrays in splits.items() if total <= verify_at_most else ():
+      if disk.digest(arrays) != identity['sha256'][split]:
         raise ValueError(f'the {split} split is not what was prepared')
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+  except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
     raise BadInput(f'data set {name!r} in {where} is damaged: {error}. Prepare it again: '
                    f'{command(name)}') from error
-  return dataset.Dataset(name, spec, splits, identity)
+  return dataset.Dataset(name, spec, splits, identity, classes=classes and tuple(classes))
 
 
-def _touched(path: pathlib.Path, size: int, time: int) -> bool:
-  stat = path.stat()
-  if stat.st_size != size:
-    raise ValueError(f'{path.name} has {stat.st_size} bytes, not {size}')
-  return stat.st_mtime_ns != time
+def seal(index: dict) -> dict:
+  """The index with the digest of what it says."""
+  return {**index, 'sha256': _sha256(index)}
+
+
+def unsealed(index: dict) -> dict:
+  """The index without its digest. Raises ValueError where the two do not belong together."""
+  content = {key: value for key, value in index.items() if key != 'sha256'}
+  if index.get('sha256') != _sha256(content):
+    raise ValueError('its index has another digest than it says, or none (an earlier version)')
+  return content
+
+
+def _sha256(index: dict) -> str:
+  return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+
+
+def _mapped(path: pathlib.Path, recorded: dict) -> np.ndarray:
+  """The array of a file, mapped to memory; ValueError where it is not the one of the index."""
+  size = path.stat().st_size
+  if size != recorded['bytes']:
+    raise ValueError(f'{path.name} has {size} bytes, not {recorded["bytes"]}')
+  with open(path, 'rb') as file:
+    header = intake.npy_header(file, path)
+  was = recorded['dtype'], recorded['shape'], False
+  if (header.dtype.str, list(header.shape), header.fortran) != was:
+    raise ValueError(f'{path.name} holds {header.dtype} {header.shape}, not {was[0]} {was[1]}')
+  return np.load(path, mmap_mode='r', allow_pickle=False)
 
 
 @contextlib.contextmanager
@@ -99,26 +125,50 @@ def workplace(data_dir=None):
 
 
 def create(work: pathlib.Path, split: str, n: int, shape: tuple, dtype, labelled: bool) -> dict:
-  """Empty files of one split, mapped for writing: {'x': [n, *shape], 'cond'?: int32 [n]}."""
+  """Empty files of one split, mapped for writing: {'x': [n, *shape], 'cond'?: int32 [n]}.
+
+  Raises OSError where the disk is full: a write to a mapped hole would end the process.
+  """
   def array(key, shape, dtype):
     path = work / 'whole' / f'{split}-{key}.npy'
-    return np.lib.format.open_memmap(path, 'w+', dtype, shape)
+    dtype = np.dtype(dtype)
+    try:
+      with open(path, 'wb') as file:
+        np.lib.format.write_array_header_1_0(file, {
+            'descr': dtype.str, 'fortran_order': False, 'shape': shape})
+        _allocate(file, math.prod(shape) * dtype.itemsize)
+    except OSError as error:
+      raise OSError(error.errno, f'cannot write ({error.strerror})', str(path)) from None
+    return np.load(path, mmap_mode='r+', allow_pickle=False)
 
   x = {'x': array('x', (n, *shape), dtype)}
   return {**x, 'cond': array('cond', (n,), np.int32)} if labelled else x
 
 
+def _allocate(file, nbytes: int) -> None:
+  """Takes the space of nbytes behind the position of a file; OSError where the disk is full."""
+  file.flush()
+  if sys.platform == 'linux':
+    os.posix_fallocate(file.fileno(), 0, file.tell() + nbytes)
+    return
+  for start in range(0, nbytes, 1 << 24):
+    file.write(bytes(min(1 << 24, nbytes - start)))
+
+
 def publish(work: pathlib.Path, name: str, spec: DataSpec, splits: dict, recipe: str,
-            data_dir=None) -> dataset.Dataset:
+            data_dir=None, classes: tuple[str, ...] | None = None) -> dataset.Dataset:
   """Indexes the filled arrays `splits` of `work`, renames them into place, loads them."""
-  for arrays in splits.values():
-    for array in arrays.values():
+  recorded = {}
+  for split, arrays in splits.items():
+    for key, array in arrays.items():
       array.flush()
+      file = f'{split}-{key}.npy'
+      recorded[file] = {'bytes': (work / 'whole' / file).stat().st_size, 'dtype': array.dtype.str,
+                        'shape': array.shape}
   whole, target = work / 'whole', directory(name, data_dir)
-  stats = {path.name: path.stat() for path in sorted(whole.iterdir())}
   index = {'identity': dataset.identity(name, {}, recipe, splits), 'spec': spec._asdict(),
-           'files': {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}}
-  (whole / INDEX).write_text(json.dumps(index, indent=1))
+           'classes': classes, 'files': recorded}
+  (whole / INDEX).write_text(json.dumps(seal(index), indent=1))
   if target.exists():  # only a damaged set is prepared again
     shutil.rmtree(target)
   whole.rename(target)
@@ -134,4 +184,4 @@ def publish_arrays(name: str, made: dataset.Dataset, data_dir=None) -> dataset.D
       splits[split] = create(work, split, len(x), x.shape[1:], x.dtype, 'cond' in arrays)
       for key, array in arrays.items():
         splits[split][key][:] = array
-    return publish(work, name, made.spec, splits, made.identity['recipe'], data_dir)
+    return publish(work, name, made.spec, splits, made.identity['recipe'], data_dir, made.classes)

@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -38,21 +39,23 @@ def names() -> tuple[str, ...]:
   return tuple(tfds.list_builders(with_community_datasets=False))
 
 
-def prepare(name: str, from_dir: str | None = None, data_dir=None) -> dataset.Dataset:
+def prepare(name: str, from_dir: str | None = None, data_dir=None,
+            progress: Callable = iter) -> dataset.Dataset:
   """Materialises each split of TFDS's `name` as uint8 .npy files in the cache, and loads it.
 
   from_dir: a folder with the files that TFDS would download (their checksums are not compared:
   the identity of the data is the hash of its content); None downloads. A set without a
   validation split gives min(5000, N / 10) of train to it by a fixed permutation; one without a
   test split uses its validation split as test. Images of 0 and 1 alone have 2 levels, all others
-  256. Raises BadInput, leaving nothing behind.
+  256. progress wraps the list of chunks of records that are read. Raises BadInput, leaving nothing
+  behind.
   """
   with store.workplace(data_dir) as work, without_tensorflow():
     try:
       builder = _builder(name, work)
       keys = _keys(name, builder)
       _download(name, builder, from_dir, work, data_dir)
-      splits, shape, recipe = _materialise(builder, keys, work)
+      splits, shape, recipe = _materialise(builder, keys, work, progress)
     except BadInput:
       raise
     except FAILURES as error:
@@ -63,7 +66,13 @@ def prepare(name: str, from_dir: str | None = None, data_dir=None) -> dataset.Da
     label = builder.info.features[keys[1]] if keys[1] else None
     binary = max(int(split['x'].max()) for split in splits.values()) == 1
     spec = DataSpec(shape, 2 if binary else 256, label and label.num_classes)
-    return store.publish(work, name, spec, splits, recipe, data_dir)
+    return store.publish(work, name, spec, splits, recipe, data_dir, label and _names(label))
+
+
+def _names(label) -> tuple[str, ...] | None:
+  """The names of the classes; None where they are but numbers."""
+  names = tuple(label.names)
+  return None if all(name.isdigit() for name in names) else names
 
 
 def features(name: str) -> tuple[tuple[int, ...], int | None, str]:
@@ -155,7 +164,7 @@ def _check_reachable(name: str, urls: list[str]):
                    f'{store.command(name, "DIR")}')
 
 
-def _materialise(builder, keys, work):
+def _materialise(builder, keys, work, progress):
   """Reads every record once -> {split: arrays}, shape of an image, recipe."""
   sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
   if 'train' not in sizes:
@@ -169,14 +178,14 @@ def _materialise(builder, keys, work):
             for split, (_, rows) in assigned.items()}
   for origin in dict.fromkeys(origin for origin, _ in assigned.values()):
     parts = {split: rows for split, (of, rows) in assigned.items() if of == origin}
-    _read(builder.as_data_source(origin), keys, parts, splits)
+    _read(builder.as_data_source(origin), keys, parts, splits, progress)
   return splits, first.shape, recipe + words
 
 
-def _read(records, keys, parts: dict, splits: dict):
+def _read(records, keys, parts: dict, splits: dict, progress: Callable):
   """Fills splits[part] with the records parts[part] (sorted), in one pass over all."""
   done = dict.fromkeys(parts, 0)
-  for low in range(0, len(records), CHUNK):
+  for low in progress(range(0, len(records), CHUNK)):
     chunk = records.__getitems__(range(low, min(low + CHUNK, len(records))))
     for part, rows in parts.items():
       first, last = np.searchsorted(rows, (low, low + CHUNK))

@@ -38,7 +38,8 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   K = num_weights, a bound as well (IWAE, 1509.00519, Eq. 8). ode: the density of the
   probability-flow ODE (2011.13456, D.2), an estimate, since solver and trace err on either side;
   its detail gives the spread of num_probes probes and the value at half as many of num_steps
-  steps. Data with levels get noise for it by `dequantisation`: 'gaussian', that of the path at
+  steps. Standardised data are measured in the units of the file: the log-volume of their scales is
+  a term. Data with levels get noise for it by `dequantisation`: 'gaussian', that of the path at
   t_min, or 'uniform' in their cell (`_continuous`). Codes of an autoencoder are drawn anew
   from their moments for each repeat, as in training. The cards say whether and how the integers
   were dequantised, and what the model is conditioned on: 'label' means log p(x | label), which is
@@ -78,6 +79,8 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   }[estimator]
   if 'std' in dataset.splits[split]:  # codes of an autoencoder
     protocol['of'] = 'draws of N(mean, std^2)'
+  if dataset.standardised is not None:
+    protocol['of'] = 'raw values; the model sees them standardised'
   if num_examples is not None:
     protocol['subset_seed'] = subset_seed
 
@@ -94,6 +97,9 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
     if estimator == 'importance_weighted' and model.elbo is not None:
       names = _elbo_terms(model, prepare, params, arrays)
     beside = {name: terms.pop(name) for name in BESIDE if name in terms}
+    if dataset.standardised is not None:
+      terms['log_scale_volume'] = np.full(len(arrays['x']),
+                                          -prob.log_scale_volume(dataset.standardised))
     total = to_unit(-sum(terms.values()))
     detail = {}
     if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):

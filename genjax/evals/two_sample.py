@@ -5,6 +5,7 @@ examples of the data (the floor of a distance, the ceiling of a share), and `_si
 repeated. Metrics of novelty have `_copies`: training examples.
 """
 
+import shlex
 import warnings
 from collections.abc import Callable, Mapping
 
@@ -138,13 +139,20 @@ def require_encoder(evaluator: str, encoder, dataset):
   if encoder is None:
     raise BadInput(
         f'evaluator {evaluator!r} needs an encoder, and data {dataset.name!r} has none; train one '
-        f'with: python -m experiments.encoder --data={dataset.name} --out=FILE.npz')
+        f'with: {encoder_command(dataset)}')
   if encoder.spec[:2] != dataset.spec[:2]:
     raise BadInput(
         f'encoder {encoder.name!r} reads {describe(encoder.spec)}, but data {dataset.name!r} have '
         f'{describe(dataset.spec)}; allowed: an encoder of the same shape and levels, from '
-        f'python -m experiments.encoder --data={dataset.name} --out=FILE.npz')
+        f'{encoder_command(dataset)}')
   return encoder
+
+
+def encoder_command(dataset) -> str:
+  """The command that trains an encoder for a data set, a user's own by its path."""
+  kind = 'npz' if dataset.path.endswith('.npz') else 'folder'
+  source = f'{kind} --path={shlex.quote(dataset.path)}' if dataset.path else dataset.name
+  return f'python -m experiments.encoder --data={source} --out=FILE.npz'
 
 
 def describe(spec) -> str:

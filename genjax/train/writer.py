@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ SAMPLE_FORMATS = ('.png', '.npz')
 _FLUSH_SECONDS = 10  # of TensorBoard events, by a thread; metrics.jsonl is written at once
 _CHECKED = re.compile(r'(\{.*), "sha256": "([0-9a-f]{16})"\}')  # a line, and what ends it
 _VISIBLE = 48  # pixels: smaller images are enlarged at least to this
+_LINE, _LETTER = 12, 6  # pixels of Pillow's own font
 
 
 def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mapping], None]:
@@ -98,31 +100,81 @@ def _parse(line: str) -> dict | None:
   return row
 
 
-def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: int = 64) -> None:
+def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: int = 64,
+                  labels: np.ndarray | None = None,
+                  classes: tuple[str, ...] | None = None) -> None:
   """None; PATH.npz with every sample and, of images and points, PATH.png with the first `num`."""
   path = pathlib.Path(path)
-  write_sample_file(path.with_name(path.name + '.npz'), x, spec)
+  write_sample_file(path.with_name(path.name + '.npz'), x, spec, labels, classes)
   if is_image(spec) or spec.shape == (2,):
-    write_sample_file(path.with_name(path.name + '.png'), x[:num] if is_image(spec) else x, spec)
+    num = num if is_image(spec) else len(x)
+    write_sample_file(path.with_name(path.name + '.png'), x[:num], spec,
+                      None if labels is None else labels[:num], classes)
 
 
-def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec) -> None:
+def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
+                      labels: np.ndarray | None = None,
+                      classes: tuple[str, ...] | None = None) -> None:
   """None; x [n, *spec.shape] as FILE.npz (key x) or FILE.png (images and 2-D points).
 
-  x holds integer levels where spec.levels is set, and the npz then 0..255 (uint8) for images.
+  x: integer levels where spec.levels is set, and the npz then 0..255 (uint8) for images.
+  labels: [n] that were asked for, in the npz, and in the picture where they differ.
+  classes: their names.
   Raises BadInput for another suffix, and for a PNG of what is no picture.
   """
   path, x = pathlib.Path(path), np.asarray(x)
   if path.suffix not in SAMPLE_FORMATS:
     raise BadInput(f'{path}: allowed: FILE{" or FILE".join(SAMPLE_FORMATS)}')
   if path.suffix == '.npz':
-    write_arrays(path, {'x': disk.to_bytes(x, spec.levels) if is_image(spec) else x})
+    named = {} if labels is None else {'labels': np.asarray(labels)}
+    if named and classes:
+      named['classes'] = np.array(classes)
+    write_arrays(path, {'x': disk.to_bytes(x, spec.levels) if is_image(spec) else x, **named})
   elif is_image(spec):
-    image_grid(x, spec.levels, path)
+    differ = labels is not None and len(set(np.asarray(labels).tolist())) > 1
+    image_grid(x, spec.levels, path, captions=names_of(labels, classes) if differ else None)
   elif spec.shape == (2,):
     scatter(x, path)
   else:
     raise BadInput(f'{path}: samples of shape {spec.shape} are no picture; allowed: FILE.npz')
+
+
+def names_of(labels: np.ndarray, classes: tuple[str, ...] | None) -> list[str]:
+  """The name of each label, or its number; 'none' for one beyond the classes, no label."""
+  if not classes:
+    return [str(label) for label in labels]
+  return [classes[label] if label < len(classes) else 'none' for label in labels]
+
+
+def write_folder(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
+                 labels: np.ndarray | None = None, classes: tuple[str, ...] | None = None) -> None:
+  """None; a new folder with the images x [n, height, width, 1 or 3], 00000.png or 00000-NAME.png.
+
+  It appears whole, by a rename. Raises BadInput for what is no image, and for a folder that has
+  files already.
+  """
+  from PIL import Image
+  path = check_folder(path, spec)
+  names = [''] * len(x) if labels is None else [
+      '-' + re.sub(r'[^\w.-]', '_', name) for name in names_of(labels, classes)]
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as work:
+    whole = pathlib.Path(work, 'whole')
+    whole.mkdir()
+    for i, (image, name) in enumerate(zip(disk.to_bytes(x, spec.levels), names, strict=True)):
+      pixels = image[..., 0] if image.shape[-1] == 1 else image
+      Image.fromarray(pixels).save(whole / f'{i:05d}{name}.png')
+    whole.replace(path)  # over an empty folder too
+
+
+def check_folder(path: str | os.PathLike, spec: DataSpec) -> pathlib.Path:
+  """The path of a folder that images may be written to. Raises BadInput if there is none."""
+  path = pathlib.Path(path)
+  if not is_image(spec):
+    raise BadInput(f'{path}/: samples of shape {spec.shape} are no picture; allowed: FILE.npz')
+  if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    raise BadInput(f'{path}/ has files already; allowed: a new or an empty folder')
+  return path
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -137,12 +189,13 @@ def is_image(spec: DataSpec) -> bool:
   return spec.levels is not None and len(spec.shape) == 3 and spec.shape[-1] in (1, 3)
 
 
-def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int = 0) -> None:
+def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int = 0,
+               captions: list[str] | None = None) -> None:
   """None; a PNG with the images x [n, height, width, 1 or 3] (levels 0..L-1), row by row.
 
-  columns 0: a square. Small images are enlarged by repeating pixels.
+  columns 0: a square. Small images are enlarged by repeating pixels. captions: one below each.
   """
-  from PIL import Image
+  from PIL import Image, ImageDraw
   n, height, width, channels = x.shape
   if not n:
     raise BadInput(f'no image to draw: shape {x.shape}')
@@ -150,13 +203,19 @@ def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int
   scale = max(1, math.ceil(_VISIBLE / max(height, width)))
   x = disk.to_bytes(x, levels).repeat(scale, axis=1).repeat(scale, axis=2)
   gap, rows = 2, math.ceil(n / columns)
-  cell = np.array(x.shape[1:3]) + gap
+  cell = np.array(x.shape[1:3]) + gap + np.array([_LINE if captions else 0, 0])
   sheet = np.full((rows * cell[0] + gap, columns * cell[1] + gap, channels), 128, np.uint8)
   for i, image in enumerate(x):
     top, left = np.array(divmod(i, columns)) * cell + gap
     sheet[top:top + image.shape[0], left:left + image.shape[1]] = image
+  picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+  draw = ImageDraw.Draw(picture)
+  for i, caption in enumerate(captions or ()):
+    top, left = np.array(divmod(i, columns)) * cell + gap
+    shown = caption.encode('ascii', 'replace').decode()[:x.shape[2] // _LETTER]
+    draw.text((int(left), int(top) + x.shape[1]), shown, fill='white')
   content = io.BytesIO()
-  Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(content, 'PNG')
+  picture.save(content, 'PNG')
   disk.write_bytes(path, content.getvalue())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import config as configs
 from genjax import build, data, prob
-from genjax.data import latents, records
+from genjax.data import latents, records, store
 from genjax.types import BadInput, DataSpec, Model
 from tests import programs
 
@@ -160,6 +160,8 @@ def flipped(content, at):
     (SECOND, lambda b: flipped(b, len(b) // 4), 'damaged or foreign'),
     (SECOND, None, 'is missing'),
     (latents.INDEX, lambda b: b[:50], 'was not written by'),
+    (latents.INDEX, lambda b: b.replace(b'"scale_factor": ', b'"scale_factor": 1'),
+     'another digest'),
     (latents.INDEX, lambda b: b'[]', 'was not written by'),
     (latents.INDEX, lambda b: b.replace(b'latents 1', b'latents 2'), 'genjax latents 2'),
     (latents.INDEX, lambda b: b.replace(b'shape', b'form'), 'was not written by'),
@@ -181,13 +183,13 @@ def test_files_of_another_set_are_foreign(codes, moments, tmp_path):
            for split, parts in moments.items()}
   other = write(tmp_path / 'other', small) / SECOND
   (codes / SECOND).write_bytes(other.read_bytes())
-  index = json.loads((codes / latents.INDEX).read_text())
+  index = store.unsealed(json.loads((codes / latents.INDEX).read_text()))
   index['splits']['train']['files'][SECOND][0] = other.stat().st_size
-  (codes / latents.INDEX).write_text(json.dumps(index))
+  (codes / latents.INDEX).write_text(json.dumps(store.seal(index)))
   with pytest.raises(BadInput, match=f'{SECOND} is damaged or foreign'):
     read_all(codes)
   index['splits']['train']['files'][SECOND][1] = 63
-  (codes / latents.INDEX).write_text(json.dumps(index))
+  (codes / latents.INDEX).write_text(json.dumps(store.seal(index)))
   with pytest.raises(BadInput, match=f'{SECOND} is damaged .*holds 64 records, not 63'):
     read_all(codes)
 
@@ -262,7 +264,8 @@ def test_program(moments, tmp_path):
   (npz / 'train-1.npz').write_bytes(whole)
   done = prepare(tmp_path, *flags)
   assert done.code == 0, done.stderr
-  assert 'train 180, validation 20, test 40; shape (8, 8, 4), 10 classes' in done.stdout
+  assert ('240 arrays (8, 8, 4), continuous, 10 classes; train 180, validation 20, test 40; in '
+          in done.stdout)
   direct = write(tmp_path / 'direct', moments,
                  autoencoder_sha256=hashlib.sha256(b'weights').hexdigest())
   assert load(tmp_path / 'cache' / 'latents').identity == load(direct).identity

@@ -15,6 +15,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from genjax import data
 from genjax.data import files, shapes, store, tfds
@@ -215,6 +216,58 @@ def test_damaged_files(own, name, damage, words):
     data.load('own', data_dir=own)
 
 
+def swapped(b):
+  """The head of an array of images with two sizes in the place of each other."""
+  return b.replace(b'(54, 4, 4, 1)', b'(54, 2, 8, 1)')
+
+
+@pytest.mark.parametrize(('name', 'damage', 'words'), [
+    ('train-x.npy', lambda b: b[:500] + bytes([b[500] ^ 1]) + b[501:], 'train split is not what'),
+    ('train-cond.npy', lambda b: b[:-4] + b'\1\0\0\0', 'train split is not what'),
+    ('train-x.npy', swapped, r'train-x.npy holds uint8 \(54, 2, 8, 1\), not .*54, 4, 4, 1'),
+    ('train-x.npy', lambda b: b.replace(b"'|u1'", b"'|i1'"), 'holds int8'),
+    ('train-x.npy', lambda b: b.replace(b'False', b'True '), 'train-x.npy holds'),
+    ('identity.json', lambda b: b.replace(b'"levels": 256', b'"levels": 128'), 'another digest'),
+    ('identity.json', lambda b: b.replace(b'"num_classes": 10', b'"num_classes": 11'), 'digest'),
+    ('identity.json', lambda b: b.replace(b'"recipe": "idx', b'"recipe": "iDx'), 'digest'),
+    ('identity.json', lambda b: b.replace(b'"sha256": "', b'"sha265": "'), 'digest')])
+def test_damage_is_found_where_size_and_time_were_kept(own, name, damage, words):
+  path = own / 'own' / name
+  times, content = path.stat(), path.read_bytes()
+  path.write_bytes(damage(content))
+  os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+  assert path.stat().st_size == len(content) and damage(content) != content
+  with pytest.raises(BadInput, match=words):
+    data.load('own', data_dir=own)
+
+
+def test_names_of_classes_are_prepared_too(tmp_path):
+  for name in ('cat', 'dog'):
+    (tmp_path / 'images' / name).mkdir(parents=True)
+    for i in range(10):
+      Image.new('L', (4, 4), i).save(tmp_path / 'images' / name / f'{i}.png')
+  made = data.load('folder', path=str(tmp_path / 'images'))
+  kept = store.publish_arrays('pets', made, tmp_path / 'c')
+  assert kept.classes == ('cat', 'dog') and data.counted(kept).label_counts == made.label_counts
+  assert kept.identity['sha256'] == made.identity['sha256']
+
+
+def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path):
+  """Not SIGBUS, which a write to a hole of a mapped file would be; on a disk of 100 kB."""
+  root = tmp_path / 'disk'
+  root.mkdir()
+  mount = ['mount', '-t', 'tmpfs', '-o', 'size=100k', 'tmpfs', str(root)]
+  if subprocess.run(mount, capture_output=True).returncode:
+    pytest.skip('mounting needs root')
+  try:
+    no_space = pytest.raises(OSError, match='cannot write .No space left on device.')
+    with no_space as error, store.workplace(root) as work:
+      store.create(work, 'train', 1000, (16, 16, 1), np.uint8, labelled=False)
+    assert error.value.filename.endswith('train-x.npy') and os.listdir(root) == []
+  finally:
+    subprocess.run(['umount', str(root)], check=True)
+
+
 def test_lost_file(own):
   (own / 'own' / 'test-x.npy').unlink()
   with pytest.raises(BadInput, match=r"'own'.*damaged.*test-x.npy.*Prepare it again"):
@@ -239,7 +292,8 @@ def test_program(tmp_path):
   argv = ('--data=mine', f'--data_dir={tmp_path / "c"}', f'--from={tmp_path / "idx"}')
   done = run(*argv)
   assert done.returncode == 0 and 'preparing again' in done.stdout, done.stderr
-  assert 'train 54, validation 6, test 20; shape (4, 4, 1), 10 classes' in done.stdout
+  assert ('mine: 80 images 4x4 grey, 256 levels, 10 classes; train 54, validation 6, test 20; '
+          f'from {tmp_path}/idx; in {tmp_path}/c/mine') in done.stdout
   done = run('--data=other', f'--data_dir={tmp_path / "c"}', f'--from={tmp_path / "gone"}')
   assert done.returncode == 1 and 'gone' in done.stderr and 'Traceback' not in done.stderr
   assert os.listdir(tmp_path / 'c') == ['mine']
