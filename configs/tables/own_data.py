@@ -5,8 +5,7 @@
 
 Names: path (a folder of images, or one .npz) and encoder (a file of experiments.encoder), which
 must be given; steps, of every row instead of the size's own (a multiple of 10). data.KEY is passed
-on, as data.levels=17 or data.validation=0.2 (grammar: configs/common.py). The sizes are for 32 x 32 RGB
-on a laptop.
+on, as data.levels=17 (grammar: configs/common.py). The sizes are for 32 x 32 RGB on a laptop.
 """
 
 import re
@@ -20,8 +19,8 @@ STEPS = {'tiny': {'vae': 3000, 'implicit': 6000, 'diffusion': 3000},
 EVALS = ('likelihood', 'frechet', 'kid', 'prdc', 'novelty', 'cost')
 NUM_SAMPLES = 1000
 # a network of one number for each pixel: with 256 levels it is the fastest of the predictions
-DIFFUSION = ('family=diffusion,objective=score_matching,model.network=dit,model.patch=8,'
-             'model.width=128,model.num_blocks=3,model.prediction=v,sampler.num_steps=20')
+DIFFUSION = ('family=diffusion,objective=score_matching,model.network=dit,model.patch=4,'
+             'model.width=128,model.num_blocks=2,model.prediction=v,sampler.num_steps=20')
 
 
 def sweep(add, size, argument):
