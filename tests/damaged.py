@@ -82,7 +82,7 @@ def program(name: str, *arguments: str) -> None:
 def readers(root: pathlib.Path) -> dict[str, Callable[[], dict[str, str]]]:
   """{name: read() -> {figure: its text}}: what the verbs of a user print, in this process."""
   live = root / 'live'
-  [workdir] = (live / 'runs').iterdir()
+  [workdir] = (path.parent for path in (live / 'runs').glob('*/config.json'))
   return {
       'data': prepared,
       'collect': lambda: collected(root),
