@@ -12,6 +12,7 @@ same. Left in --out (default runs/tables/NAME/SIZE, of some rows SIZE-some): tab
 table.json, samples.png, curves.png (of a table with a figure), logs/. The runs are in --runs.
 """
 
+import hashlib
 import inspect
 import pathlib
 import re
@@ -116,7 +117,7 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
     rows.append(Row(label, config, dict(overrides or {}), dict(published or {}), note, curve))
 
   _sweep(module, add, size, argument, path)
-  name = '-'.join([pathlib.Path(file).stem, *([identity.slug(argument)] if argument else [])])
+  name = _name(file, argument)
   runs = runs or (f'{out}/cells' if out else 'runs/cells')
   out = out or f'runs/tables/{name}/{size}{"-some" if only else ""}'
   cells = []
@@ -130,6 +131,14 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
   cells = [cell for cell in cells if cell.label in kept]  # after all are made: some start from some
   return Table(name, path, size, tuple(rows), tuple(cells), columns, module.note(), out,
                module.figure() if hasattr(module, 'figure') else None)
+
+
+def _name(file: str, argument: str) -> str:
+  """What a table's results are called: its file, and enough of its argument to tell two apart."""
+  if not argument:
+    return pathlib.Path(file).stem
+  digest = hashlib.sha256(argument.encode()).hexdigest()[:8]
+  return f'{pathlib.Path(file).stem}-{identity.slug(argument)[:48]}-{digest}'
 
 
 def _takes_argument(module) -> bool:

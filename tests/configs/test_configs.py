@@ -247,6 +247,8 @@ def test_the_table_of_ones_own_data(argument, families, tmp_path):
     return
   read = table_program.read(text, 'tiny')
   assert len({cell.workdir for cell in read.cells}) == families
+  assert read.out != table_program.read(f'{text},data.seed=1', 'tiny').out
+  assert all(len(part) < 100 for part in pathlib.PurePath(read.out).parts)
   for row in read.rows:
     config = configs.load(row.config)
     configs.override(config, row.overrides)
