@@ -163,14 +163,14 @@ def run(root: pathlib.Path, num: int, seed: int, only: str = '') -> list[Result]
     flip = draw(random_, pristine, files, opens)
     if kind_of(flip.path) == COMPILED or number % FORGET == 0:
       jax.clear_caches()
-    found = [Result(flip)]
+    outcomes = [Result(flip)]
     for name, each in known.items():
       if flip.path in each.opens:
         restore(pristine, live)
         damage(live, flip)
         met, words = outcome(each.read, each.figures, each.words)
-        found.append(Result(flip, met, name, words))
-    worst = max(found, key=lambda result: OUTCOMES.index(result.outcome))
+        outcomes.append(Result(flip, met, name, words))
+    worst = max(outcomes, key=lambda result: OUTCOMES.index(result.outcome))
     results.append(worst)
     if worst.outcome in BAD:
       print(f'{number}: {worst.outcome}: {flip}; {worst.reader}: {worst.words}', flush=True)
