@@ -120,11 +120,11 @@ def _stop_after_parsing() -> None:
   import experiments
   as_programs_do, parse_args = experiments.run, argparse.ArgumentParser.parse_args
 
-  def run(main, distributed=False, needs_config=True):
+  def run(main, stopped='', **keywords):
     del main
-    if distributed:
+    if stopped:  # of a job of several hosts, which is not to begin
       experiments.define_host_flags()
-    as_programs_do(lambda argv: None, needs_config=needs_config)
+    as_programs_do(lambda argv: None, **keywords)
 
   def parse(parser, *arguments, **keywords):
     parse_args(parser, *arguments, **keywords)
