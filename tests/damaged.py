@@ -12,9 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
-from genjax import build, data, disk, runs, samples
+from genjax import data, disk, runs, samples
 from genjax.tables import collect, render
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -111,11 +112,10 @@ def collected(root: pathlib.Path) -> dict[str, str]:
 
 def sampled(workdir: pathlib.Path) -> dict[str, str]:
   """The parameters of a run, and what `sample` draws from them."""
-  run = runs.load(workdir)
-  x, info = build.drawer(run.config, run.dataset.spec, run.model, 0)(run.params)(16)
-  leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(_leaves(run.params))}
-  return {'step': str(run.step), 'parameters': disk.digest(leaves), 'x': disk.digest({'x': x}),
-          'labels': str(info['cond'])}
+  run, drawn = runs.load(workdir), samples.of_run(str(workdir), 16, None)
+  leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(run.params))}
+  return {'step': str(run.step), 'parameters': disk.digest(leaves),
+          'x': disk.digest({'x': drawn.x})}
 
 
 def measured_samples(live: pathlib.Path, workdir: pathlib.Path) -> dict[str, str]:
@@ -133,8 +133,3 @@ def evaluated(workdir: pathlib.Path, names: tuple[str, ...] | None) -> dict[str,
           **{name: disk.to_json(value._asdict()) for name, value in metrics.items()},
           'seconds of training': str(record['provenance']['train_seconds']),
           'step': str(record['step'])}
-
-
-def _leaves(tree) -> list:
-  import jax
-  return jax.tree.leaves(tree)
