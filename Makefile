@@ -1,4 +1,5 @@
-# Two commands to start with: `make demo` and `make test`. Both install into .venv first.
+# Two commands to start with: `make demo` and `make test`. Both install into .venv first, as
+# `make install` does alone.
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
@@ -15,7 +16,7 @@ $(STAMP): requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit("genjax needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)' && \
 	$(PYTHON) -m venv $(VENV) && \
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt && \
-	touch $(STAMP) && echo "installed into $(VENV) in $$(( $$(date +%s) - start )) s"
+	touch $(STAMP) && echo "installed into $(VENV) in $$(( $$(date +%s) - start )) s; source $(VENV)/bin/activate makes its python yours"
 
 # The digits table in its tiny size: one seed a row; leaves table.md and samples.png.
 demo: $(STAMP)

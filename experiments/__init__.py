@@ -176,18 +176,25 @@ def keep_compiled() -> None:
   """What XLA compiles outlives the process, in `xla` of the cache (see genjax.disk).
 
   JAX's own setting wins (JAX_COMPILATION_CACHE_DIR; JAX_ENABLE_COMPILATION_CACHE=false for none).
-  Where the directory cannot be written every process compiles for itself, without a word.
+  Where the directory cannot be written every process compiles for itself, without a word; where
+  other users can write it too, with a warning: what they left there would be run.
   """
   jax = sys.modules.get('jax')  # who compiles has imported it, and who has not need not
   if jax is None or jax.config.jax_compilation_cache_dir:
     return
   path = disk.cache('xla')
   try:
-    os.makedirs(path, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
   except OSError:
     return
   if not os.access(path, os.W_OK):
     return
+  for folder in (path.parent, path):
+    if disk.others_write(folder):
+      warnings.warn(f'other users can write in {folder}, and a compiled program of theirs would be '
+                    'run, so that none is read or kept there; allowed: '
+                    f'chmod go-w {folder}, or JAX_COMPILATION_CACHE_DIR', stacklevel=2)
+      return
   jax.config.update('jax_compilation_cache_dir', str(path))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)  # small ones add up
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

@@ -3,6 +3,7 @@
 python -m experiments.table list
 python -m experiments.table run --table=configs/tables/divergences_digits.py --size=tiny [--jobs=1]
 python -m experiments.table collect --table=configs/tables/divergences_digits.py --size=tiny
+python -m experiments.table run --table=configs/tables/own_data.py:path=photos,encoder=photos.npz
 
 `run` fills the cells that are not finished, by the commands that `list --table=...` shows, and
 collects; with --rows=REGEX some rows alone. A run that several cells share, since a sampler or an
@@ -11,6 +12,8 @@ same. Left in --out (default runs/tables/NAME/SIZE, of some rows SIZE-some): tab
 table.json, samples.png, curves.png (of a table with a figure), logs/. The runs are in --runs.
 """
 
+import hashlib
+import inspect
 import pathlib
 import re
 import time
@@ -26,7 +29,7 @@ from genjax.tables.identity import Cell, Row
 from genjax.types import BadInput
 
 VERBS = ('list', 'run', 'collect')
-TABLE = flags.DEFINE_string('table', None, 'A file of configs/tables.')
+TABLE = flags.DEFINE_string('table', None, 'A file of configs/tables: FILE.py[:ARGUMENT].')
 SIZE = flags.DEFINE_string('size', None, 'One of the sizes of the table; none: its first.')
 OUT = flags.DEFINE_string('out', None, 'Where it is left; none: runs/tables/NAME/SIZE, with --rows '
                           'SIZE-some.')
@@ -79,7 +82,11 @@ def main(argv):
 def list_tables() -> None:
   """Prints every table with its sizes; with --table its cells, their status and their commands."""
   for path in [TABLE.value] if TABLE.value else configs.having('sweep'):
-    sizes = [SIZE.value] if SIZE.value else list(configs.module(path, 'sweep').sizes)
+    if not TABLE.value and _takes_argument(configs.module(path, 'sweep')):
+      print(f'{path}:ARGUMENT: list it with --table, which says what it needs')
+      continue
+    sizes = [SIZE.value] if SIZE.value else list(
+        configs.module(path.partition(':')[0], 'sweep').sizes)
     for size in sizes:
       table = read(path, size, OUT.value, runs=RUNS.value, only=ROWS.value)
       states = run.states(table.cells)
@@ -97,7 +104,8 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
 
   Raises BadInput for what it does not offer.
   """
-  module = configs.module(path, 'sweep')
+  file, _, argument = path.partition(':')
+  module = configs.module(file, 'sweep')
   size = size or next(iter(module.sizes))
   if size not in module.sizes:
     raise BadInput(f'{path} has no size {size!r}; allowed: {", ".join(module.sizes)}')
@@ -108,8 +116,8 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
       raise BadInput(f'{path}: two rows are named {label!r}')
     rows.append(Row(label, config, dict(overrides or {}), dict(published or {}), note, curve))
 
-  module.sweep(add, size)
-  name = pathlib.Path(path).stem
+  _sweep(module, add, size, argument, path)
+  name = _name(file, argument)
   runs = runs or (f'{out}/cells' if out else 'runs/cells')
   out = out or f'runs/tables/{name}/{size}{"-some" if only else ""}'
   cells = []
@@ -123,6 +131,30 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
   cells = [cell for cell in cells if cell.label in kept]  # after all are made: some start from some
   return Table(name, path, size, tuple(rows), tuple(cells), columns, module.note(), out,
                module.figure() if hasattr(module, 'figure') else None)
+
+
+def _name(file: str, argument: str) -> str:
+  """What a table's results are called: its file, and enough of its argument to tell two apart."""
+  if not argument:
+    return pathlib.Path(file).stem
+  digest = hashlib.sha256(argument.encode()).hexdigest()[:8]
+  return f'{pathlib.Path(file).stem}-{identity.slug(argument)[:48]}-{digest}'
+
+
+def _takes_argument(module) -> bool:
+  return len(inspect.signature(module.sweep).parameters) > 2
+
+
+def _sweep(module, add, size: str, argument: str, path: str) -> None:
+  """sweep(add, size) of a table's module, or sweep(add, size, ARGUMENT) of one that takes it."""
+  if argument and not _takes_argument(module):
+    raise BadInput(f'{path}: {argument!r} stands behind the colon; allowed: no argument')
+  try:
+    module.sweep(add, size, *([argument] if _takes_argument(module) else []))
+  except BadInput:
+    raise
+  except ValueError as e:
+    raise BadInput(f'{path}: {e}') from None
 
 
 def _having(rows: list[Row], only: str | None, path: str) -> set[str]:

@@ -81,9 +81,17 @@ def digest(arrays: Mapping[str, Any]) -> str:
 
 
 def cache(folder: str = '') -> pathlib.Path:
-  """A folder of the cache; it need not exist."""
-  root = os.environ.get('GENJAX_CACHE') or '~/.cache/genjax'
-  return pathlib.Path(root).expanduser() / folder
+  """A folder of the cache, which need not exist; the cache itself is made, for this user alone."""
+  root = pathlib.Path(os.environ.get('GENJAX_CACHE') or '~/.cache/genjax').expanduser()
+  with contextlib.suppress(OSError):
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+  return root / folder
+
+
+def others_write(folder: pathlib.Path) -> bool:
+  """Whether a user other than this one and root may write into a folder that exists."""
+  status = folder.stat()
+  return bool(status.st_mode & 0o022) or status.st_uid not in (0, os.getuid())
 
 
 def kept_array(folder: str, key: Mapping, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -4,6 +4,7 @@ A server imports the libraries once (not the programs, and no device) and forks 
 run, in which the program is `__main__`, with an exit code, streams and exit handlers of its own.
 """
 
+import argparse
 import functools
 import gc
 import hashlib
@@ -30,12 +31,15 @@ class Done(NamedTuple):
   seconds: float
 
 
-def run(module: str, *arguments, env=None) -> Done:
-  """Runs a program in a forked child of the server."""
+def run(module: str, *arguments, env=None, parse_only: bool = False) -> Done:
+  """Runs a program in a forked child of the server.
+
+  parse_only: it ends with code 0 once it has parsed its arguments, and has done nothing else.
+  """
   server = _server(os.getpid())
   with tempfile.TemporaryDirectory() as folder:
     request = {'module': module, 'arguments': [str(a) for a in arguments], 'env': env or {},
-               'folder': folder}
+               'folder': folder, 'parse_only': parse_only}
     server.stdin.write(json.dumps(request) + '\n')
     server.stdin.flush()
     code, seconds = json.loads(server.stdout.readline())
@@ -98,7 +102,7 @@ def _serve() -> None:
   return None
 
 
-def _child(module: str, arguments: list[str], env: dict, folder: str) -> None:
+def _child(module: str, arguments: list[str], env: dict, folder: str, parse_only: bool) -> None:
   """Becomes the program; its exit is the exit of this process."""
   signal.alarm(SECONDS)
   os.environ.update(env)
@@ -106,7 +110,27 @@ def _child(module: str, arguments: list[str], env: dict, folder: str) -> None:
   for descriptor, name in ((1, 'stdout'), (2, 'stderr')):
     os.dup2(os.open(f'{folder}/{name}', os.O_WRONLY | os.O_CREAT), descriptor)
   sys.argv = [module, *arguments]
+  if parse_only:
+    _stop_after_parsing()
   runpy.run_module(module, run_name='__main__', alter_sys=True)
+
+
+def _stop_after_parsing() -> None:
+  """In this process programs do nothing with the arguments that they have parsed."""
+  import experiments
+  as_programs_do, parse_args = experiments.run, argparse.ArgumentParser.parse_args
+
+  def run(main, stopped='', **keywords):
+    del main
+    if stopped:  # of a job of several hosts, which is not to begin
+      experiments.define_host_flags()
+    as_programs_do(lambda argv: None, **keywords)
+
+  def parse(parser, *arguments, **keywords):
+    parse_args(parser, *arguments, **keywords)
+    sys.exit(0)
+
+  experiments.run, argparse.ArgumentParser.parse_args = run, parse
 
 
 if __name__ == '__main__':

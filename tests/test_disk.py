@@ -208,3 +208,22 @@ def test_where_nothing_can_be_written_it_is_computed(tmp_path, monkeypatch):
   (tmp_path / 'file').write_text('')
   monkeypatch.setenv('GENJAX_CACHE', str(tmp_path / 'file'))
   assert disk.kept_json('figures', {}, lambda: [1]) == [1]
+
+
+def test_the_cache_is_made_for_this_user_alone(tmp_path, monkeypatch):
+  monkeypatch.setenv('GENJAX_CACHE', str(tmp_path / 'of' / 'mine'))
+  before = os.umask(0)
+  try:
+    assert disk.cache('figures') == tmp_path / 'of' / 'mine' / 'figures'
+  finally:
+    os.umask(before)
+  assert (tmp_path / 'of' / 'mine').stat().st_mode & 0o777 == 0o700
+  assert not disk.others_write(tmp_path / 'of' / 'mine')
+
+
+@pytest.mark.parametrize('mode', [0o722, 0o720, 0o702, 0o777, 0o775])
+def test_who_else_may_write(tmp_path, mode):
+  tmp_path.chmod(mode)
+  assert disk.others_write(tmp_path)
+  tmp_path.chmod(mode & 0o755)
+  assert not disk.others_write(tmp_path)

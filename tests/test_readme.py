@@ -1,19 +1,28 @@
 """The README says nothing that the code does not do."""
 
-import importlib.util
+import importlib
+import os
 import pathlib
 import re
 import shlex
 
+import jax
 import pytest
 
 from experiments import matrix
-from tests import programs
+from genjax import build
+from genjax.objectives import OBJECTIVES
+from genjax.train import init
+from tests import journey, programs, recipes
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
-COMMANDS = sorted({line.split('  #')[0].strip(' `')
-                   for line in re.findall(r'python -m [^`\n]+', README)})
+MAKEFILE = (ROOT / 'Makefile').read_text()
+COMMANDS = sorted({shlex.join(words) for text in re.findall(r'python -m [^`\n]+', README.replace(
+    '\\\n', ' ')) for words in recipes.commands(text)})
+SHELL = [words for language, text in recipes.blocks(README) if language == 'sh'
+         for words in recipes.commands(text)]
+PYTHON = [text for language, text in recipes.blocks(README) if language == 'python']
 # what the project's owner asked for by name, beside the test tools
 REQUIRED = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'tensorflow-datasets',
             'ml-collections', 'absl-py', 'ott-jax', 'einops', 'chex', 'numpy', 'scipy',
@@ -33,15 +42,104 @@ def test_there_is_a_command_for_every_verb():
 
 @pytest.mark.parametrize('command', COMMANDS)
 def test_every_command_parses(command):
+  """Flags, their values, configs and what overrides them; also of commands within the text."""
   _, _, module, *arguments = shlex.split(command)
-  if importlib.util.find_spec(module) is None:
-    pytest.fail(f'{module} does not exist')
-  done = programs.run(module, *arguments, '--help')
+  done = programs.run(module, *arguments, parse_only=True)
   assert done.code == 0 and 'Traceback' not in done.stderr, done.stderr
-  known = set(re.findall(r'--(?:\[no\])?([\w.]+)', done.stdout))
-  for argument in arguments:
-    flag = re.match(r'--([\w]+)', argument)
-    assert not flag or flag[1] in known, f'{argument}; there are: {sorted(known)}'
+
+
+OWN = 'path=photos'  # the reader's images: these commands run in the journey
+OF_TABLES = [c for c in COMMANDS if ' experiments.table ' in c and '--table=' in c and OWN not in c]
+ON_DIGITS = [c for c in COMMANDS if ' experiments.train ' in c and 'configs/digits.py' in c]
+
+
+@pytest.mark.parametrize('command', OF_TABLES)
+def test_every_table_lists_its_cells(command):
+  _, _, module, _, *arguments = shlex.split(command)
+  done = programs.run(module, 'list', *arguments)
+  assert done.code == 0 and 'python -m experiments.train' in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('command', ON_DIGITS)
+def test_every_training_says_what_a_step_costs(command):
+  _, _, module, *arguments = shlex.split(command)
+  done = programs.run(module, *arguments, '--dry')
+  assert done.code == 0 and 'FLOPs' in done.stdout, done.stderr
+
+
+def test_every_block_is_of_a_language_that_is_run_here():
+  assert {language for language, _ in recipes.blocks(README)} == {'sh', 'python'}
+
+
+@pytest.mark.parametrize('words', SHELL, ids=' '.join)
+def test_every_line_of_a_shell_block_can_be_typed(words):
+  """Programs are among COMMANDS, which are parsed; the rest needs a file or a target."""
+  match words:
+    case ['python', '-m', module, *_]:
+      assert any(shlex.split(command) == words for command in COMMANDS), module
+    case ['make', target, *_]:
+      assert re.search(rf'^{target}:', MAKEFILE, re.MULTILINE)
+    case ['source', path]:
+      assert path == f'{re.search("^VENV [?]= (.*)", MAKEFILE, re.MULTILINE)[1]}/bin/activate'
+    case ['sbatch', *_]:
+      assert any((ROOT / word).is_file() for word in words)
+    case [path, *_]:
+      assert os.access(ROOT / path, os.X_OK), f'{words}: not a command that is known here'
+
+
+def test_the_environment_is_activated_before_the_first_program():
+  first = [words[0] for words in SHELL]
+  assert 'source' in first[:first.index('python')]
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+  """A folder as it is after the first recipe, which was given ten steps."""
+  folder = tmp_path_factory.mktemp('reader')
+  [train] = [words for words in SHELL if words[2:3] == ['experiments.train']][:1]
+  at = next(word for word in train if word.startswith('--workdir='))
+  workdir = at.removeprefix('--workdir=')
+  done = programs.run(*(word for word in train[2:] if word != at), f'--workdir={folder / workdir}',
+                      '--config.steps=10', '--config.log.every=10', '--config.select.every=0',
+                      '--noevaluate')
+  assert done.code == 0, done.stderr
+  return folder
+
+
+@pytest.mark.parametrize('block', PYTHON)
+def test_python_runs_as_it_stands(block, place, monkeypatch):
+  monkeypatch.chdir(place)
+  exec(compile(block, 'README.md', 'exec'), {'__name__': 'recipe'})
+
+
+def test_the_divergence_trains_as_it_stands(tmp_path, monkeypatch):
+  """Its file, without a word that the README does not have."""
+  from tests.test_contract import config_of
+  [block] = [block for block in PYTHON if 'def make(' in block]
+  (tmp_path / 'recipe.py').write_text(block)
+  monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.setitem(OBJECTIVES, 'recipe', importlib.import_module('recipe'))
+  config = config_of('implicit', 'recipe', 'continuous')
+  run = build.run(config)
+  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  _, metrics = jax.jit(run.step)(state, run.source[0])
+  assert metrics['model/loss'] > 0
+
+
+def test_the_journey_is_the_one_that_is_run():
+  assert block('journey') == f'```sh\n{journey.COMMANDS}\n```', 'python -m tests.journey'
+
+
+@pytest.mark.slow
+def test_the_journey_from_a_folder_to_a_table(tmp_path):
+  """Every command of it ends well, in an order that a reader can follow, and leaves its files."""
+  journey.write_images(tmp_path / journey.FOLDER, {'train': 40, 'test': 20})
+  assert len(journey.run(tmp_path, steps=20)) == 5
+  [table] = tmp_path.glob('runs/tables/own_data-*/tiny/table.md')
+  for family in ('VAE', 'GAN', 'diffusion'):
+    assert re.search(rf'^\| {family} \|(.*\d.*)', table.read_text(), re.MULTILINE)
+  assert len(list((tmp_path / 'drawn').glob('*.png'))) == 100
 
 
 @pytest.mark.parametrize('text', sorted(set(re.findall(r'--config=(\S+?)(?=[\s`])', README))))

@@ -23,8 +23,10 @@ from configs import (
   toy2d,
 )
 from experiments import config as configs
+from experiments import table as table_program
 from genjax import build, data
 from genjax.types import BadInput
+from tests import journey
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {'digits': digits, 'toy2d': toy2d, 'tfds_images': tfds_images, 'folder': folder}
@@ -195,11 +197,12 @@ def sweep(table, size):
                for printed in (published or {}).values())
     rows.append((label, config, overrides or {}))
 
-  table.sweep(add, size)
+  table.sweep(add, size, *(['path=photos,encoder=photos.npz'] if table.__name__.endswith(
+      'own_data') else []))
   return rows
 
 
-@pytest.mark.parametrize('path', [path for path in TABLES if 'toy2d' not in path])
+@pytest.mark.parametrize('path', [path for path in TABLES if not re.search('toy2d|own_data', path)])
 def test_the_rows_on_digits_build(path):
   """Every training and sampler of the smallest size is legal; a run to start from is not there."""
   table, seen = configs.module(path, 'sweep'), set()
@@ -217,13 +220,44 @@ def test_every_table_lists(path):
   table = configs.module(path, 'sweep')
   for size in table.sizes:
     rows = sweep(table, size)
-    assert len({row[0] for row in rows}) == len(rows) >= 4
+    assert len({row[0] for row in rows}) == len(rows) >= 3
     for _, argument, overrides in rows:
       config = configs.load(argument)
       configs.override(config, overrides)
       assert config.steps % config.steps_per_dispatch == 0
   labels = [column['label'] for column in table.metrics()]
   assert len(set(labels)) == len(labels) and table.note().strip()
+
+
+@pytest.mark.parametrize('argument, families', [
+    ('path=PHOTOS,encoder=mine.npz', 3),
+    ('path=PHOTOS,encoder=mine.npz,steps=20,data.validation=0.2', 3),
+    ('path=PHOTOS', "encoder=FILE.npz must be given"),
+    ('', "path=DIR and encoder=FILE.npz"),
+    ('path=PHOTOS,encoder=mine.npz,steps=25', 'steps=25; allowed: multiples of 10'),
+    ('path=PHOTOS,encoder=mine.npz,familiy=vae', "unknown name 'familiy'")])
+def test_the_table_of_ones_own_data(argument, families, tmp_path):
+  """Its rows are legal trainings on a folder of images; what is missing or unknown is named."""
+  journey.write_images(tmp_path / 'photos', {'train': 34, 'test': 4})
+  text = f'configs/tables/own_data.py:{argument.replace("PHOTOS", str(tmp_path / "photos"))}'
+  if families != 3:
+    with pytest.raises(BadInput, match=families):
+      table_program.read(text, 'tiny')
+    return
+  read = table_program.read(text, 'tiny')
+  assert len({cell.workdir for cell in read.cells}) == families
+  assert read.out != table_program.read(f'{text},data.seed=1', 'tiny').out
+  assert all(len(part) < 100 for part in pathlib.PurePath(read.out).parts)
+  for row in read.rows:
+    config = configs.load(row.config)
+    configs.override(config, row.overrides)
+    assert config.steps == 20 or 'steps' not in argument
+    assert build.run(config).dataset.spec.shape == (32, 32, 3)
+
+
+def test_a_table_without_an_argument_refuses_one():
+  with pytest.raises(BadInput, match="'a=1' stands behind the colon"):
+    table_program.read('configs/tables/divergences_toy2d.py:a=1', 'tiny')
 
 
 ABLATIONS = ('diffusion_objectives', 'diffusion_edm')
