@@ -9,6 +9,7 @@ SIGINT ends the process wherever it is, with 130.
 import contextlib
 import errno
 import os
+import select
 import signal
 import termios
 import threading
@@ -113,12 +114,15 @@ def install(signalled: int, words: str) -> None:
   """Starts to watch for the signals of `signals.note`, once.
 
   signalled: the pipe to which their numbers are written; words: the last ones of a process that
-  leaves outside the loop.
+  leaves outside the loop. Does not return where the process was asked to leave before.
   """
   global _watch
+  asked_before = bool(select.select([signalled], [], [], 0)[0])
   _watch = _Watch(signalled, words)
   _watch.reader.start()
   _watch.thread.start()
+  if asked_before and _watch.asked.wait(1.0):
+    _watch.thread.join()  # ends the process
 
 
 @contextlib.contextmanager

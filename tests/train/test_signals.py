@@ -1,6 +1,7 @@
 """Signals that ask a program to leave: noted from its first moment, obeyed with a save."""
 
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -55,14 +56,32 @@ except preempt.Preempted as stopped:
 TRAIN = ('experiments.train', '--config=configs/digits.py:family=vae,objective=kl')
 
 
-def start(code, *arguments, ignored=()):
-  """A process whose signals act by default, whatever started these tests."""
-  def by_default():
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-      signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+# whatever the shell that started these tests ignores
+BY_DEFAULT = '''
+import os, signal, sys
+ignored = {int(number) for number in sys.argv[1].split()}
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+  signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+'''
 
-  return subprocess.Popen([sys.executable, *code, *map(str, arguments)], cwd=jobs.ROOT, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=by_default)
+
+def start(code, *arguments, ignored=()):
+  """A process whose signals act by default, but for those that it is started with ignored."""
+  return subprocess.Popen([sys.executable, '-c', BY_DEFAULT, ' '.join(str(int(n)) for n in ignored),
+                           *code, *map(str, arguments)], cwd=jobs.ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_the_first_line(process):
+  """Until the program has come to its own first line: before it is Python's start."""
+  sigterm = 1 << signal.SIGTERM - 1
+  while True:
+    status = pathlib.Path(f'/proc/{process.pid}/status').read_text()
+    masks = re.findall(r'^Sig(?:Blk|Cgt):\s+(\w+)$', status, re.MULTILINE)
+    if any(int(mask, 16) & sigterm for mask in masks):
+      return
+    time.sleep(0.001)
 
 
 def test_every_signal_is_noted_and_one_that_waited_too():
@@ -114,11 +133,12 @@ def test_the_other_signals_save_the_step(tmp_path, name):
 
 
 @pytest.mark.parametrize('name, after', [
-    ('SIGINT', 0.2), pytest.param('SIGTERM', 0.2, marks=pytest.mark.slow),
+    ('SIGINT', 0.0), pytest.param('SIGTERM', 0.2, marks=pytest.mark.slow),
     pytest.param('SIGINT', 0.8, marks=pytest.mark.slow),
     pytest.param('SIGHUP', 0.5, marks=pytest.mark.slow)])
 def test_a_signal_in_the_first_second_ends_in_the_promised_code(tmp_path, name, after):
   process = start(('-m', *TRAIN), f'--workdir={tmp_path / "run"}')
+  wait_for_the_first_line(process)
   time.sleep(after)
   process.send_signal(getattr(signal, name))
   out, err = process.communicate(timeout=60)
@@ -133,7 +153,7 @@ def test_a_signal_in_the_first_second_ends_in_the_promised_code(tmp_path, name, 
                                          ('evaluate', 'figures were written')])
 def test_what_has_nothing_to_save_says_so_in_its_own_words(tmp_path, verb, words):
   process = start(('-m', f'experiments.{verb}'), f'--workdir={tmp_path / "run"}')
-  time.sleep(0.3)
+  wait_for_the_first_line(process)
   process.send_signal(signal.SIGTERM)
   err = process.communicate(timeout=60)[1]
   assert process.returncode == 42 and words in err and 'nothing to save' in err, err
