@@ -22,8 +22,8 @@ from absl import flags
 import experiments
 from benchmarks import ours, report
 from experiments import config as configs
-from genjax import build, disk, sharding
-from genjax.train import compiled, flops, init, step
+from genjax import build, disk, memory, sharding
+from genjax.train import flops, init, step
 
 SIZE = flags.DEFINE_enum('size', 'B', ['toy', 'S', 'B', 'L'], 'Of the transformer (toy: a test).')
 BATCH = flags.DEFINE_integer('batch', 256, 'Images of a step, and samples drawn.', lower_bound=1)
@@ -109,7 +109,7 @@ def train_step(config) -> dict:
   return {'parameters': ours.count(state.params), 'compile, s': begun, 'step, s': taken,
           'model FLOPs a step': float(work), 'matrix rate, FLOP/s': rate,
           'utilisation': work / taken / rate,
-          'peak memory predicted, bytes': compiled.memory(program).peak_memory,
+          'peak memory predicted, bytes': memory.of(program).peak_memory,
           'peak memory of the process, bytes': kept.get('peak_bytes_in_use', 'unknown')}
 
 

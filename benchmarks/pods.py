@@ -55,15 +55,16 @@ FULL = {'cifar10 unet': ('v5e:4x4', 1), 'cifar10 dit': ('v5e:4x4', 1),
 SECONDS = 3600  # a cell that takes longer is given up
 GIB, MIB = 2**30, 2**20
 COLUMNS = ['config', 'topology', 'chips', 'batch', 'level', 'GiB of a device', 'fits',
-           'model FLOPs a step', 'collectives a step, MiB', 'assumed s a step', 'assumed $ a job',
-           'compile s']
+           'examples a chip', 'model FLOPs a step', 'collectives a step, MiB', 'least s a step',
+           'bound by', 'least $ a job', 'compile s']
 METHOD = """The train step of each config, compiled by libtpu for the named slice on a machine
 without TPU (experiments.compile): nothing was run. GiB of a device: the compiler's peak and the
 code, of what it gives to a program. Level full is what training compiles; O0 compiles faster, and
 its memory is some per cent off (below). A batch "scaled" is not the config's own, of which there
 would be no example for every chip, or too few. Collectives: the bytes of their results on a device.
-Seconds and dollars are no measurement: they are assumed, model FLOPs at {utilisation:.0%} of the
-chips' published bfloat16 peak, {rates} a chip-hour, over the config's own number of steps."""
+Seconds and dollars are no measurement: they are the least that the roofline allows, the slowest of
+products, memory and links at the chips' published speeds, {rates} a chip-hour (assumed), over the
+config's own number of steps."""
 
 
 class Cell(NamedTuple):
@@ -148,8 +149,7 @@ def row(cell: Cell, made: dict) -> dict:
   shown = {'config': cell.name, 'topology': made['where'], 'chips': made['chips'],
            'batch': f'{cell.batch}{scaled}', 'level': made['level'],
            'model FLOPs a step': f'{made["model_flops"]:.4g}',
-           'assumed s a step': f'{made["step_seconds"]:.3g}',
-           'assumed $ a job': f'{made["dollars"]:,.0f}',
+           'examples a chip': f'{made["examples_of_a_device"]:g}',
            'compile s': f'{made["compile_seconds"]:.0f}'}
   if not made['fits']:
     fitting = [' '.join(f'{k}={v}' for k, v in r['settings'].items())
@@ -160,7 +160,9 @@ def row(cell: Cell, made: dict) -> dict:
   used = (made['peak_memory'] + made['code']) / GIB
   moved = sum(c['bytes'] for c in made['collectives'].values()) / k / MIB
   return {**shown, 'GiB of a device': f'{used:.2f} of {made["limit_gib"]}', 'fits': 'yes',
-          'collectives a step, MiB': f'{moved:,.0f}'}
+          'collectives a step, MiB': f'{moved:,.0f}', 'bound by': made['bound'],
+          'least s a step': f'{made["step_seconds"]:.3g}',
+          'least $ a job': f'{made["dollars"]:,.0f}'}
 
 
 def note(found: dict, failed: list[str]) -> str:
@@ -171,7 +173,6 @@ def note(found: dict, failed: list[str]) -> str:
   versions = sorted({made['versions'] for made in found.values()})
   rates = {cell.topology.partition(':')[0]: made['rate'] for cell, made in found.items()}
   method = METHOD.format(
-      utilisation=next(iter(found.values()))['utilisation'],
       rates=', '.join(f'${rate:.2f} ({name})' for name, rate in sorted(rates.items())))
   refused = [
       f'* {name}: its own batch of {own} cannot be shared by {chips} chips: scaled, or refused'

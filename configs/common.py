@@ -262,6 +262,8 @@ def _literal(name: str, text: str):
     if re.fullmatch(r'[\w./~+-]+', text):
       return text
     raise ValueError(f'{name}={text}: not a Python literal and not a bare word') from None
+  except (RecursionError, MemoryError):
+    raise ValueError(f'{name}={text[:40]}...: nests too deeply to be read') from None
 
 
 def _unquoted(text: str) -> str:

@@ -29,23 +29,26 @@ LIBRARIES = tuple(f'{os.sep}{name}{os.sep}' for name in (
 HELP = ('--help', '-help', '--helpfull', '-h')
 
 
-def run(main: Callable, stopped: str = '', needs_config: bool = True) -> None:
+def run(main: Callable, stopped: str = '', needs_config: bool = True,
+        positional: bool = False) -> None:
   """Parses the flags of the command line, calls main(argv without flags) and exits.
 
   stopped: the last words of a program that is stopped while it has nothing to save. With them it
   runs on all hosts of a job, and ends with 42 at the first signal that asks it to leave, from its
   first moment on.
-  needs_config: a program that has the flag --config does nothing without it.
+  needs_config: a program that has the flag --config does nothing without it. positional: it takes
+  arguments that are no flags.
   Exit code: what main returns (None is 0); 1 after one message `error: ...` on stderr for a
-  mistake of the user (a flag, a config, BadInput, a file that cannot be read or written); 42 after
+  mistake of the user (a flag, a config, BadInput, a file that cannot be read or written) and for
+  devices or memory that the machine has not (experiments.faults); 42 after
   SIGTERM, SIGINT, SIGHUP or SIGUSR1, and a save where there was something to save; 130 after a
   second SIGINT, or the first of a program without `stopped`. Any other exception is a defect of
   the program and keeps its traceback.
   """
-  sys.exit(_run(main, stopped, needs_config))
+  sys.exit(_run(main, stopped, needs_config, positional))
 
 
-def _run(main: Callable, stopped: str, needs_config: bool) -> int:
+def _run(main: Callable, stopped: str, needs_config: bool, positional: bool) -> int:
   quiet()
   keep_compiled()
   try:
@@ -57,7 +60,7 @@ def _run(main: Callable, stopped: str, needs_config: bool) -> int:
       print(sys.modules['__main__'].__doc__ or '')
       print(flags.FLAGS.main_module_help())
       return 0
-    argv = parse(sys.argv, needs_config)
+    argv = parse(sys.argv, needs_config, positional)
     return (_on_all_hosts(main, argv, stopped) if stopped else main(argv)) or 0
   except BadInput as e:
     return _fail(str(e))
@@ -70,6 +73,12 @@ def _run(main: Callable, stopped: str, needs_config: bool) -> int:
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     return 130
+  except (RuntimeError, AssertionError, MemoryError) as e:
+    from experiments import faults
+    message = faults.said(e)
+    if message is None:
+      raise
+    return _fail(message)
 
 
 def define_host_flags() -> None:
@@ -127,10 +136,12 @@ def progress(*args, **kw):
   return lines.show(*args, visible=hosts.is_lead(), **kw)
 
 
-def parse(argv: list[str], needs_config: bool = True) -> list[str]:
+def parse(argv: list[str], needs_config: bool = True, positional: bool = True) -> list[str]:
   """Parses absl flags and config flags; returns what is no flag. Raises BadInput."""
+  from experiments import arguments
   from experiments import config as configs  # ml_collections: only programs pay for it
 
+  arguments.check(argv, flags.FLAGS, positional)
   # a shell expands ~ at the start of a word alone
   argv = [re.sub(r'^(--?[\w.]+=)(~.*)', lambda m: m[1] + os.path.expanduser(m[2]), item, flags=re.S)
           for item in argv]
@@ -142,10 +153,10 @@ def parse(argv: list[str], needs_config: bool = True) -> list[str]:
     rest = flags.FLAGS(argv)
   except flags.UnrecognizedFlagError as e:
     said = str(e).replace('Did you mean: ', 'Did you mean ').replace(' ?', '?').rstrip('.')
-    raise BadInput(f'{said} Flags of this program: {_own_flags()}') from None
+    raise BadInput(f'{said} Flags of this program: {arguments.own()}') from None
   except flags.IllegalFlagValueError as e:
-    raise BadInput(_illegal(str(e))) from None
-  except (flags.Error, TypeError, ValueError) as e:
+    raise BadInput(arguments.illegal(str(e))) from None
+  except (flags.Error, TypeError, ValueError, RecursionError, MemoryError) as e:
     raise BadInput(str(e)) from None
   finally:
     sys.argv = original
@@ -162,6 +173,8 @@ def parse(argv: list[str], needs_config: bool = True) -> list[str]:
 
 def quiet() -> None:
   """Our own log lines, bare, on stderr; of the libraries only what is an error."""
+  from experiments import faults
+
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   absl_logging.set_verbosity(absl_logging.INFO)
   absl_logging.use_absl_handler()
@@ -170,6 +183,7 @@ def quiet() -> None:
   warnings.showwarning = _show_warning
   handler.addFilter(lambda record: record.levelno >= logging.ERROR or not any(
       name in record.pathname for name in LIBRARIES))
+  handler.addFilter(faults.bare)
 
 
 def keep_compiled() -> None:
@@ -222,17 +236,3 @@ def _fail(message: str) -> int:
   sys.stdout.flush()
   print(f'error: {message}', file=sys.stderr, flush=True)
   return 1
-
-
-def _own_flags() -> str:
-  own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])  # what absl calls the main module
-  return ', '.join(sorted(f'--{flag.name}' for flag in own)) or 'none'
-
-
-def _illegal(message: str) -> str:
-  """flag --config.seed=abc: invalid literal ... -> the same, with the type that is allowed."""
-  name = message.partition('--')[2].partition('=')[0]
-  if name not in flags.FLAGS:
-    return message
-  kind = 'dict' if 'ConfigDict' in message else flags.FLAGS[name].flag_type()
-  return f'{message[0].lower()}{message[1:]} (allowed: {kind})'

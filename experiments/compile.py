@@ -5,8 +5,10 @@ python -m experiments.compile --config=configs/imagenet256.py --topology=v5e:16x
 Needs no TPU and allocates nothing: the step, its shardings and its dispatch are those that
 experiments.train runs, the data are shapes alone. Needs libtpu: pip install -r requirements-tpu.txt
 (a second, CPU machine's environment will do). What does not fit is refused, with the flags that
-would make it fit, each tried. `--level=O0` compiles several times faster; what it says of memory
-is some per cent off, either way. Several slices: --topology=v5e:16x16 --num_slices=4.
+would make it fit, each tried. Time and price are those of a roofline, the slowest of products,
+memory and links at the speeds that the vendor publishes: no run is faster or cheaper. `--level=O0`
+compiles several times faster; what it says of memory is some per cent off, either way. Several
+slices: --topology=v5e:16x16 --num_slices=4.
 """
 
 import importlib.metadata
@@ -29,14 +31,14 @@ TOPOLOGY = flags.DEFINE_string('topology', None, 'GENERATION:SHAPE, as v5e:16x16
 NUM_SLICES = flags.DEFINE_integer('num_slices', 1, 'So many slices of that shape.')
 FSDP = flags.DEFINE_integer('fsdp', None, 'config.mesh.fsdp; none: as the config says.')
 LEVEL = flags.DEFINE_enum('level', 'full', ['full', 'O0'], 'How hard the compiler tries.')
-UTILISATION = flags.DEFINE_float('utilisation', 0.4, 'Share of the peak that training is assumed '
-                                 'to reach.', lower_bound=1e-3, upper_bound=1.0)
 RATE = flags.DEFINE_float('rate', None, 'Dollars per chip-hour; none: assumed by generation.',
                           lower_bound=0.0)
 REMEDIES = flags.DEFINE_bool('remedies', True, 'Where it does not fit, try what would.')
 JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 MIB, GIB = 2**20, 2**30
+NEEDS = {'products': 'products', 'hbm': 'memory', 'ici': 'links between chips',
+         'dcn': 'network between slices'}
 
 
 def main(_):
@@ -56,7 +58,9 @@ def main(_):
   made = record(config, declared, where)
   print(headline(made), flush=True)
   made.update(pod.attempt(config, declared, devices, LEVEL.value))
-  if not made['fits'] and REMEDIES.value:
+  if made['fits']:
+    made.update(pod.priced(made, where, made['rate']))
+  elif REMEDIES.value:
     made['remedies'] = pod.remedies(config, declared, where, devices)
   if JSON.value:
     disk.write_bytes(JSON.value, (json.dumps(made, indent=2) + '\n').encode())
@@ -83,9 +87,8 @@ def record(config, declared, where: topology.Slice) -> dict:
       'where': str(where), 'chips': where.chips, 'devices': where.num_devices,
       'level': LEVEL.value, 'limit_gib': where.generation.hbm_gib,
       'hardware_flops': hardware.flops, 'model_flops': model_flops, 'loops': hardware.loops,
-      'peak': where.peak, 'utilisation': UTILISATION.value, 'rate': rate,
-      'rate_given': RATE.value is not None,
-      **topology.estimate(model_flops, config.steps, where, UTILISATION.value, rate)._asdict()}
+      'examples_of_a_device': config.batch_size / config.accumulate / where.num_devices,
+      'peak': where.peak, 'rate': rate, 'rate_given': RATE.value is not None}
 
 
 def headline(made: dict) -> str:
@@ -93,17 +96,20 @@ def headline(made: dict) -> str:
   return (f'{made["what"]}: {made["parameters"]:,} parameters, global batch {made["batch_size"]}, '
           f'accumulate {made["accumulate"]}\n'
           f'{made["where"]}: {made["chips"]} chips, {made["devices"]} devices, '
-          f'fsdp {made["fsdp"]}, {made["steps_per_dispatch"]} step(s) a dispatch\n'
+          f'fsdp {made["fsdp"]}, {made["steps_per_dispatch"]} step(s) a dispatch, '
+          f'{made["examples_of_a_device"]:g} example(s) at once on a device\n'
           f'FLOPs a step: {made["model_flops"]:.4g} of the model, {made["hardware_flops"]:.4g} '
           f'with what is computed again{note}')
 
 
 def report(made: dict) -> str:
-  """What was compiled, its memory and collectives, and the assumed time and price."""
+  """What was compiled, its memory and collectives, and the least time and price."""
   used = (made['peak_memory'] + made['code']) / GIB
   k = made['steps_per_dispatch']
   moved = ', '.join(f'{kind} {c["count"] / k:g} ({c["bytes"] / k / MIB:.4g} MiB)'
                     for kind, c in made['collectives'].items()) or 'none'
+  sent = ', '.join(f'{(of["ici"] + of["dcn"]) / MIB:.4g} MiB along {axis}'
+                   for axis, of in made['sent_bytes'].items()) or 'nothing'
   return '\n'.join([
       f'compiled at level {made["level"]} in {made["compile_seconds"]:.1f} s',
       f'memory of a device: {used:.2f} GiB of {made["limit_gib"]} GiB: peak '
@@ -111,9 +117,13 @@ def report(made: dict) -> str:
       f'{made["temporaries"] / GIB:.2f}), code {made["code"] / GIB:.2f}'
       + ('; some per cent off at O0' if made['level'] == 'O0' else ''),
       f'collectives a step, results on a device: {moved}',
-      f'step: {made["step_seconds"]:.3g} s, assumed: {made["utilisation"]:.0%} of the '
-      f'{made["peak"]:.3g} FLOP/s (bf16) of {made["chips"]} chips',
-      f'job: {made["steps"]:,} steps in {made["hours"]:.3g} h, ${made["dollars"]:,.0f}, '
+      f'step: at least {made["step_seconds"]:.3g} s, bound by {NEEDS[made["bound"]]}: '
+      + ', '.join(f'{NEEDS[name]} {seconds:.3g} s' for name, seconds in made['roofline'].items()
+                  if seconds),
+      f'sent by a device a step: {sent}',
+      f'model FLOPs: at most {made["most_mfu"]:.1%} of the {made["peak"]:.3g} FLOP/s (bf16) of '
+      f'{made["chips"]} chips',
+      f'job: {made["steps"]:,} steps in at least {made["hours"]:.3g} h, ${made["dollars"]:,.0f}, '
       f'{"at the given" if made["rate_given"] else "assumed:"} ${made["rate"]:.2f} a chip-hour'])
 
 

@@ -22,6 +22,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import experiments
+from experiments import evaluating
 from genjax import disk, encoders, runs
 from genjax import samples as any_samples
 from genjax.evals import card
@@ -89,13 +90,13 @@ def of_run():
   for name in OF_SAMPLES:
     if flags.FLAGS[name].value not in (None, False, ''):
       raise BadInput(f'--{name} is for --samples; a run is evaluated as its config says')
-  progress = functools.partial(experiments.progress, unit='evaluator')
+  progress, tick = evaluating.progress()
   measured = CONFIG.value.to_dict() if CONFIG.value else None
   if hosts.is_lead() and pathlib.Path(WORKDIR.value).is_dir():
     disk.check_writable(pathlib.Path(WORKDIR.value) / 'eval.json')
   with runs.on_mesh(WORKDIR.value):
     metrics = runs.evaluate(WORKDIR.value, SPLIT.value, STEP.value, METRICS.value, progress,
-                            measured, CHUNK.value)
+                            measured, CHUNK.value, tick)
   experiments.say(card.describe(metrics))
 
 

@@ -10,8 +10,8 @@ import time
 import jax
 
 from experiments import config as configs
-from genjax import build, sharding
-from genjax.train import compiled, step, topology
+from genjax import build, memory, sharding
+from genjax.train import compiled, step, topology, traffic
 from genjax.types import BadInput
 
 LEVELS = {'full': 'UNKNOWN', 'O0': 'O0'}  # UNKNOWN is what JAX has where nobody asked
@@ -44,7 +44,7 @@ def check(config, run: build.Run, where: topology.Slice) -> None:
 
 
 def attempt(config, declared, devices, level: str) -> dict:
-  """Compiles: {'fits', 'compile_seconds'} and memory and collectives, or what it needed."""
+  """Compiles: {'fits', 'compile_seconds'} with memory and what is moved, or what it needed."""
   jax.config.update('jax_optimization_level', LEVELS[level])
   run = build.run(config, declared)
   start = time.perf_counter()
@@ -59,8 +59,16 @@ def attempt(config, declared, devices, level: str) -> dict:
     return {'fits': False, 'compile_seconds': time.perf_counter() - start, 'needed_gib': needed[0],
             'available_gib': needed[1], 'reason': str(error).strip().splitlines()[0]}
   seconds = time.perf_counter() - start
-  return {'fits': True, 'compile_seconds': seconds, **compiled.memory(program)._asdict(),
-          'collectives': compiled.collectives(program.as_text())}
+  text, k = program.as_text(), config.steps_per_dispatch
+  slices = len({getattr(device, 'slice_index', 0) for device in devices.flat})
+  moved = traffic.sent(text, *mesh.devices.shape, slices)
+  return {'fits': True, 'compile_seconds': seconds, **memory.of(program)._asdict(),
+          'collectives': compiled.collectives(text),
+          # of one step on one device
+          'compiled_flops': program.cost_analysis()['flops'],
+          'hbm_bytes': traffic.accessed(text) / k,
+          'sent_bytes': {axis: {'ici': of.ici / k, 'dcn': of.dcn / k}
+                         for axis, of in moved.items()}}
 
 
 def remedies(config, declared, where: topology.Slice, devices) -> list[dict]:
@@ -106,3 +114,19 @@ def _now(config, key: str):
 
 def as_flags(settings) -> str:
   return ' '.join(f'--config.{key}={value}' for key, value in settings.items())
+
+
+def priced(made: dict, where: topology.Slice, rate: float) -> dict:
+  """What the steps of a compiled run cost at least: the roofline, hours and dollars.
+
+  XLA's FLOPs count a loop once and everything that it multiplies on a device, the step's own count
+  every loop and an equal share: a device has the larger.
+  """
+  flops = max(made['hardware_flops'] / where.num_devices, made['compiled_flops'])
+  sent = made['sent_bytes'].values()
+  of = topology.roofline(where, flops, made['hbm_bytes'], sum(s['ici'] for s in sent),
+                         sum(s['dcn'] for s in sent))
+  total = made['steps'] * of.seconds
+  return {'roofline': of._asdict(), 'bound': of.bound, 'step_seconds': of.seconds,
+          'most_mfu': made['model_flops'] / (where.peak * of.seconds),
+          'hours': total / 3600, 'dollars': topology.price(where, total, rate)}

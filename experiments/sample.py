@@ -1,6 +1,6 @@
 """Draws samples from a run directory: the same seed gives the same samples.
 
-python -m experiments.sample --workdir=runs/vae --num=64 --seed=7 --out=samples.png
+python -m experiments.sample --workdir=runs/vae --num=64 --seed=7 --out=samples.png [--draws]
 python -m experiments.sample --workdir=runs/diffusion --sampler=heun --num_steps=18 --guidance=2
 python -m experiments.sample --workdir=runs/photos --cond=cat --num=1000 --out=cats/
 
@@ -40,6 +40,8 @@ CHUNK = flags.DEFINE_integer('chunk', None, 'Samples drawn at once; none: as con
                              lower_bound=1)
 COND = flags.DEFINE_string('cond', None, 'The class of every sample, by name or number '
                            '(conditional models); none: no label.')
+DRAWS = flags.DEFINE_bool('draws', False, 'In a picture too, show draws of pixels where the model '
+                          '(a VAE) has their mean; FILE.npz always holds draws.')
 SAMPLER = flags.DEFINE_string('sampler', None, 'In place of the one in the config, with its own '
                               f'defaults (diffusion): {", ".join(SAMPLERS)}.')
 NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler; of --edit levels of '
@@ -112,7 +114,9 @@ def sampled(out: pathlib.Path) -> None:
                      'FILE.npz')
     if is_folder(out):
       writer.check_folder(out, spec)
-    draw_from = build.drawer(run.config, run.dataset, run.model, SEED.value, cond=label(run),
+    is_picture = out.suffix != '.npz' and not DRAWS.value
+    model = build.pictured(run.model) if is_picture else run.model
+    draw_from = build.drawer(run.config, run.dataset, model, SEED.value, cond=label(run),
                              chunk=CHUNK.value)
     x, info = draw_from(run.params)(num)
   x, labels, classes = data.to_raw(run.dataset, x), info['cond'], run.dataset.classes
@@ -177,7 +181,7 @@ def _json(text: str | None) -> dict:
     return {}
   try:
     found = json.loads(text)
-  except json.JSONDecodeError:
+  except (json.JSONDecodeError, RecursionError):
     found = None
   if type(found) is not dict:
     raise BadInput(f'--sampler_kw={text}; allowed: a JSON object, {{"num_steps": 50}}')

@@ -251,4 +251,4 @@ def collect_to_files(table: Table) -> None:
 
 
 if __name__ == '__main__':
-  experiments.run(main)
+  experiments.run(main, positional=True)

@@ -15,7 +15,8 @@ from absl import flags
 from ml_collections import config_flags
 
 import experiments
-from genjax import build, data, origins, runs, sharding
+from experiments import evaluating
+from genjax import build, data, memory, origins, runs, sharding
 from genjax.evals import card
 from genjax.train import (
   checkpoint,
@@ -26,7 +27,6 @@ from genjax.train import (
   preempt,
   profile,
   rundir,
-  step,
   writer,
 )
 from genjax.types import BadInput
@@ -46,7 +46,7 @@ STOPPED = ('stopped before the first step:'
 def main(_):
   config = CONFIG.value
   if DRY.value:
-    return print(dry(config, build.run(config)))
+    return dry(config, build.run(config), WORKDIR.value)
   build.check(config)
   workdir = rundir.place(WORKDIR.value)
   # first of all: the data of a second launch would take the memory of the run that goes on
@@ -58,8 +58,8 @@ def main(_):
       preempt.finished('stopped in the evaluation: the training is saved; the same command '
                        'evaluates it')
       if EVALUATE.value:
-        progress = functools.partial(experiments.progress, unit='evaluator')
-        metrics = runs.evaluate(workdir, progress=progress)
+        progress, tick = evaluating.progress()
+        metrics = runs.evaluate(workdir, progress=progress, tick=tick)
         experiments.say(card.summary(metrics, LINES, workdir / 'eval.json'))
   return None
 
@@ -71,19 +71,15 @@ def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
   until then a preemption, or a mistake in the config, leaves the directory as it was.
   """
   selection = build.selection(config, run)
-  validate = build.validator(config, run, preempt.check)
-  names = config.evals.names
-  # made for their refusals alone
-  build.evaluators(config, run.dataset, run.model, 'test', names, optional=names)
-  begins = origins.origin(config, run.dataset, workdir)
+  validate, begins, warning = checked(config, run, workdir)
   _, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity, begins,
                            runs.facts(run.dataset))
   directory = rundir.checkpoints(workdir)
   like = build.abstract_state(config, run, mesh)
   restored = restore(config, directory, like)
   state, meta, start, _ = restored or (None, {}, 0, ())
-  experiments.say(headline(config, run, like, start))
-  experiments.say(data.summary(run.dataset))
+  experiments.say('\n'.join(filter(None, (
+      headline(config, run, like, start), warning, data.summary(run.dataset)))))
   if run.objective.fit:
     return fit(config, run, workdir, begin(workdir, record, start, check_owned), like, restored,
                begins)
@@ -103,6 +99,20 @@ def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
     loop.train(state, meta, dispatch, build.batches(run.source, start, k, mesh), plan, directory,
                validate=validate, write=log, progress=progress, check_owned=check_owned)
   return None
+
+
+def checked(config, run: build.Run, workdir) -> tuple:
+  """The validation and origin of a run, and a warning or ''; BadInput for a mistake in the config.
+
+  The evaluators are made for their refusals alone. A warmup that the run is too short for is
+  refused where a flag asks for it; of a config that `steps` shortens it is said.
+  """
+  beyond = build.warmup_beyond_the_run(config, run.objective)
+  if beyond and 'optim.warmup' in config_flags.get_override_values(flags.FLAGS['config']):
+    raise BadInput(f'{beyond}; allowed: 0 to that number, or more steps')
+  validate, names = build.validator(config, run, preempt.check), config.evals.names
+  build.evaluators(config, run.dataset, run.model, 'test', names, optional=names)
+  return validate, origins.origin(config, run.dataset, workdir), beyond and f'warning: {beyond}'
 
 
 def fit(config, run: build.Run, workdir, log, like, restored, begins) -> None:
@@ -165,25 +175,29 @@ def headline(config, run: build.Run, like, start: int) -> str:
           f'steps {start} to {config.steps}')
 
 
-def dry(config, run: build.Run) -> str:
-  """Shapes, parameters, FLOPs and memory of one step; allocates no parameter."""
-  like = build.abstract_state(config, run)
-  lines = [headline(config, run, like, 0), data.summary(run.dataset)]
+def dry(config, run: build.Run, workdir) -> None:
+  """Prints shapes, parameters, FLOPs and memory of one step; allocates no parameter.
+
+  Raises BadInput where training would: for a mistake in the config, and for a step that the memory
+  of this machine cannot hold.
+  """
+  mesh = build.mesh(config)
+  like = build.abstract_state(config, run, mesh)
+  experiments.say(headline(config, run, like, 0))
+  *_, warning = checked(config, run, workdir)
+  experiments.say('\n'.join(filter(None, (warning, data.summary(run.dataset)))))
   for path, leaf in jax.tree_util.tree_leaves_with_path(like.params):
-    lines.append(f'  {jax.tree_util.keystr(path, simple=True, separator="/")}: '
-                 f'{leaf.dtype.name}{list(leaf.shape)}')
+    experiments.say(f'  {jax.tree_util.keystr(path, simple=True, separator="/")}: '
+                    f'{leaf.dtype.name}{list(leaf.shape)}')
   if run.step is None:
-    return '\n'.join([*lines, 'fitted in closed form or by EM: no gradient step'])
-  rows = build.abstract_rows(config, run)
-  compiled = step.compile_step(run.step, 1, sharding.make_mesh(devices=jax.devices()[:1]), like,
-                               rows)
-  memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    return experiments.say('fitted in closed form or by EM: no gradient step')
+  work = flops.of(run.step, build.abstract_state(config, run), build.abstract_rows(config, run))
+  program = build.compiled_step(config, run, mesh, k=1)
   state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
-  return '\n'.join([
-      *lines,
-      f'one step: {flops.of(run.step, like, rows):.3e} FLOPs in products, {cost["flops"]:.3e} in '
-      'all (XLA; loop bodies counted once), '
-      f'{memory.temp_size_in_bytes / 2**20:.1f} MiB temporary, {state / 2**20:.1f} MiB state'])
+  experiments.say(
+      f'one step: {work:.3e} FLOPs in products of matrices and convolutions, '
+      f'{memory.of(program).temporaries / 2**20:.1f} MiB temporary, {state / 2**20:.1f} MiB state')
+  return None
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 
+from genjax import ranges
 from genjax.types import BadInput, Model
 
 Needs = Mapping[str, tuple[str, ...]]
@@ -109,7 +110,7 @@ def pick(kind: str, name: str, table: Mapping):
 
 def check_kw(kind: str, name: str, make: Callable, offered: Iterable[str], kw: Mapping,
              table: Mapping) -> None:
-  """Refuses a kw that `make` does not take, one of a wrong type, and a size or count below 1.
+  """Refuses a kw that `make` does not take, one of a wrong type, and a number out of its range.
 
   offered: names that only build gives. table: {name: entry} of the kind, to say whose a stray kw
   is; an entry is a module with `make`, or the callable itself.
@@ -124,7 +125,9 @@ def check_kw(kind: str, name: str, make: Callable, offered: Iterable[str], kw: M
       raise BadInput(f'{kind} {name!r} takes no {key!r}{_did_you_mean(key, taken) or owner}; '
                      f'it takes: {", ".join(taken) or "none"}')
     _check_type(f'{kind} {name!r}: {key}', value, parameters[key])
-    _check_count(f'{kind} {name!r}: {key}', value, parameters[key])
+    interval = ranges.of_keyword(key, value, _least(parameters[key]))
+    if interval:
+      ranges.check(f'{kind} {name!r}: {key}', value, interval)
 
 
 def bind(kind: str, name: str, make: Callable, offered: Mapping, kw: Mapping, table: Mapping):
@@ -158,19 +161,16 @@ def _check_type(what: str, value, parameter: inspect.Parameter) -> None:
   words = ['None' if kind is type(None) else kind.__name__ if kind in _PLAIN else str(kind)
            for kind in kinds]
   example = '' if default in (None, inspect.Parameter.empty) else f', such as {default!r}'
-  raise BadInput(f'{what}={value!r} is of type {type(value).__name__}; '
+  raise BadInput(f'{what}={ranges.shortened(value)} is of type {type(value).__name__}; '
                  f'allowed: {" or ".join(words)}{example}')
 
 
-def _check_count(what: str, value, parameter: inspect.Parameter) -> None:
-  """Integers are sizes and counts, and so at least 1, unless their default is less."""
+def _least(parameter: inspect.Parameter) -> int | None:
+  """Integers are sizes and counts, and so at least 1, or their default; None: no integers."""
   kinds, default = _kinds(parameter), parameter.default
-  if tuple[int, ...] not in kinds and (
-      int not in kinds or float in kinds or type(default) is int and default < 1):
-    return
-  parts = value if type(value) in (tuple, list) else (value,)
-  if any(type(part) is int and part < 1 for part in parts):
-    raise BadInput(f'{what}={value!r}; allowed: integers from 1')
+  if tuple[int, ...] not in kinds and (int not in kinds or float in kinds):
+    return None
+  return min(1, default) if type(default) is int else 1
 
 
 def _kinds(parameter: inspect.Parameter) -> tuple:

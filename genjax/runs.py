@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -152,7 +152,8 @@ def _autoguided(config, made, params, ema):
 
 
 def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, progress=iter,
-             measured: Mapping | None = None, chunk: int | None = None) -> dict:
+             measured: Mapping | None = None, chunk: int | None = None,
+             tick: Callable = lambda: None) -> dict:
   """Runs the evaluators, writes their record and the samples it is of; {metric: Value}.
 
   chunk: samples drawn at once; None: config.mesh.chunk.
@@ -162,7 +163,8 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   or step has a record of its own (`train.record`), and some of the metrics are added to the record
   of the others. Evaluators of the config that the model cannot answer are left out; those of
   `names`, which are metrics or evaluators, are refused in the teaching lines (BadInput), and so is
-  a config of another training.
+  a config of another training. progress(names) iterates over them; tick() is called before each
+  batch and each chunk of samples.
   """
   own = rundir.read(workdir)['config']
   asked = measured or own
@@ -178,12 +180,13 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
                              standing=step is None and split == 'test')
   wanted = build.answering(names) if names else dict.fromkeys(config.evals.names, ())
   evals = build.evaluators(config, run.dataset, run.model, split, tuple(wanted), asked=wanted,
-                           optional=() if names else tuple(wanted))
+                           optional=() if names else tuple(wanted), tick=tick)
   if config.evals.num_samples < wished:  # said once nothing is refused any more
     logging.warning('warning: %d samples in place of %d, which would cost more than %g times the '
                     'training (config.evals.budget)', config.evals.num_samples, wished,
                     config.evals.budget)
-  draw = build.drawer(config, run.dataset, run.model, config.seed, chunk=chunk)(run.params)
+  draw = build.drawer(config, run.dataset, run.model, config.seed, chunk=chunk,
+                      tick=tick)(run.params)
   metrics = {}
   for name in progress(evals):
     metrics.update(evals[name](run.params, draw))

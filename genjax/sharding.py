@@ -7,12 +7,15 @@ one mesh; a host holds the rows of the global batch that its devices need.
 
 import contextlib
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from genjax import memory
 
 BATCH_AXES = ('data', 'fsdp')
 MIN_SHARDED_SIZE = 2**14  # gathering a smaller parameter costs more than its memory is worth
@@ -52,14 +55,15 @@ def current_mesh():
   return None if mesh.empty or mesh.size == 1 else mesh
 
 
-def jit(function=None, *, split: bool = False, **kw):
+def jit(function=None, *, split: bool = False, what: str = '', **kw):
   """jax.jit, whose result lies whole on every device of the mesh at the call: hosts can read it.
 
-  split: in its place each device keeps its rows of the result [B, ...]; see `to_host`.
+  split: in its place each device keeps its rows of the result [B, ...]; see `to_host`. what: the
+  program in words, for the BadInput of a call whose memory no device has (`memory.check`).
   """
   if function is None:
-    return functools.partial(jit, split=split, **kw)
-  jitted = {}
+    return functools.partial(jit, split=split, what=what, **kw)
+  jitted, checked = {}, set()
 
   def of_mesh():
     mesh = jax.sharding.get_abstract_mesh()  # inside another jit there is no other
@@ -70,19 +74,38 @@ def jit(function=None, *, split: bool = False, **kw):
 
   @functools.wraps(function)
   def call(*args, **kwargs):
+    key = jax.sharding.get_abstract_mesh(), _signature(args, kwargs)
+    if key[1] is not None and key not in checked:
+      # the call below finds this executable, and compiles no other
+      memory.check(of_mesh().lower(*args, **kwargs).compile(), what or f'{call.__qualname__}()')
+      checked.add(key)
     return of_mesh()(*args, **kwargs)
 
   call.lower = lambda *args, **kwargs: of_mesh().lower(*args, **kwargs)
   return call
 
 
-def compiled(lowered):
+def _signature(args: tuple, kwargs: dict):
+  """Shapes and dtypes of the arguments of a call, by which it is compiled; None inside a trace."""
+  leaves, tree = jax.tree.flatten((args, kwargs))
+  if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    return None
+  return tree, tuple((leaf.shape, leaf.dtype) if isinstance(leaf, jax.Array | np.ndarray) else leaf
+                     for leaf in leaves)
+
+
+def compiled(lowered, what: str = 'this program', remedies: Callable | None = None):
   """The executable of a lowered program, with the options of its platform.
 
+  what, remedies: in words, for the BadInput where no device has its memory (`memory.check`).
   On a CPU convolutions are not left to XLA's library of fused loops, which runs most of them on
   one thread and their kernels' gradients at half the rate: a step of a small UNet took 0.80
   of the CPU seconds, its samples 0.87.
   """
+  return memory.check(_compile(lowered), what, remedies)
+
+
+def _compile(lowered):
   if not convolves_on_cpu(lowered):
     return lowered.compile()
   kept = ','.join(f'LIBRARY_FUSION_TYPE_{name}' for name in ('ELTWISE', 'REDUCE'))

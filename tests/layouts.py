@@ -20,7 +20,7 @@ import numpy as np
 from experiments import config as configs
 from genjax import build
 from genjax.train import checkpoint, init, rundir, shards
-from tests import jobs
+from tests import jobs, programs
 
 STEPS, B1 = 20, 0.9
 COMMON = {'steps': STEPS, 'steps_per_dispatch': 1, 'batch_size': 16, 'checkpoint.every': 1,
@@ -67,8 +67,8 @@ def trained(model: str, origin: pathlib.Path, workdir: pathlib.Path, layout: str
   parts = layout.split('_')
   for i, part in enumerate(parts, start=1):
     codes = jobs.finish(jobs.launch(
-        'experiments.train', part, workdir.with_suffix('.log'), *arguments(model, workdir, part),
-        f'--config.steps={STEPS * i // len(parts)}'), 600)
+        'experiments.train', part, workdir.with_suffix('.log'), *programs.merged(
+            *arguments(model, workdir, part), f'--config.steps={STEPS * i // len(parts)}')), 600)
     assert codes == [0] * len(codes), f'{model} on {part}: {codes}, see {workdir}.log.0'
 
 

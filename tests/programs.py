@@ -47,6 +47,11 @@ def run(module: str, *arguments, env=None, parse_only: bool = False) -> Done:
   return Done(code, *streams, seconds)
 
 
+def merged(*flags: str) -> list[str]:
+  """The last flag of each name: what a test sets stands in place of what its helper does."""
+  return list({flag.partition('=')[0]: flag for flag in flags}.values())
+
+
 def run_in_full(module: str, *arguments, env=None) -> Done:
   """Runs a program as a user does, in a new interpreter; seconds are not measured."""
   done = subprocess.run([sys.executable, '-m', module, *map(str, arguments)], cwd=ROOT, text=True,

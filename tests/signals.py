@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genjax.train import checkpoint, writer
-from tests import jobs
+from tests import jobs, programs
 
 CONFIG = ('family=diffusion,objective=score_matching,model.network=unet,model.width=32,'
           'model.num_blocks=1')
@@ -49,12 +49,12 @@ def images(path: pathlib.Path) -> None:
 def launch(directory: pathlib.Path, name: str, batch_size: int, *more: str):
   """A training that logs and saves when it is stopped, not before."""
   [process] = jobs.launch(
-      'experiments.train', '1x1f1', directory / f'{name}.log',
-      f'--config=configs/folder.py:path={directory / "images.npz"},{CONFIG}',
-      '--config.steps=100000', '--config.steps_per_dispatch=1', '--config.log.every=100000',
-      '--config.checkpoint.every=100000', f'--config.batch_size={batch_size}',
-      '--config.optim.warmup=0', '--config.select.metric=', '--config.select.every=0',
-      '--noevaluate', f'--workdir={directory / name}', *more)
+      'experiments.train', '1x1f1', directory / f'{name}.log', *programs.merged(
+          f'--config=configs/folder.py:path={directory / "images.npz"},{CONFIG}',
+          '--config.steps=100000', '--config.steps_per_dispatch=1', '--config.log.every=100000',
+          '--config.checkpoint.every=100000', f'--config.batch_size={batch_size}',
+          '--config.optim.warmup=0', '--config.select.metric=', '--config.select.every=0',
+          '--noevaluate', f'--workdir={directory / name}', *more))
   return process
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genjax import data
-from tests import jobs, layouts, soak
+from tests import jobs, layouts, programs, soak
 
 CHECKED = {'vae': ('1x8f2', '2x2f2'), 'wgan_gp': ('1x4f4', '2x1f1'), 'dit': ('1x4f4', '4x1f4')}
 
@@ -74,7 +74,8 @@ def test_saved_on_two_hosts_and_resumed_on_others_every_example_is_seen_once(
     arguments = [*layouts.arguments('vae', tmp_path / 'run', where), f'--config.steps={steps}']
     if name == 'first':  # the batch size belongs to the run
       shutil.rmtree(tmp_path / 'run')
-    codes = jobs.finish(jobs.launch('tests.ledger', where, tmp_path / 'run.log', *arguments, *more))
+    codes = jobs.finish(jobs.launch('tests.ledger', where, tmp_path / 'run.log',
+                                    *programs.merged(*arguments, *more)))
     assert codes == [0] * len(codes), (tmp_path / 'run.log.0').read_text()
   seen = [*ledger(tmp_path / 'first', 0, half), *ledger(tmp_path / 'second', half, layouts.STEPS)]
   train = data.load('digits').splits['train']

@@ -11,8 +11,16 @@ from genjax.build.evaluation import (
   evaluator,
   evaluators,
   keeper,
+  pictured,
 )
-from genjax.build.parts import autoguided, dataset, family, plain, provided
+from genjax.build.parts import (
+  autoguided,
+  dataset,
+  family,
+  plain,
+  provided,
+  warmup_beyond_the_run,
+)
 from genjax.build.training import (
   Run,
   abstract_rows,
@@ -33,4 +41,5 @@ from genjax.build.validation import Selection, selection, validator
 __all__ = ['Run', 'Selection', 'abstract_rows', 'abstract_state', 'affordable', 'answering',
            'autoguided', 'batches', 'check', 'compiled_step', 'dataset', 'dispatched', 'drawer',
            'evaluator', 'evaluators', 'family', 'first_rows', 'fit', 'keeper', 'mesh',
-           'model_dtype', 'model_flops', 'plain', 'provided', 'run', 'selection', 'validator']
+           'model_dtype', 'model_flops', 'pictured', 'plain', 'provided', 'run', 'selection',
+           'validator', 'warmup_beyond_the_run']

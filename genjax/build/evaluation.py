@@ -116,6 +116,8 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
   Names in `optional` that the model or the data cannot answer are left out; others are refused.
   asked: of `answering`, the metrics that an evaluator must give.
   """
+  for name in config.evals.kw:
+    pick('evaluator', name, EVALS)
   read = encoder(config, dataset.spec)
   have = compat.provides(model, data.properties(dataset))
   return {
@@ -163,6 +165,17 @@ def affordable(config, made: Run, model: Model, params) -> int:
       made.step, abstract_state(config, made), abstract_rows(config, made))
   chunks = max(1, int(max(LITTLE, budget * training) / chunk)) if chunk else n
   return min(n, draw.CHUNK * chunks)
+
+
+def pictured(model: Model) -> Model:
+  """The model whose samples a picture shows: the mean of the pixels, where a draw adds their noise.
+
+  Sample i is that of the same latent; models other than a VAE draw what their `rsample` gives.
+  """
+  if model.rsample is None:
+    return model
+  return model._replace(sample=lambda params, rng, n, cond: (
+      model.rsample(params, rng, n, cond), 1))
 
 
 def drawer(config, dataset: Dataset, model: Model, seed: int, *, cond: int | None = None,

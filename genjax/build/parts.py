@@ -1,6 +1,6 @@
 """The parts of a run by name: data, model, sampler, critic, objective, optimizers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +84,10 @@ def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *
   no_label = None if weight == 1.0 or guide is not None else compat.null_label(
       model, f'guidance weight = {weight}', '1, or guidance by a worse run (--autoguidance)')
 
+  has_learned = name == 'ddpm' and model.reverse is not None and weight == 1.0
+  if sampler_kw:
+    _try(sampler, spec, sampler_kw, has_learned)
+
   def guided(params, path):
     def denoiser(model, params):
       return lambda x_t, t, cond, rng: model.denoise(params, x_t, t, cond, rng)
@@ -106,12 +110,22 @@ def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *
       mapped = lambda x_t, t, s, cond: model.flow_map(own, x_t, t, s, cond)
       return sampler(mapped, path, rng, x_T, cond, **sampler_kw)
     denoise, cost = guided(params, path)
-    learned = {}
-    if name == 'ddpm' and model.reverse is not None and weight == 1.0:
-      learned = {'reverse': lambda *args: model.reverse(own, *args)}
+    learned = {'reverse': lambda *args: model.reverse(own, *args)} if has_learned else {}
     return sampler(denoise, path, rng, x_T, cond, cost=cost, **learned, **sampler_kw)
 
   return model._replace(sample=sample)
+
+
+def _try(sampler: Callable, spec: DataSpec, sampler_kw: Mapping, has_learned: bool) -> None:
+  """Traces a sampler on a network that computes nothing, for what it refuses of its kw."""
+  learned = {'reverse': lambda x_t, *_: (x_t, jnp.zeros_like(x_t))} if has_learned else {}
+
+  def trace(x_T):
+    path = lambda t: (jnp.cos(0.5 * jnp.pi * t), jnp.sin(0.5 * jnp.pi * t))
+    return sampler(lambda x_t, *_: x_t, path, jax.random.key(0), x_T, None, **learned,
+                   **sampler_kw)[0]
+
+  jax.eval_shape(trace, jax.ShapeDtypeStruct((1, *spec.shape), jnp.float32))
 
 
 def guidance_of(config) -> dict:
@@ -219,16 +233,28 @@ def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
 
 
 def optimizers(config, objective: Objective) -> dict:
-  """{player: optimizer}: config.optim, overridden by config.optim_by_player.NAME."""
+  """{player: optimizer} by `settings`."""
   players = {p.name: p for p in objective.players}
   for name, override in config.optim_by_player.items():
     stray = {k for k, v in override.items() if v is not None}
     if stray and objective.players and name not in players:
       raise BadInput(f'optim_by_player.{name}.{sorted(stray)[0]} is set, but the players of '
                      f'{config.objective.name!r} are: {", ".join(players)}')
-  made = {}
-  for name, player in players.items():
-    override = config.optim_by_player.get(name, {})
-    settings = {**config.optim, **{k: v for k, v in override.items() if v is not None}}
-    made[name] = optim.make(**settings, num_updates=config.steps * player.num_updates)
-  return made
+  return {name: optim.make(**settings(config, name), num_updates=config.steps * player.num_updates)
+          for name, player in players.items()}
+
+
+def settings(config, player: str) -> dict:
+  """config.optim, overridden by config.optim_by_player.PLAYER."""
+  override = config.optim_by_player.get(player, {})
+  return {**config.optim, **{k: v for k, v in override.items() if v is not None}}
+
+
+def warmup_beyond_the_run(config, objective: Objective) -> str:
+  """What a warmup that is longer than the run means, in a line; '' if there is none."""
+  for player in objective.players:
+    of, updates = settings(config, player.name), config.steps * player.num_updates
+    if of['warmup'] > updates:
+      return (f'optim.warmup={of["warmup"]} is more than the {updates} updates of the run, whose '
+              f'learning rate ends at {updates / of["warmup"]:.2g} of optim.lr')
+  return ''

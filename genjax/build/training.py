@@ -1,5 +1,8 @@
 """A training run, whole: its parts, its step on a mesh, the rows of its steps."""
 
+import functools
+import inspect
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,18 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from genjax import data, sharding
+from genjax import data, memory, ranges, sharding
 from genjax.build.parts import dataset, objective, optimizers
+from genjax.models import FAMILIES
 from genjax.numerics import streams
 from genjax.train import flops, step
 from genjax.types import BadInput, Model, Objective
 
-# beside the numbers that `check` looks at
-KEYS = ('seed', 'ema', 'data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
+# beside the numbers of ranges.BY_KEY
+KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
         'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim',
         'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder', 'log.mfu')
 
 LABELS = ('data', 'uniform')  # that a conditional model is asked for
+TRIES = 3  # of each kind of remedy, from the least that may do
 
 
 class Run(NamedTuple):
@@ -85,26 +90,13 @@ def check(config) -> None:
   """Refuses what a config lacks, numbers that no run can have, and intervals that straddle."""
   for key in KEYS:
     _at(config, key)
-  for key in ('steps', 'batch_size', 'steps_per_dispatch', 'accumulate', 'mesh.fsdp',
-              'mesh.heartbeat', 'log.every', 'checkpoint.every', 'evals.num_samples'):
-    value = _at(config, key)
-    if value < 1:
-      raise BadInput(f'{key}={value}; allowed: integers >= 1')
-  for key in ('select.every', 'checkpoint.keep_last', 'checkpoint.keep_every',
-              'nan_steps_allowed'):
-    if _at(config, key) < 0:
-      raise BadInput(f'{key}={_at(config, key)}; allowed: integers >= 0')
-  chunk, labels = config.mesh.get('chunk', 1), config.evals.get('labels', 'data')  # old runs: none
-  if chunk < 1:
-    raise BadInput(f'mesh.chunk={chunk}; allowed: integers >= 1')
-  if not config.evals.get('budget', 0.0) >= 0:
-    raise BadInput(f'evals.budget={config.evals.budget}; allowed: numbers >= 0, 0 for no limit')
+  for key, interval in ranges.BY_KEY.items():
+    ranges.check(key, _at(config, key), interval)
+  ranges.check('mesh.chunk', config.mesh.get('chunk', 1), ranges.MANY)  # old runs have none
+  ranges.check('evals.budget', config.evals.get('budget', 0.0), ranges.NOT_NEGATIVE)
+  labels = config.evals.get('labels', 'data')
   if labels not in LABELS:
     raise BadInput(f'evals.labels={labels!r}; allowed: {", ".join(LABELS)}')
-  if not 0 <= config.seed < 2**32:  # of a larger one the generator would drop the upper bits
-    raise BadInput(f'seed={config.seed}; allowed: integers from 0 to 2^32 - 1')
-  if not 0 <= config.ema < 1:
-    raise BadInput(f'ema={config.ema}; allowed: 0 (no average) <= ema < 1')
   if config.batch_size % config.accumulate:
     raise BadInput(f'accumulate={config.accumulate} does not divide '
                    f'batch_size={config.batch_size}')
@@ -158,9 +150,49 @@ def abstract_state(config, made: Run, on_mesh=None):
                       like, sharding.state_sharding(on_mesh, like))
 
 
-def compiled_step(config, made: Run, on_mesh) -> Callable:
-  """The train step of a run, config.steps_per_dispatch in one dispatch: (state, rows) -> same."""
-  return step.compile_step(*dispatched(config, made, on_mesh))
+def compiled_step(config, made: Run, on_mesh, k: int | None = None) -> Callable:
+  """(state, rows) -> state, metrics: k train steps in one dispatch, compiled.
+
+  k: None: config.steps_per_dispatch. Raises BadInput, with settings that help, where the memory of
+  the devices cannot hold it.
+  """
+  function, all_steps, *shapes = dispatched(config, made, on_mesh)
+  return step.compile_step(function, k or all_steps, *shapes,
+                           remedies=functools.partial(lighter, config, made, on_mesh))
+
+
+def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
+  """The settings, as flags, under which a step needs no more than a device has: each is compiled.
+
+  Where to begin is a proportion: temporaries shrink with the rows that are computed at once.
+  """
+  def fits(key: str, value) -> bool:
+    other = config.copy_and_resolve_references()
+    with other.unlocked():
+      other.update(functools.reduce(lambda inner, name: {name: inner},
+                                    reversed(key.split('.')), value))
+    try:
+      other_run = run(other, made.dataset)
+    except BadInput:
+      return False
+    lowered = step.lower_step(*dispatched(other, other_run, on_mesh))
+    return memory.of(lowered.compile()).total <= has
+
+  free = max(has - need.arguments - need.results, 1)
+  first = math.ceil(math.log2(max(need.temporaries / free, 2)))
+  parts = [2**n for n in range(first, first + TRIES) if config.batch_size % 2**n == 0]
+  ways = {'model.kw.remat': [True] if _takes_remat(config) else [],
+          'accumulate': [config.accumulate * n for n in parts],
+          'batch_size': [config.batch_size // n for n in parts]}
+  fitting = [next((f'--config.{key}={value}' for value in values if fits(key, value)), None)
+             for key, values in ways.items()]
+  return ' or '.join(filter(None, fitting)) or 'a smaller model, or more devices with mesh.fsdp'
+
+
+def _takes_remat(config) -> bool:
+  """Whether the family has rematerialisation, and the config does not ask for it yet."""
+  family = FAMILIES[config.model.family].make
+  return 'remat' in inspect.signature(family).parameters and not config.model.kw.get('remat')
 
 
 def dispatched(config, made: Run, on_mesh) -> tuple:

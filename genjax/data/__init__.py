@@ -7,6 +7,7 @@ import inspect
 import pathlib
 from collections.abc import Callable
 
+from genjax import ranges
 from genjax.data import arrays, digits, files, latents, shapes, store, toys
 from genjax.data.dataset import (
   Dataset,
@@ -80,6 +81,7 @@ def _check_kw(name: str, make: Callable, kw: dict) -> None:
       hint = f' Did you mean {close[0]!r}?' if close else ''
       raise BadInput(f'data set {name!r} takes no argument {key!r}; it takes: '
                      f'{", ".join(allowed) or "none"}.{hint}')
+  ranges.check_all(f'data set {name!r}: ', kw, ranges.BY_KEYWORD)
 
 
 def _prepared(name: str, data_dir=None) -> Dataset:

@@ -62,7 +62,8 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
         size = min(chunk, 1 << (n - drawn - 1).bit_length())  # few programs, little to spare
         first = jnp.uint32(drawn)
         if size not in compiled:
-          compiled[size] = sharding.compiled(program(size).lower(params, first))
+          compiled[size] = sharding.compiled(program(size).lower(params, first),
+                                             what=f'sampling {size} at once')
         tick()
         start = time.perf_counter()
         parts.append(jax.tree.map(np.asarray, compiled[size](params, first)))

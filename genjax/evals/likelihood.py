@@ -69,7 +69,8 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   _check_asked(asked, metric, model, spec)
   settings = {'num_weights': num_weights, 'num_steps': num_steps, 'num_probes': num_probes,
               't_min': t_min, 'dequantisation': dequantisation}
-  per_example = sharding.jit(_terms_fn(model, estimator, prepare, spec, settings))
+  per_example = sharding.jit(_terms_fn(model, estimator, prepare, spec, settings),
+                             what=f'likelihood of {batch_size} examples at once')
   repeats = num_repeats if estimator == 'bound' else 1
   protocol = {
       'exact': {},

@@ -1,8 +1,9 @@
-"""What a compiled program says of itself: its memory, its collectives, and why it does not fit."""
+"""What a compiled program says of its collectives, and a compiler of why a program does not fit."""
 
 import math
 import re
-from typing import NamedTuple
+
+from genjax import memory
 
 # HLO's names of what moves arrays between devices
 COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'ragged-all-to-all',
@@ -24,22 +25,6 @@ NEEDED = (re.compile(r'\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([K
 GIB = {'': 2.0**-30, 'K': 2.0**-20, 'M': 2.0**-10, 'G': 1.0, 'T': 2.0**10}
 
 
-class Memory(NamedTuple):
-  """Bytes of one device."""
-
-  arguments: int  # the state and the batch
-  temporaries: int
-  code: int
-  peak_memory: int  # the largest sum of arguments, temporaries and results at any moment
-
-
-def memory(compiled) -> Memory:
-  """What the compiler reserved on each device."""
-  found = compiled.memory_analysis()
-  return Memory(found.argument_size_in_bytes, found.temp_size_in_bytes,
-                found.generated_code_size_in_bytes, found.peak_memory_in_bytes)
-
-
 def out_of_memory(error: Exception) -> tuple[float | None, float | None] | None:
   """(needed, available) GiB of HBM of a compiler's refusal; None for any other error.
 
@@ -50,8 +35,7 @@ def out_of_memory(error: Exception) -> tuple[float | None, float | None] | None:
     if match := pattern.search(text):
       needed, unit, available, unit_of_available = match.groups()
       return float(needed) * GIB[unit], float(available) * GIB[unit_of_available]
-  known = 'RESOURCE_EXHAUSTED' in text or 'Ran out of memory' in text
-  return (None, None) if known else None
+  return (None, None) if memory.is_short(error) else None
 
 
 def collectives(hlo: str) -> dict[str, dict]:
@@ -61,10 +45,20 @@ def collectives(hlo: str) -> dict[str, dict]:
   loops count as often as they run, where the text says how often, else once. The stages that a
   collective was cut into, to overlap with products, count as the one that they are.
   """
-  computations, entry = _computations(hlo)
-  found, seen = {}, set()
-  for name, times in _runs(computations, entry).items():
-    for line in computations[name]:
+  found = {}
+  for kind, times, size, _ in each_collective(hlo):
+    total = found.setdefault(kind, {'count': 0, 'bytes': 0})
+    total['count'] += times
+    total['bytes'] += times * size
+  return dict(sorted(found.items()))
+
+
+def each_collective(hlo: str):
+  """Yields (kind, how often it runs, bytes of its result on a device, its line) of each."""
+  lines, entry = computations(hlo)
+  seen = set()
+  for name, times in _runs(lines, entry).items():
+    for line in lines[name]:
       match = COLLECTIVE.search(line)
       if not match:
         continue
@@ -74,14 +68,11 @@ def collectives(hlo: str) -> dict[str, dict]:
       seen.add(channel and channel[1])
       if name.startswith('all-reduce-scatter'):  # a fusion that keeps one part of the sum
         kind = 'reduce-scatter'
-      total = found.setdefault(kind, {'count': 0, 'bytes': 0})
-      total['count'] += times
       starts = f'{match[2]}-start(' in line and match[2] != 'all-reduce'
-      total['bytes'] += times * _bytes(match[1], starts and match[1].startswith('('))
-  return dict(sorted(found.items()))
+      yield kind, times, _bytes(match[1], starts and match[1].startswith('(')), line
 
 
-def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
+def computations(hlo: str) -> tuple[dict[str, list[str]], str]:
   """{computation: its lines} and the name of the entry."""
   computations, entry, lines = {}, '', None
   for line in hlo.splitlines():
@@ -102,7 +93,7 @@ def _runs(computations: dict, entry: str) -> dict[str, int]:
     for line in computations[name]:
       if loop := WHILE.search(line):
         condition, body = loop.groups()
-        visit(body, times * _trips(line, computations[condition]))
+        visit(body, times * trips(line, computations[condition]))
       for called in CALLS.findall(line):
         for inner in re.findall(r'[\w.-]+', called):
           if inner in computations:
@@ -113,7 +104,7 @@ def _runs(computations: dict, entry: str) -> dict[str, int]:
   return {name: times for name, times in runs.items() if times}
 
 
-def _trips(line: str, condition: list[str]) -> int:
+def trips(line: str, condition: list[str]) -> int:
   """How often a loop runs: as annotated, or the constant below which it goes on; 1 if unknown."""
   if known := TRIPS.search(line):
     return int(known[1])
@@ -127,8 +118,13 @@ def _bytes(shape: str, holds_operands: bool) -> int:
   """Of the arrays in an HLO shape; of an asynchronous start, which holds operands too, the rest."""
   sizes = []
   for kind, axes in ARRAY.findall(shape):
-    digits = re.search(r'\d+', kind)
-    bits = BITS.get(kind) or (int(digits[0]) if digits else 0)
     if axes or not holds_operands:  # scalars in there are no data
-      sizes.append(math.prod(int(n) for n in axes.split(',') if n) * bits // 8)
+      sizes.append(size_of(kind, axes))
   return sum(sizes[len(sizes) // 2:] if holds_operands else sizes)
+
+
+def size_of(kind: str, axes: str) -> int:
+  """Bytes of an array, as of ('bf16', '32,16')."""
+  digits = re.search(r'\d+', kind)
+  bits = BITS.get(kind) or (int(digits[0]) if digits else 0)
+  return math.prod(int(n) for n in axes.split(',') if n) * bits // 8

@@ -2,6 +2,7 @@
 
 import optax
 
+from genjax import ranges
 from genjax.types import BadInput
 
 OPTIMIZERS = {
@@ -21,15 +22,15 @@ def make(*, name: str, lr: float, b1: float, b2: float, weight_decay: float, cli
 
   adam is AdamW (1711.05101): with weight_decay 0 it is Adam (1412.6980). clip: largest global norm
   of the gradient, 0 for none. warmup: updates from 0 to lr. decay: over the `num_updates` of the
-  whole run, to zero. Raises BadInput for a name that is not in OPTIMIZERS or DECAYS.
+  whole run, to zero. Raises BadInput for a name that is not in OPTIMIZERS or DECAYS, and for a
+  number out of its range (`ranges.BY_OPTIM`).
   """
   for value, allowed, key in ((name, OPTIMIZERS, 'optim.name'), (decay, DECAYS, 'optim.decay')):
     if value not in allowed:
       raise BadInput(f'{key}={value!r}; allowed: {", ".join(allowed)}')
-  numbers = {'lr': lr, 'clip': clip, 'warmup': warmup, 'weight_decay': weight_decay}
-  for key, value in numbers.items():
-    if not value >= 0:
-      raise BadInput(f'optim.{key}={value!r}; allowed: numbers >= 0')
+  numbers = {'lr': lr, 'b1': b1, 'b2': b2, 'weight_decay': weight_decay, 'clip': clip,
+             'warmup': warmup}
+  ranges.check_all('optim.', numbers, ranges.BY_OPTIM)
   rest = max(num_updates - warmup, 1)
   tail = {'constant': lambda: optax.constant_schedule(lr),
           'cosine': lambda: optax.cosine_decay_schedule(lr, rest),

@@ -187,8 +187,11 @@ def lower_step(step: Callable, k: int, mesh, state, rows):
     return jitted.lower(state, rows)
 
 
-def compile_step(step: Callable, k: int, mesh, state, rows) -> Callable:
+def compile_step(step: Callable, k: int, mesh, state, rows,
+                 remedies: Callable | None = None) -> Callable:
   """(state, rows) -> state, {metric}: k steps in one dispatch, compiled; see `lower_step`.
+
+  Raises BadInput, with the words of remedies(need, has), where no device has its memory.
 
   Convolutions on a CPU are k programs of one step, one after the other: XLA brings the gradients
   of those outside loops alone into the form that its library takes (in a loop 18 s, not 1 s, a
@@ -196,8 +199,9 @@ def compile_step(step: Callable, k: int, mesh, state, rows) -> Callable:
   """
   lowered = lower_step(step, k, mesh, state, rows)
   if k > 1 and mesh.size == 1 and sharding.convolves_on_cpu(lowered):
-    return one_by_one(sharding.compiled(lower_step(step, 1, mesh, state, rows)), k)
-  return sharding.compiled(lowered)
+    return one_by_one(sharding.compiled(lower_step(step, 1, mesh, state, rows), 'a train step',
+                                        remedies), k)
+  return sharding.compiled(lowered, 'a train step', remedies)
 
 
 def one_by_one(dispatch: Callable, k: int) -> Callable:

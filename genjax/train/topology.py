@@ -24,6 +24,9 @@ class Generation(NamedTuple):
   """One kind of chip. Figures per chip are the vendor's; the HBM limit is the compiler's."""
 
   peak: float  # FLOP/s of bfloat16 products, published: docs.cloud.google.com/tpu/docs/NAME
+  hbm: float  # bytes/s of its memory, published there
+  ici: float  # bytes/s that it sends to its neighbours: half of the published "bidirectional"
+  dcn: float  # bytes/s that it sends to other slices
   devices_per_chip: int
   hbm_gib: float  # of one device, what the compiler of libtpu 0.0.42 gives to a program
   price: float  # dollars per chip-hour on demand, in the cheapest region of the United States
@@ -39,13 +42,16 @@ TORUS_3D = ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x
             '8x16x16')
 
 # Prices: cloud.google.com/tpu/pricing as it was remembered when this was written; they change, so
-# every figure made of them is printed as assumed.
+# every figure made of them is printed as assumed. HBM and ICI: docs.cloud.google.com/tpu/docs/NAME
+# ("Key specifications"), of v4 assumed: remembered. DCN: 6.4 Tbps of a v5e pod of 256, 50 Gbps of a
+# v5p chip (ibid.); of v6e assumed, 100 Gbps; of v4 assumed, 25 Gbps.
 GENERATIONS = {
     # megacore: the two cores of a chip are one device, which is what users of v4 are given
-    'v4': Generation(275e12, 1, 30.75, 3.22, TORUS_3D, False, 'megacore'),
-    'v5e': Generation(197e12, 1, 15.75, 1.20, TORUS_2D, True),
-    'v5p': Generation(459e12, 1, 95.74, 4.20, (*TORUS_3D, '16x16x16', '16x16x24'), False),
-    'v6e': Generation(918e12, 1, 31.25, 2.70, TORUS_2D, True),
+    'v4': Generation(275e12, 1228e9, 300e9, 3.1e9, 1, 30.75, 3.22, TORUS_3D, False, 'megacore'),
+    'v5e': Generation(197e12, 819e9, 200e9, 3.1e9, 1, 15.75, 1.20, TORUS_2D, True),
+    'v5p': Generation(459e12, 2765e9, 600e9, 6.2e9, 1, 95.74, 4.20,
+                      (*TORUS_3D, '16x16x16', '16x16x24'), False),
+    'v6e': Generation(918e12, 1638e9, 400e9, 12.5e9, 1, 31.25, 2.70, TORUS_2D, True),
 }
 
 
@@ -73,12 +79,26 @@ class Slice(NamedTuple):
     return self.name if self.num_slices == 1 else f'{self.name} x {self.num_slices} slices'
 
 
-class Estimate(NamedTuple):
-  """What training would take if it reached the assumed share of the chips' peak."""
+class Roofline(NamedTuple):
+  """Seconds that a step takes at least, by what it asks of a chip; the rest runs at the same time.
 
-  step_seconds: float
-  hours: float
-  dollars: float
+  No program is faster than the slowest of them, and few come near (Williams, Waterman and
+  Patterson, Communications of the ACM 52(4), 2009).
+  """
+
+  products: float
+  hbm: float
+  ici: float
+  dcn: float
+
+  @property
+  def seconds(self) -> float:
+    return max(self)
+
+  @property
+  def bound(self) -> str:
+    """The name of the slowest."""
+    return max(zip(self, self._fields, strict=True))[1]
 
 
 def names() -> tuple[str, ...]:
@@ -103,12 +123,16 @@ def named(name: str, num_slices: int = 1) -> Slice:
   return Slice(name, num_slices, generation)
 
 
-def estimate(model_flops: int, steps: int, where: Slice, utilisation: float,
-             rate: float) -> Estimate:
-  """Time and price of so many steps; rate: dollars per chip-hour."""
-  seconds = model_flops / (where.peak * utilisation)
-  hours = steps * seconds / 3600
-  return Estimate(seconds, hours, hours * where.chips * rate)
+def roofline(where: Slice, flops: float, hbm: float, ici: float, dcn: float) -> Roofline:
+  """The roofline of a step: FLOPs in products and bytes moved, all of one device."""
+  of, per_chip = where.generation, where.generation.devices_per_chip
+  return Roofline(*(per_chip * amount / rate for amount, rate in (
+      (flops, of.peak), (hbm, of.hbm), (ici, of.ici), (dcn, of.dcn))))
+
+
+def price(where: Slice, seconds: float, rate: float) -> float:
+  """Dollars of so many seconds on all chips; rate: dollars per chip-hour."""
+  return seconds / 3600 * where.chips * rate
 
 
 def describe(of: Slice):

@@ -17,7 +17,8 @@ TINY = ('--config.steps=20', '--config.steps_per_dispatch=10', '--config.log.eve
 def train():
   """train(workdir, *flags) -> Done: the tiny run; flags win over its own."""
   return lambda workdir, *flags, config=TOY: programs.run(
-      'experiments.train', f'--config={config}', f'--workdir={workdir}', *TINY, *flags)
+      'experiments.train', f'--config={config}', f'--workdir={workdir}',
+      *programs.merged(*TINY, *flags))
 
 
 @pytest.fixture(scope='session')

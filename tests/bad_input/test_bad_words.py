@@ -2,10 +2,14 @@
 
 import pytest
 
+from experiments import config as configs
+from genjax import build
+from genjax.types import BadInput
 from tests import programs
 from tests.programs import content, refused
 
 DIGITS = 'configs/digits.py:family=vae,objective=kl'
+DIFFUSION = 'configs/digits.py:family=diffusion,objective=score_matching'
 IMPLICIT = 'configs/digits.py:family=implicit,objective=adversarial'
 
 TRAIN = {  # what is wrong -> config, flags, words of the message
@@ -41,10 +45,73 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'dispatch that does not divide': (DIGITS, ('--config.steps_per_dispatch=7',), (
         'steps_per_dispatch=7', 'steps')),
     'seed that would be cut': (DIGITS, ('--config.seed=4294967296',), ('4294967296', '2^32 - 1')),
-    'no steps': (DIGITS, ('--config.steps=0',), ('steps=0', '>= 1')),
+    'no steps': (DIGITS, ('--config.steps=0',), ('steps=0', 'integers from 1')),
     'batch larger than the data': (DIGITS, ('--config.batch_size=5000',), ('5000', '1197')),
+    'a rate of no sign': (DIGITS, ('--config.optim.lr=-1e-3',), ('optim.lr=-0.001', '> 0')),
+    'a warmup longer than the run': (DIGITS, ('--config.optim.warmup=2000',), (
+        'optim.warmup=2000', '1000 updates', 'more steps')),
+    'keywords of no evaluator': (DIGITS, ('--config.evals.kw.frecht.num_samples=10',), (
+        "'frecht'", "'frechet'")),
+    'a mesh of no devices': (DIGITS, ('--config.mesh.fsdp=3',), ('mesh.fsdp=3', '1 device')),
+    'an origin that is no run': (DIGITS, ('--config.init_from=/no/run',), (
+        '/no/run', 'config.json')),
+    'a literal of 5,000 signs': (DIGITS, (f'--config.model.kw.width={"-" * 5000}1',), (
+        'config.model.kw.width', '5,027 characters', '4,096')),
+    'a literal that is deep': (DIGITS, (f'--config.model.kw.width={"[" * 40}{"]" * 40}',), (
+        'config.model.kw.width', '40 brackets', '32')),
+    'a literal of many signs': (DIGITS, (f'--config.model.kw.width={"-" * 4000}1',), (
+        'nests too deeply',)),
+    'an argument of many signs': (f'{DIGITS},model.width={"-" * 4000}1', (), ('nests too deeply',)),
+    'a number of 4,000 digits': (DIGITS, (f'--config.model.kw.latent_dim={"9" * 4000}',), (
+        'latent_dim=0x', 'characters', '1048576')),
+    'a leftover': (DIGITS, ('fast',), ("'fast' is no flag", '--FLAG=VALUE')),
+    'a flag given twice': (DIGITS, ('--config.steps=10', '--config.steps=20'), (
+        '--config.steps is given twice', '--config.steps=10 and --config.steps=20')),
+    'a switch given twice': (DIGITS, ('--evaluate', '--noevaluate'), (
+        '--evaluate is given twice',)),
     'no such config': ('configs/digit.py', (), ("'configs/digit.py'", 'configs/digits.py')),
 }
+
+
+NUMBERS = {  # what is wrong -> config, settings, words of the message
+    'a rate without end': (DIGITS, {'optim.lr': float('inf')}, ('optim.lr=inf', 'finite')),
+    'a momentum of one': (DIGITS, {'optim.b1': 1.0}, ('optim.b1=1.0', '[0, 1)')),
+    'a second moment of one': (DIGITS, {'optim.b2': 1.0}, ('optim.b2=1.0', '[0, 1)')),
+    'a clip that turns the gradient': (DIGITS, {'optim.clip': -1.0}, (
+        'optim.clip=-1.0', '>= 0')),
+    'a number of one player': (IMPLICIT, {'optim_by_player.critic.b2': float('nan')}, (
+        'b2=nan', '[0, 1)')),
+    'an average that never moves': (DIGITS, {'ema': 1.0}, ('ema=1.0', '[0, 1)')),
+    'a dropout of all': (f'{DIFFUSION},model.dropout=1.0', {}, ('dropout=1.0', '[0, 1)')),
+    'a dropout of no number': (f'{DIFFUSION},model.dropout=1e999', {}, ('dropout=inf', '[0, 1)')),
+    'a dropout of the encoder': (f'{DIGITS},model.encoder_dropout=-0.1', {}, (
+        'encoder_dropout=-0.1', '[0, 1)')),
+    'a share above one': (f'{DIFFUSION},objective.label_dropout=1.5', {}, (
+        'label_dropout=1.5', '[0, 1]')),
+    'a clip of samples': (DIFFUSION, {'sampler.kw.clip': 0.0}, ('clip=0.0', '> 0')),
+    'a spacing of no name': (DIFFUSION, {'sampler.kw.spacing': 'tmie'}, (
+        "'tmie'", 'logsnr')),
+    'a variance of no name': (f'{DIFFUSION},sampler.variance=none', {'sampler.name': 'ddpm'},
+                              ("'none'", 'posterior')),
+    'a size of 10^12': (f'{DIGITS},model.latent_dim=1000000000000', {}, (
+        'latent_dim=1000000000000', '1048576')),
+    'a depth of 10^6': (f'{DIFFUSION},model.num_blocks=1000000', {}, (
+        'num_blocks=1000000', '1024')),
+    'steps of 10^12': (DIGITS, {'steps': 1000000000000}, ('steps=1000000000000', '2^31')),
+    'a set of 10^12': ('configs/toy2d.py:family=flow,data.num_train=1000000000000', {}, (
+        'num_train=1000000000000', '2^31')),
+}
+
+
+@pytest.mark.parametrize('case', NUMBERS)
+def test_numbers_are_refused_where_a_run_is_built(case):
+  argument, settings, words = NUMBERS[case]
+  config = configs.load(argument)
+  configs.override(config, settings)
+  with pytest.raises(BadInput) as refusal:
+    build.run(config)
+  for word in words:
+    assert word in str(refusal.value)
 
 
 @pytest.mark.parametrize('case', TRAIN)
@@ -52,8 +119,15 @@ def test_training_is_refused_before_anything_is_written(tmp_path, case):
   config, flags, words = TRAIN[case]
   done = programs.run('experiments.train', f'--config={config}', f'--workdir={tmp_path / "run"}',
                       *flags)
-  refused(done, *words)
-  assert content(tmp_path) == {}
+  message = refused(done, *words)
+  assert content(tmp_path) == {} and all(len(line) < 1000 for line in message.splitlines())
+
+
+@pytest.mark.parametrize('case', ('a rate of no sign', 'keywords of no evaluator',
+                                  'a mesh of no devices', 'an origin that is no run'))
+def test_a_dry_run_refuses_what_training_does(case):
+  config, flags, words = TRAIN[case]
+  refused(programs.run('experiments.train', f'--config={config}', '--dry', *flags), *words)
 
 
 def test_no_workdir():
@@ -73,6 +147,8 @@ PROGRAMS = {  # program, flags beside --workdir of an unconditional Gaussian in 
     'sampler of a model that needs none': ('sample', ('--sampler=ddim',), ("'ddim'", 'gaussian')),
     'unknown sampler': ('sample', ('--sampler=eular',), ("'eular'", 'euler', 'ddim')),
     'sampler_kw that is no object': ('sample', ('--sampler_kw=[1]',), ('[1]', 'JSON object')),
+    'sampler_kw that is deep': ('sample', (f'--sampler_kw={"[" * 3000}{"]" * 3000}',), (
+        '--sampler_kw', 'characters')),
     'sampler_kw that is no JSON': ('sample', ('--sampler_kw={steps=3}',), ('steps=3', 'JSON')),
 }
 

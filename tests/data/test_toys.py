@@ -103,7 +103,7 @@ def test_properties():
 
 @pytest.mark.parametrize(('kw', 'words'), [
     ({'radios': 1.0}, 'radius'), ({'std': -1.0}, 'positive number'), ({'std': 'a'}, "'a'"),
-    ({'num_train': 0}, 'integer >= 1'), ({'seed': 1.5}, 'integer >= 0')])
+    ({'num_train': 0}, 'integers from 1'), ({'seed': 1.5}, 'integer >= 0')])
 def test_bad_arguments(kw, words):
   with pytest.raises(BadInput, match=words):
     data.load('ring8', **kw)

@@ -47,7 +47,7 @@ def main(argv):
           'interrupt': interrupt, 'bug': lambda: 1 / 0, 'log': log, 'code': lambda: 42}[DO.value]()
 
 if __name__ == '__main__':
-  experiments.run(main)
+  experiments.run(main, positional='rest' in sys.argv)
 '''
 CONFIG = '--config=configs/digits.py:family=vae,objective=kl'
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 import types
 
 import jax
@@ -36,7 +38,7 @@ def declared():
     ((), ('--topology=GENERATION:SHAPE must be given', 'v6e:16x16')),
     (('--topology=v5e:4x4', '--fsdp=3'), ('fsdp=3', '16 devices')),
     (('--topology=v5e:16x16',), ('batch_size=64', '256 devices', 'multiples of 256')),
-    (('--topology=v5e:4x4', '--utilisation=1.5'), ('--utilisation',)),
+    (('--topology=v5e:4x4', '--rate=-1'), ('--rate',)),
 ))
 def test_refusals_need_no_compiler(arguments, words):
   programs.refused(programs.run('experiments.compile', CONFIG, *arguments), *words)
@@ -55,12 +57,23 @@ def test_without_libtpu_one_line_says_what_to_install():
   assert said.count('\n') == 1
 
 
-def test_time_and_price():
-  # 16 chips of 197e12 at one half: 1.576e15 FLOP/s; 3600 steps of 1 s are an hour
-  found = topology.estimate(1_576_000_000_000_000, 3600, V5E, 0.5, 2.0)
-  assert found == pytest.approx((1.0, 1.0, 16 * 2.0))
-  four = topology.estimate(1_576_000_000_000_000, 3600, topology.named('v5e:4x4', 4), 0.5, 2.0)
-  assert four == pytest.approx((0.25, 0.25, 16 * 2.0))  # more chips are faster, not cheaper
+MADE = {'hardware_flops': 16 * 197e10, 'compiled_flops': 1.0, 'model_flops': 16 * 98.5e10,
+        'steps': 3600, 'hbm_bytes': 819e7, 'sent_bytes': {'data': {'ici': 200e7, 'dcn': 0.0},
+                                                          'fsdp': {'ici': 400e7, 'dcn': 0.0}}}
+
+
+def test_time_and_price_are_those_of_the_slowest():
+  """v5e: 197e12 FLOP/s, 819e9 bytes/s of memory, 200e9 of links; 16 chips."""
+  links = pod.priced(MADE, V5E, 2.0)
+  assert links['roofline'] == pytest.approx({'products': 0.01, 'hbm': 0.01, 'ici': 0.03, 'dcn': 0})
+  assert links['bound'] == 'ici' and links['step_seconds'] == pytest.approx(0.03)
+  assert links['hours'] == pytest.approx(0.03) and links['dollars'] == pytest.approx(0.96)
+  assert links['most_mfu'] == pytest.approx(0.5 * 0.01 / 0.03)
+  memory = pod.priced({**MADE, 'hbm_bytes': 819e9}, V5E, 2.0)
+  assert memory['bound'] == 'hbm' and memory['step_seconds'] == pytest.approx(1.0)
+  # a device that multiplies more than its share: the compiler says so
+  products = pod.priced({**MADE, 'compiled_flops': 197e12}, V5E, 2.0)
+  assert products['bound'] == 'products' and products['most_mfu'] == pytest.approx(0.005)
 
 
 FITS = {'fits': True, 'peak_memory': 7}
@@ -119,6 +132,23 @@ def test_the_lowered_step_is_that_of_training():
   assert 'tf.aliasing_output' in lowered.as_text() or 'jax.buffer_donor' in lowered.as_text()
 
 
+def test_what_a_pod_is_told_of_its_step():
+  """Figures of a compiled cell, as the table of pods shows them."""
+  made = {'what': 'x', 'where': 'v5e:4x4', 'chips': 256, 'level': 'O0', 'steps_per_dispatch': 1,
+          'compile_seconds': 1.0, 'limit_gib': 15.75, 'fits': True, 'peak_memory': 2**30, 'code': 0,
+          'collectives': {}, 'examples_of_a_device': 1.0, **MADE}
+  made.update(pod.priced(made, V5E, 2.0))
+  code = ('import json, sys\nfrom benchmarks import pods\n'  # a program, whose flags are its own
+          "cell = pods.Cell('imagenet64', 256, 'v5e:16x16', 1, 'O0', 256, 256, 'key')\n"
+          'row = pods.row(cell, json.loads(sys.argv[1]))\nassert set(row) == set(pods.COLUMNS)\n'
+          'print(json.dumps(row))')
+  done = subprocess.run([sys.executable, '-c', code, json.dumps(made)], cwd=programs.ROOT,
+                        capture_output=True, text=True)
+  shown = json.loads(done.stdout)
+  assert (shown['examples a chip'], shown['bound by']) == ('1', 'ici'), done.stderr
+  assert (shown['least s a step'], shown['least $ a job']) == ('0.03', '1')
+
+
 def test_unknown_cells_of_the_sweep_are_refused():
   for flag in ('--only=imagenet', '--chips=17'):
     done = programs.run('benchmarks.pods', '--out=/nonexistent', '--print', flag)
@@ -139,6 +169,10 @@ def test_a_small_transformer_fits_a_small_pod(tmp_path):
   # every chip has examples of its own: their gradients are summed
   assert {'all-reduce', 'reduce-scatter'} & set(made['collectives'])
   assert 'assumed' in done.stdout and 'GiB of 15.75 GiB' in done.stdout
+  assert made['examples_of_a_device'] == 4 and '4 example(s) at once on a device' in done.stdout
+  # on four examples a chip waits for its links, not for its products
+  assert made['bound'] == 'ici' and made['most_mfu'] < 0.02 and set(made['sent_bytes']) >= {
+      'data', 'fsdp'}
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ STUDENT = 'distillation,objective.first_steps=4,objective.last_steps=2,objective
 
 def train(workdir, objective, *flags):
   return programs.run('experiments.train', f'--config={TOY}{objective}', f'--workdir={workdir}',
-                      *TINY, *flags)
+                      *programs.merged(*TINY, *flags))
 
 
 @pytest.fixture(scope='module')
@@ -46,10 +46,10 @@ def _leaves(tree):
 def test_a_student_starts_at_its_teacher_and_goes_on_without_it(teacher, tmp_path):
   student, moved = tmp_path / 'student', tmp_path / 'teacher'
   shutil.copytree(teacher, moved)
-  flags = (f'--config.init_from={moved}', '--config.optim.lr=0.0')
+  flags = (f'--config.init_from={moved}', '--config.optim.lr=1e-30')
   done = train(student, STUDENT, *flags, '--config.steps=10')
   assert done.code == 0, done.stderr
-  # nothing moves at a rate of 0: the student, its average and the teacher are the given run
+  # nothing moves at a rate of 1e-30: the student, its average and the teacher are the given run
   given, kept = runs.load(teacher), runs.load(student)
   np.testing.assert_allclose(arrays(kept.params), arrays(given.params), rtol=1e-6)
   assert kept.model.denoise is None and kept.model.flow_map
@@ -111,7 +111,7 @@ def test_a_network_that_is_told_two_times_is_another(teacher, tmp_path):
 
 def test_any_objective_of_the_same_parameters_may_start_there(teacher, tmp_path):
   tuned = tmp_path / 'tuned'
-  done = train(tuned, 'kl', f'--config.init_from={teacher}', '--config.optim.lr=0.0')
+  done = train(tuned, 'kl', f'--config.init_from={teacher}', '--config.optim.lr=1e-30')
   assert done.code == 0, done.stderr
   np.testing.assert_allclose(arrays(runs.load(tuned).params), arrays(runs.load(teacher).params),
                              rtol=1e-6)

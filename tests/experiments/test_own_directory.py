@@ -27,7 +27,7 @@ def points(path, seed=0):
 
 def train(workdir, data, *flags):
   return programs.run('experiments.train', f'--config=configs/folder.py:path={data},{ARGUMENT}',
-                      f'--workdir={workdir}', *TINY, *flags)
+                      f'--workdir={workdir}', *programs.merged(*TINY, *flags))
 
 
 @pytest.fixture(scope='module', name='trained')

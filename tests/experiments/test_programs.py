@@ -8,6 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import genjax
 from experiments import config as configs
@@ -25,8 +26,8 @@ TINY = ('--config.steps=20', '--config.steps_per_dispatch=5', '--config.log.ever
 
 
 def train(workdir, *flags):
-  return programs.run('experiments.train', f'--config={DIGITS}', f'--workdir={workdir}', *TINY,
-                      *flags)
+  return programs.run('experiments.train', f'--config={DIGITS}', f'--workdir={workdir}',
+                      *programs.merged(*TINY, *flags))
 
 
 @pytest.fixture(scope='module')
@@ -138,6 +139,18 @@ def test_samples_are_bytes_and_depend_on_the_seed_and_their_number_alone(run):
   assert (run.parent / 'g.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_a_picture_shows_means_and_draws_where_they_are_asked_for(run):
+  """The mean of a small VAE is smooth; the pixels of a draw are noise around it."""
+  def roughness(name, *flags):
+    sample(run, name, '--num=16', '--seed=7', *flags)
+    x = np.asarray(Image.open(run.parent / name)).astype(float)
+    return np.abs(np.diff(x, axis=0)).mean()
+
+  assert roughness('mean.png') < 0.7 * roughness('drawn.png', '--draws')
+  drawn = sample(run, 'a.npz', '--num=16', '--seed=7')
+  np.testing.assert_array_equal(drawn, sample(run, 'b.npz', '--num=16', '--seed=7', '--draws'))
+
+
 def test_load_gives_the_model_its_parameters_and_the_spec(trained):
   model, params, spec = genjax.load(trained[0])
   assert spec == data.load('digits').spec
@@ -155,6 +168,8 @@ def test_dry_says_what_a_step_costs_and_writes_nothing(tmp_path):
   assert re.search(r'^  model/.*: float32\[\d+, ?\d+\]$', done.stdout, re.MULTILINE)
   cost = re.search(r'one step: (\S+) FLOPs .*, (\S+) MiB temporary, (\S+) MiB state', done.stdout)
   assert float(cost[1]) > 1e5 and float(cost[2]) > 0 and float(cost[3]) > 0
+  # the config has a warmup of 50, and a flag a run of 20 steps
+  assert done.stdout.splitlines()[1].startswith('warning: optim.warmup=50 is more than the 20')
   parameters = int(re.search(r'([\d,]+) parameters', done.stdout)[1].replace(',', ''))
   shapes = re.findall(r'^  \S+: float32\[(.*)\]$', done.stdout, re.MULTILINE)
   assert parameters == sum(int(np.prod([int(n) for n in s.split(',') if n])) for s in shapes)

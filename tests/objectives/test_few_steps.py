@@ -10,10 +10,12 @@ from genjax.build import parts
 from genjax.models import diffusion
 from genjax.numerics import flow_map as maps
 from genjax.objectives import consistency, distillation, mean_flow
+from genjax.train import init
 from genjax.types import BadInput, DataSpec, Model, TwoTimes
+from tests import networks
 from tests.numerics import known_denoisers as known
 from tests.numerics.test_flow_map import exact_x_hat
-from tests.test_contract import config_of
+from tests.test_contract import config_of, moved
 
 POINTS, LABELLED = DataSpec((2,), None, None), DataSpec((2,), None, 3)
 N = 2**14
@@ -84,7 +86,7 @@ def test_the_tangent_is_normalised_and_its_slope_warmed_up():
         denoise=lambda p, x_t, t, cond, rng: x_t + jnp.sin(steep * (t[:, None] - 0.5)) * 1e-9)
     make = lambda steep, floor: consistency.make(moving(steep), spec=POINTS, warmup=100,
                                                  tangent_floor=floor).players[0].loss
-    compiled = {floor: jax.jit(lambda steep, step, floor=floor: make(steep, floor)(
+    compiled = {floor: networks.jit(lambda steep, step, floor=floor: make(steep, floor)(
         {'model': {}}, (), {'x': x}, jax.random.key(1), step)[0]) for floor in (0.1, 1e-9)}
     loss = lambda steep, step, floor=0.1: compiled[floor](steep, step)
     assert loss(0.0, 0, 1e-9) == pytest.approx(1.0, abs=1e-6) and loss(0.0, 0) < 1.0
@@ -97,7 +99,7 @@ def test_the_loss_of_mean_flow_is_divided_by_its_own_power():
   x = jax.random.normal(jax.random.key(0), (64, 2))
   model = gaussian_model(known.linear)
   loss = lambda power: mean_flow.make(model, spec=POINTS, weight_power=power).players[0].loss
-  value = lambda power: float(jax.jit(loss(power))(
+  value = lambda power: float(networks.jit(loss(power))(
       {'model': {**EXACT, 'gain': 2.0}}, (), {'x': x}, jax.random.key(1), 0)[0])
   assert value(1.0) == pytest.approx(1.0, abs=0.02) and value(0.0) > 2.0
 
@@ -123,7 +125,7 @@ def test_guidance_of_mean_flow_moves_the_target_of_labelled_examples_alone():
   objective = mean_flow.make(model, spec=LABELLED, apart=0.0, weight_power=0.0, guidance=3.0,
                              label_dropout=0.4)
   batch = {'x': jnp.ones((5000, 2)), 'cond': jnp.zeros(5000, jnp.int32)}
-  _, aux = jax.jit(objective.players[0].loss)(
+  _, aux = networks.jit(objective.players[0].loss)(
       {'model': {'gain': 1.0}}, (), batch, jax.random.key(0), 0)
   # labelled: the target is 3 - 2 * 5 = -7 and the network says 0; dropped: 1, and it says 5
   share = (49.0 - float(aux.metrics['u_mse'])) / (49.0 - 16.0)
@@ -155,7 +157,8 @@ def stages(model, **kw):
   x = jax.random.normal(jax.random.key(0), (512, 2))
 
   def at(step, params):
-    value, aux = jax.jit(objective.players[0].loss)(params, (), {'x': x}, jax.random.key(1), step)
+    value, aux = networks.jit(objective.players[0].loss)(
+        params, (), {'x': x}, jax.random.key(1), step)
     return float(value), aux.metrics, aux.writes['teacher']
 
   return objective, at
@@ -203,10 +206,8 @@ def trained(objective, **kw):
   """The model that an objective leaves of a small diffusion, and parameters off their start."""
   base = diffusion.make(POINTS, width=16, num_blocks=1, schedule='linear', prediction='velocity')
   goal = objective.make(base, spec=POINTS, **kw)
-  params, _ = jax.jit(goal.init)(jax.random.key(0), {'x': jnp.zeros((1, 2))})
-  theta = jax.tree.map(lambda a: a + 0.3 * jax.random.normal(jax.random.key(a.size), a.shape),
-                       params['model'])
-  return base, goal.model, theta
+  params, _ = init.initialise(goal.init, jax.random.key(0), {'x': jnp.zeros((1, 2))})
+  return base, goal.model, networks.moved(params['model'], 0.3)
 
 
 FEW = [(mean_flow, {}), (consistency, {}), (distillation, {'init_from': 'a run'})]
@@ -218,17 +219,17 @@ def test_what_stands_afterwards(objective, kw):
   assert model.flow_map and model.elbo is model.two_times is model.reverse is None
   assert (model.denoise is not None) == (objective is mean_flow)
   x, t = jax.random.normal(jax.random.key(1), (64, 2)), jnp.linspace(0.05, 1.0, 64)
-  flow_map = jax.jit(lambda s: model.flow_map(theta, x, t, s, None))
+  flow_map = networks.jit(lambda s: model.flow_map(theta, x, t, s, None))
   np.testing.assert_allclose(flow_map(t), x, atol=1e-5)
   away = flow_map(0.5 * t)
   assert np.abs(away - x).min(0).max() > 1e-4
   if objective is mean_flow:  # on the linear path: x_s = x_t - (t - s) u, and u at s = t is v
-    x_0 = jax.jit(model.denoise)(theta, x, t, None, None)
+    x_0 = networks.jit(model.denoise)(theta, x, t, None, None)
     near = 0.999 * t
     u = (x - flow_map(near)) / (t - near)[:, None]
     np.testing.assert_allclose(u, (x - x_0) / t[:, None], rtol=0.02, atol=0.02)
   else:
-    x_0 = jax.jit(base.denoise)(theta, x, t, None, None)
+    x_0 = networks.jit(base.denoise)(theta, x, t, None, None)
     np.testing.assert_allclose(
         away, maps.step(lambda t: base.path(theta, t), x, x_0, t, 0.5 * t), rtol=1e-5, atol=1e-6)
 
@@ -236,7 +237,7 @@ def test_what_stands_afterwards(objective, kw):
 @pytest.mark.parametrize(('objective', 'kw'), FEW, ids=lambda v: getattr(v, '__name__', '')[-10:])
 def test_the_sampler_that_suits_needs_no_line(objective, kw):
   _, model, theta = trained(objective, **kw)
-  sample = lambda name, **kw: jax.jit(lambda key: parts.with_sampler(
+  sample = lambda name, **kw: networks.jit(lambda key: parts.with_sampler(
       model, POINTS, name, kw).sample(theta, key, 8, None))(jax.random.key(3))
   x, nfe = sample('')
   assert nfe == {mean_flow: 1, consistency: 2, distillation: 4}[objective]
@@ -261,12 +262,12 @@ def test_a_denoiser_has_no_flow_map_and_ddim_suits_it():
 def test_two_times_are_heard_apart_and_embedded_slowly():
   """The network of two times changes with s, and far less by t than the usual embedding does."""
   model = diffusion.make(POINTS, width=16, num_blocks=1)
-  params = jax.jit(model.two_times.init)(jax.random.key(0), {})
+  params = networks.jit(model.two_times.init)(jax.random.key(0), {})
   params['head']['kernel'] = jnp.ones_like(params['head']['kernel'])
   x, t = jnp.ones((64, 2)), jnp.linspace(0.1, 1.0, 64)
   of = lambda s: model.two_times.denoise(params, x, t, s, None, None)
   assert np.abs(of(t) - of(0.5 * t)).max() > 1e-3
-  assert params['time']['kernel'].shape[0] == 2 * jax.jit(model.init)(
+  assert params['time']['kernel'].shape[0] == 2 * networks.jit(model.init)(
       jax.random.key(0), {})['time']['kernel'].shape[0]
   rough = diffusion.make(POINTS, width=16, num_blocks=1, time_scale=1000.0).two_times
   jumps = [np.abs(np.diff(np.asarray(m.denoise(params, x, t, t, None, None))[:, 0], 2)).mean()
@@ -304,14 +305,13 @@ def test_parts_of_a_batch_give_the_mean_of_their_gradients(objective):
   config.objective.kw = {**config.objective.kw, **(
       {'stage_steps': 1, 'first_steps': 2, 'last_steps': 1} if objective == 'distillation' else {})}
   run = build.run(config)
-  state = run.init(jax.random.key(0), build.first_rows(config, run))
-  step = jax.jit(run.step)
+  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  step = networks.jit(run.step)
   for i in range(2):
     before, (state, metrics) = state, step(state, run.source[i])
   assert np.isfinite(metrics['model/loss'])
   if objective == 'distillation':
     assert metrics['model/num_steps'] == 1.0 and set(state.opt_state['model'][0].mu) == {'model'}
-    same = lambda a, b: jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
-    assert same(state.params['teacher']['model'], before.params['model'])
-    assert not same(state.params['teacher']['model'], before.params['teacher']['model'])
+    assert not moved(state.params['teacher']['model'], before.params['model'])
+    assert moved(state.params['teacher']['model'], before.params['teacher']['model'])
     assert jax.tree.structure(state.ema) == jax.tree.structure(state.params['model'])

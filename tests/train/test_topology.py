@@ -1,7 +1,6 @@
 """Which slices there are, and what a compiler's words about memory and collectives mean."""
 
 import importlib.util
-import types
 
 import pytest
 
@@ -58,13 +57,6 @@ REFUSALS = (
 @pytest.mark.parametrize('text, expected', REFUSALS)
 def test_what_a_compiler_says_when_memory_is_short(text, expected):
   assert compiled.out_of_memory(RuntimeError(text)) == expected
-
-
-def test_memory_is_that_of_the_compiler():
-  stats = types.SimpleNamespace(argument_size_in_bytes=1, temp_size_in_bytes=2,
-                                generated_code_size_in_bytes=3, peak_memory_in_bytes=4)
-  program = types.SimpleNamespace(memory_analysis=lambda: stats)
-  assert compiled.memory(program) == (1, 2, 3, 4)
 
 
 # cut from what libtpu writes: a loop of 10, in it one of 3; a gather in two stages with one
