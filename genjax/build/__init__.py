@@ -8,10 +8,12 @@ from genjax.build.evaluation import (
   affordable,
   answering,
   drawer,
+  encoder,
   evaluator,
   evaluators,
   keeper,
 )
+from genjax.build.foresight import cards as foreseen_cards
 from genjax.build.parts import autoguided, dataset, family, plain, provided
 from genjax.build.training import (
   Run,
@@ -32,5 +34,6 @@ from genjax.build.validation import Selection, selection, validator
 
 __all__ = ['Run', 'Selection', 'abstract_rows', 'abstract_state', 'affordable', 'answering',
            'autoguided', 'batches', 'check', 'compiled_step', 'dataset', 'dispatched', 'drawer',
-           'evaluator', 'evaluators', 'family', 'first_rows', 'fit', 'keeper', 'mesh',
-           'model_dtype', 'model_flops', 'plain', 'provided', 'run', 'selection', 'validator']
+           'encoder', 'evaluator', 'evaluators', 'family', 'first_rows', 'fit', 'foreseen_cards',
+           'keeper', 'mesh', 'model_dtype', 'model_flops', 'plain', 'provided', 'run', 'selection',
+           'validator']
