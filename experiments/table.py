@@ -5,27 +5,32 @@ python -m experiments.table run --table=configs/tables/divergences_digits.py --s
 python -m experiments.table collect --table=configs/tables/divergences_digits.py --size=tiny
 python -m experiments.table run --table=configs/tables/own_data.py:path=photos,encoder=photos.npz
 
-`run` fills the cells that are not finished, by the commands that `list --table=...` shows, and
-collects; with --rows=REGEX some rows alone. A run that several cells share, since a sampler or an
-evaluator is no part of training, is trained once and measured for each; so do tables that train the
-same. Left in --out (default runs/tables/NAME/SIZE, of some rows SIZE-some): table.md, table.csv,
-table.json, samples.png, curves.png (of a table with a figure), logs/. The runs are in --runs.
+`list --table=...` shows the cells, their commands, and what keeps any from being filled; such a
+table `run` refuses before the work. `run` fills the cells that are not finished, by those commands;
+with --rows=REGEX some rows alone. Left in --out (default runs/tables/NAME/SIZE, of some rows
+SIZE-some): table.md, table.csv, table.json and samples.png, renewed after each cell; logs/; and at
+the end curves.png, of a table with a figure. The runs are in --runs. A run that several cells
+share, since a sampler or an evaluator is no part of training, is trained once and measured for
+each; so do tables that train the same, and a second `run` at the same time shares the work.
+
+Exit code: 1 where a cell did not finish; 42 after SIGTERM, SIGINT (Ctrl-C), SIGHUP or SIGUSR1, at
+which the trainings save: the same command goes on; 130 after a second SIGINT, which ends them.
 """
 
-import hashlib
-import inspect
+import functools
+import io
 import pathlib
-import re
 import time
-from typing import NamedTuple
 
 from absl import flags
 from tqdm import tqdm
 
 import experiments
 from experiments import config as configs
-from genjax.tables import collect, figure, identity, picture, render, run
-from genjax.tables.identity import Cell, Row
+from experiments import preflight
+from experiments.table_config import Table, module, read, takes_argument
+from genjax import disk
+from genjax.tables import collect, figure, launch, picture, render, run
 from genjax.types import BadInput
 
 VERBS = ('list', 'run', 'collect')
@@ -36,27 +41,12 @@ OUT = flags.DEFINE_string('out', None, 'Where it is left; none: runs/tables/NAME
 RUNS = flags.DEFINE_string('runs', None, 'Where the runs are; none: runs/cells, or OUT/cells '
                            'where --out is given. A finished run that is linked there by the name '
                            'that `list` shows is not trained again.')
-JOBS = flags.DEFINE_integer('jobs', 1, 'How many cells run at a time.', lower_bound=1)
+JOBS = flags.DEFINE_integer('jobs', 1, 'How many cells run at a time, each on its share of the '
+                            'cores.', lower_bound=1)
 ROWS = flags.DEFINE_string('rows', None, 'A regular expression: only rows whose label has it, '
                            'and those whose runs they start from.')
 COLUMNS = flags.DEFINE_list('columns', None, 'Columns by metric in place of the table\'s; '
                             '"a+b" is one column of whichever a row has.')
-LIKELIHOODS = {f'nll_{unit}': tuple(f'nll_{kind}_{unit}' for kind in ('exact', 'bound', 'estimate'))
-               for unit in ('bpd', 'nats')}
-
-
-class Table(NamedTuple):
-  """A table config of one size, with its cells resolved."""
-
-  name: str
-  path: str
-  size: str
-  rows: tuple[Row, ...]
-  cells: tuple[Cell, ...]
-  columns: tuple[dict, ...]
-  note: str
-  out: str
-  figure: dict | None = None  # labels of the columns 'x' and 'y' of its curves
 
 
 def main(argv):
@@ -65,188 +55,172 @@ def main(argv):
     raise BadInput(f'python -m experiments.table {" ".join(verbs)}: allowed: one of '
                    f'{", ".join(VERBS)}')
   if verbs[0] == 'list':
-    return list_tables()
+    return list_table() if TABLE.value else list_tables()
   if TABLE.value is None:
     raise BadInput(f'--table=FILE must be given; there are: {", ".join(configs.having("sweep"))}')
   table = read(TABLE.value, SIZE.value, OUT.value, COLUMNS.value, RUNS.value, ROWS.value)
-  failures = run_missing(table, JOBS.value) if verbs[0] == 'run' else ()
-  collect_to_files(table)
-  for cell, code, tail in failures:
-    print(f'\nfailed ({code}): {cell.command}\n{tail}')
+  if verbs[0] == 'run':
+    return run_table(table)
+  report(table, write(table))
+  return 0
+
+
+def list_tables() -> None:
+  """Prints every table with its sizes. Raises BadInput after them if a file is no table."""
+  broken = []
+  for path in configs.having('sweep'):
+    try:
+      if takes_argument(module(path)):
+        print(f'{path}:ARGUMENT: list it with --table, which says what it needs')
+        continue
+      for size in [SIZE.value] if SIZE.value else module(path).sizes:
+        table = read(path, size, OUT.value, runs=RUNS.value, only=ROWS.value)
+        print(headline(table, run.states(table.cells)))
+    except BadInput as error:
+      broken.append(f'{path}: {error}')
+  if broken:
+    raise BadInput('\n'.join(broken))
+
+
+def list_table() -> None:
+  """Prints the cells of --table, their status and commands, and what keeps them from being filled.
+
+  Raises BadInput after them if a row can never train or a column would be no one protocol.
+  """
+  for size in [SIZE.value] if SIZE.value else module(TABLE.value).sizes:
+    table = read(TABLE.value, size, OUT.value, COLUMNS.value, RUNS.value, ROWS.value)
+    states, faults = run.states(table.cells), preflight.check(table)
+    print(headline(table, states))
+    for cell, state in zip(table.cells, states, strict=True):
+      why = '' if state == 'finished' else faults.reasons().get(cell.label, '')
+      print(f'  {"refused" if why else state:9s}{cell.label}, seed {cell.seed}\n           '
+            + run.command(cell, state) + (f'\n    why: {" ".join(why.split())}' if why else ''))
+    if faults.refused or faults.columns:
+      raise BadInput(told(table, faults.refused, faults.columns))
+
+
+def headline(table: Table, states: list[str]) -> str:
+  """One line: how many rows, cells and runs a table has, and how many are finished."""
+  return (f'{table.path} --size={table.size}: {len(table.rows)} rows, {len(table.cells)} cells, '
+          f'{len({cell.workdir for cell in table.cells})} runs, '
+          f'{states.count("finished")} finished')
+
+
+def told(table: Table, rows: dict[str, str], columns: list[str]) -> str:
+  """The lines that say what keeps a table from being filled, each reason once."""
+  lines = [f'{table.path} --size={table.size} cannot be filled; nothing was run:']
+  for reason in dict.fromkeys(rows.values()):
+    labels = [label for label, why in rows.items() if why == reason]
+    more = f' and {len(labels) - 3} rows more' if len(labels) > 3 else ''
+    lines.append(f'  {", ".join(map(repr, labels[:3]))}{more}: {reason}')
+  return '\n'.join([*lines, *(f'  {reason}' for reason in columns)])
+
+
+def run_table(table: Table) -> int:
+  """Fills the cells that are not finished and collects; the exit code.
+
+  Raises BadInput before the work where a cell can never be filled here or a column would be no one
+  protocol, and after it where a cell did not finish: the table gives the reasons.
+  """
+  states = run.states(table.cells)
+  todo = [cell for cell, state in zip(table.cells, states, strict=True) if state != 'finished']
+  if todo:
+    faults = preflight.check(table)
+    reasons = {cell: why for cell in todo
+               if (why := faults.reasons().get(cell.label) or run.fault(cell))}
+    if reasons or faults.columns:
+      if not faults.columns:
+        write(table, reasons)
+      raise BadInput(told(table, {c.label: why for c, why in reasons.items()}, faults.columns))
+  try:
+    failures = fill(table, JOBS.value)
+  except launch.Stopped as stopped:
+    if stopped.killed:
+      print('interrupted', flush=True)
+      return 130
+    print('stopped: the trainings that ran have saved; the same command goes on', flush=True)
+    return 42
+  report(table, write(table, {f.cell: f'failed ({f.code}): {f.tail}' for f in failures}))
+  for failure in failures:
+    state = run.status(failure.cell)
+    print(f'\nfailed ({failure.code}): {run.command(failure.cell, state)}\n{failure.tail}')
   if failures:
     raise BadInput(f'{len(failures)} of {len(table.cells)} cells did not finish; logs in '
                    f'{table.out}/logs')
   return 0
 
 
-def list_tables() -> None:
-  """Prints every table with its sizes; with --table its cells, their status and their commands."""
-  for path in [TABLE.value] if TABLE.value else configs.having('sweep'):
-    if not TABLE.value and _takes_argument(configs.module(path, 'sweep')):
-      print(f'{path}:ARGUMENT: list it with --table, which says what it needs')
-      continue
-    sizes = [SIZE.value] if SIZE.value else list(
-        configs.module(path.partition(':')[0], 'sweep').sizes)
-    for size in sizes:
-      table = read(path, size, OUT.value, runs=RUNS.value, only=ROWS.value)
-      states = run.states(table.cells)
-      print(f'{path} --size={size}: {len(table.rows)} rows, {len(table.cells)} cells, '
-            f'{len({cell.workdir for cell in table.cells})} runs, '
-            f'{states.count("finished")} finished')
-      for cell, state in zip(table.cells, states, strict=True) if TABLE.value else ():
-        print(f'  {state:9s}{cell.label}, seed {cell.seed}\n           '
-              f'{run.command(cell, state)}')
-
-
-def read(path: str, size: str | None, out: str | None = None, metrics=None,
-         runs: str | None = None, only: str | None = None) -> Table:
-  """A table config as rows, cells and columns, of the rows whose label has the expression `only`.
-
-  Raises BadInput for what it does not offer.
-  """
-  file, _, argument = path.partition(':')
-  module = configs.module(file, 'sweep')
-  size = size or next(iter(module.sizes))
-  if size not in module.sizes:
-    raise BadInput(f'{path} has no size {size!r}; allowed: {", ".join(module.sizes)}')
-  rows = []
-
-  def add(label, config, overrides=None, published=None, note='', curve=''):
-    if label in {row.label for row in rows}:
-      raise BadInput(f'{path}: two rows are named {label!r}')
-    rows.append(Row(label, config, dict(overrides or {}), dict(published or {}), note, curve))
-
-  _sweep(module, add, size, argument, path)
-  name = _name(file, argument)
-  runs = runs or (f'{out}/cells' if out else 'runs/cells')
-  out = out or f'runs/tables/{name}/{size}{"-some" if only else ""}'
-  cells = []
-  for row in rows:
-    for seed in range(module.sizes[size]['seeds']):
-      cells.append(_cell(row, seed, runs, cells, path))
-  columns = tuple(_columns(module.metrics(), metrics) if metrics else module.metrics())
-  collect.check_columns(columns)
-  kept = _having(rows, only, path)
-  rows = [row for row in rows if row.label in kept]
-  cells = [cell for cell in cells if cell.label in kept]  # after all are made: some start from some
-  return Table(name, path, size, tuple(rows), tuple(cells), columns, module.note(), out,
-               module.figure() if hasattr(module, 'figure') else None)
-
-
-def _name(file: str, argument: str) -> str:
-  """What a table's results are called: its file, and enough of its argument to tell two apart."""
-  if not argument:
-    return pathlib.Path(file).stem
-  digest = hashlib.sha256(argument.encode()).hexdigest()[:8]
-  return f'{pathlib.Path(file).stem}-{identity.slug(argument)[:48]}-{digest}'
-
-
-def _takes_argument(module) -> bool:
-  return len(inspect.signature(module.sweep).parameters) > 2
-
-
-def _sweep(module, add, size: str, argument: str, path: str) -> None:
-  """sweep(add, size) of a table's module, or sweep(add, size, ARGUMENT) of one that takes it."""
-  if argument and not _takes_argument(module):
-    raise BadInput(f'{path}: {argument!r} stands behind the colon; allowed: no argument')
-  try:
-    module.sweep(add, size, *([argument] if _takes_argument(module) else []))
-  except BadInput:
-    raise
-  except ValueError as e:
-    raise BadInput(f'{path}: {e}') from None
-
-
-def _having(rows: list[Row], only: str | None, path: str) -> set[str]:
-  """The labels of the rows that have the expression, and of those whose runs these start from.
-
-  Raises BadInput where none has it.
-  """
-  try:
-    kept = {row.label for row in rows if re.search(only or '', row.label)}
-  except re.error as error:
-    raise BadInput(f'--rows={only} is no regular expression: {error}') from error
-  if not kept:
-    labels = '; '.join(row.label for row in rows)
-    raise BadInput(f'--rows={only}: no row of {path} has it; rows: {labels}')
-  for row in reversed(rows):
-    if row.label in kept and row.overrides.get('init_from', '').startswith('row '):
-      kept.add(row.overrides['init_from'].removeprefix('row '))
-  return kept
-
-
-def _cell(row: Row, seed: int, root: str, earlier: list[Cell], path: str) -> Cell:
-  """The cell of a row and a seed; init_from='row LABEL' is the run of that earlier row and seed."""
-  start = row.overrides.get('init_from', '')
-  if start.startswith('row '):
-    found = {cell.label: cell.workdir for cell in earlier if cell.seed == seed}
-    if start[4:] not in found:
-      raise BadInput(f'{path}: row {row.label!r} starts from {start!r}; allowed: "row LABEL" of an '
-                     f'earlier row: {", ".join(found)}')
-    row = row._replace(overrides={**row.overrides, 'init_from': found[start[4:]]})
-  config = configs.load(row.config)
-  configs.override(config, {**row.overrides, 'seed': seed})
-  return identity.cell(row, seed, config.to_dict(), root)
-
-
-def _columns(known: list, asked: list[str]) -> list[dict]:
-  """The table's columns of the metrics asked for, or plain ones for other metrics."""
-  columns = []
-  for text in asked:
-    metric = LIKELIHOODS.get(text) or tuple(text.split('+'))
-    like = {'label': text, 'better': '', 'split': 'test', 'axes': (), 'floor': '', 'digits': 4,
-            'source': 'metric', 'detail': '', 'reduction': 'mean', 'excess': False}
-    found = [column for column in known if column['metric'] == metric]
-    columns.append({**like, 'metric': metric, **(found[0] if found else {})})
-  return columns
-
-
-def run_missing(table: Table, jobs: int) -> list:
-  """Runs the cells that are not finished; the failures."""
+def fill(table: Table, jobs: int) -> list[launch.Failure]:
+  """Runs the cells that are not finished; after each, its row is printed and the table renewed."""
   states = run.states(table.cells)
   todo = [cell for cell, state in zip(table.cells, states, strict=True) if state != 'finished']
   print(f'{table.name} {table.size}: {len(table.cells) - len(todo)} of {len(table.cells)} cells '
         f'finished, {len(todo)} to measure, of which {sum(s in run.TO_TRAIN for s in states)} '
-        'train their run', flush=True)
+        f'train their run; {table.out}/table.md grows with each', flush=True)
   start = time.perf_counter()
   with tqdm(total=len(todo), disable=None, unit='cell') as progress:
+    def say(text):
+      progress.clear()
+      print(f'{time.perf_counter() - start:5.0f} s  {text}', flush=True)
+      progress.refresh()
+
     def on_done(cell, code):
-      progress.set_postfix_str(cell.label)
       progress.update()
-      if progress.disable:
-        print(f'  {"done" if code == 0 else f"failed ({code})"}: {cell.label}, seed {cell.seed}, '
-              f'{time.perf_counter() - start:.0f} s', flush=True)
+      if code:
+        say(f'failed ({code}): {cell.label}, seed {cell.seed}')
+        return
+      try:
+        say(f'{cell.label}: {render.line(write(table, curves=False), cell.label)}')
+      except BadInput as error:  # said again at the end; the other cells go on
+        say(f'{cell.label}, seed {cell.seed}: done, but {error}')
 
-    return run.run(todo, f'{table.out}/logs', jobs, on_done)
+    return launch.fill(todo, f'{table.out}/logs', jobs, on_done, lambda cell: say(
+        f'{cell.label}, seed {cell.seed}: another process is filling it; waiting'))
 
 
-def collect_to_files(table: Table) -> None:
-  """Writes table.md, table.csv, table.json and the pictures, each whole or not at all."""
-  from genjax.train import rundir  # imports jax: a list or a mistake need not wait for it
+@functools.cache
+def commit() -> str:
+  """The commit of this code, or 'unknown'."""
+  from genjax.train import rundir  # imports jax: a mistake need not wait for it
+  return rundir.commit() or 'unknown'
 
-  found = collect.collect(table.rows, table.cells, table.columns,
-                          rundir.commit() or 'unknown')
-  out = pathlib.Path(table.out)
-  out.mkdir(parents=True, exist_ok=True)
-  drawn = picture.draw(table.rows, table.cells)
+
+def write(table: Table, reasons=None, curves: bool = True) -> dict:
+  """Writes table.md, table.csv, table.json and the pictures, each whole; the collected table.
+
+  reasons: {cell: why it is not finished}, where that is known. curves: draw them too, which takes
+  a second.
+  """
+  collected = collect.collect(table.rows, table.cells, table.columns, commit(), {
+      (cell.label, cell.seed): why for cell, why in (reasons or {}).items()})
+  out, pictures = pathlib.Path(table.out), {}
+  damaged = [(cell['label'], cell['seed']) for cell in collected['missing']
+             if cell['status'] == 'damaged']
+  drawn = picture.draw(table.rows, [cell for cell in table.cells
+                                    if (cell.label, cell.seed) not in damaged])
   if drawn is not None:
-    drawn.save(out / 'samples.part.png')
-    (out / 'samples.part.png').replace(out / 'samples.png')
-  pictures = {'one row of samples per row of the table': 'samples.png'} if drawn else {}
-  if table.figure and figure.draw(found, out / 'curves.part.png', **table.figure):
-    (out / 'curves.part.png').replace(out / 'curves.png')
+    png = io.BytesIO()
+    drawn.save(png, format='png')
+    disk.write_bytes(out / 'samples.png', png.getvalue())
+    pictures['one row of samples per row of the table'] = 'samples.png'
+  png = io.BytesIO()
+  if table.figure and curves and figure.draw(collected, png, **table.figure):
+    disk.write_bytes(out / 'curves.png', png.getvalue())
     pictures[f'{table.figure["y"]} against {table.figure["x"]}'] = 'curves.png'
-  text = render.markdown(found, f'{table.name}, size {table.size}', table.note, pictures)
-  for name, content in (('table.md', text), ('table.csv', render.to_csv(found)),
-                        ('table.json', render.to_json(found))):
-    part = out / f'{name}.part'
-    part.write_text(content, encoding='utf-8')
-    part.replace(out / name)
-  missing = len(found['missing'])
-  print(f'{out}/table.md: {len(table.cells) - missing} of {len(table.cells)} cells')
+  text = render.markdown(collected, f'{table.name}, size {table.size}', table.note, pictures)
+  for name, content in (('table.md', text), ('table.csv', render.to_csv(collected)),
+                        ('table.json', render.to_json(collected))):
+    disk.write_bytes(out / name, content.encode())
+  return collected
+
+
+def report(table: Table, collected: dict) -> None:
+  """Prints where the table is, and the commands that fill what is missing."""
+  missing = collected['missing']
+  print(f'{table.out}/table.md: {len(table.cells) - len(missing)} of {len(table.cells)} cells')
   if missing:
     print('missing cells, and what fills them:')
-    for cell in found['missing']:
+    for cell in missing:
       print(f'  {cell["command"]}')
 
 

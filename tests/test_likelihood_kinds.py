@@ -89,10 +89,10 @@ def finish(cell, kind, number):
 
 @pytest.mark.parametrize('column', ['nll_bpd', 'nll_exact_bpd+nll_bound_bpd'])
 def test_one_column_over_both_kinds_is_refused(tmp_path, column):
-  from experiments import table
+  from experiments import table_config
   path, out = tmp_path / 'mine.py', tmp_path / 'out'
   path.write_text(TABLE)
-  for cell, kind in zip(table.read(str(path), 'tiny', str(out)).cells, ('exact', 'bound'),
+  for cell, kind in zip(table_config.read(str(path), 'tiny', str(out)).cells, ('exact', 'bound'),
                         strict=True):
     finish(cell, kind, 1.9)
   flags = ('collect', f'--table={path}', '--size=tiny', f'--out={out}')

@@ -8,11 +8,13 @@ from genjax.build.evaluation import (
   affordable,
   answering,
   drawer,
+  encoder,
   evaluator,
   evaluators,
   keeper,
   pictured,
 )
+from genjax.build.foresight import cards as foreseen_cards
 from genjax.build.parts import (
   autoguided,
   dataset,
@@ -40,6 +42,6 @@ from genjax.build.validation import Selection, selection, validator
 
 __all__ = ['Run', 'Selection', 'abstract_rows', 'abstract_state', 'affordable', 'answering',
            'autoguided', 'batches', 'check', 'compiled_step', 'dataset', 'dispatched', 'drawer',
-           'evaluator', 'evaluators', 'family', 'first_rows', 'fit', 'keeper', 'mesh',
-           'model_dtype', 'model_flops', 'pictured', 'plain', 'provided', 'run', 'selection',
-           'validator', 'warmup_beyond_the_run']
+           'encoder', 'evaluator', 'evaluators', 'family', 'first_rows', 'fit', 'foreseen_cards',
+           'keeper', 'mesh', 'model_dtype', 'model_flops', 'pictured', 'plain', 'provided', 'run',
+           'selection', 'validator', 'warmup_beyond_the_run']

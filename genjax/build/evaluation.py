@@ -21,6 +21,9 @@ from genjax.train import flops
 from genjax.types import BadInput, DataSpec, Model
 
 LITTLE = 1e10  # FLOPs that samples may always cost: about a second of one processor
+# what build gives to an evaluator; its other arguments are those of config.evals.kw
+OFFERED = ('model', 'spec', 'dataset', 'split', 'encoder', 'pixels', 'keep', 'seed', 'num_samples',
+           'tick', 'prepare', 'estimator', 'conditional', 'asked')
 
 
 def encoder(config, spec: DataSpec):
@@ -146,6 +149,11 @@ def sampler_of(config, model: Model) -> str:
   return f'{name}({shown}), guidance({", ".join(parts)})'
 
 
+def sampler_name(config, model: Model) -> str:
+  """How the cards name what draws the samples: `sampler_of` where the model denoises."""
+  return sampler_of(config, model) if model.denoise or model.flow_map else 'direct'
+
+
 def affordable(config, made: Run, model: Model, params) -> int:
   """How many samples are drawn for evaluators: config.evals.num_samples, or fewer.
 
@@ -188,7 +196,7 @@ def drawer(config, dataset: Dataset, model: Model, seed: int, *, cond: int | Non
   by_data = config.evals.get('labels', 'data') == 'data'  # runs from before the key have none
   return draw.make(
       model, dataset.spec, seed=seed, cond=cond, purpose=purpose, tick=tick,
-      sampler=sampler_of(config, model) if model.denoise or model.flow_map else 'direct',
+      sampler=sampler_name(config, model),
       conditional=bool(config.model.kw.get('conditional', False)),
       label_counts=dataset.label_counts if by_data else None,
       chunk=config.mesh.get('chunk', draw.CHUNK) if chunk is None else chunk)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from genjax import disk
 from genjax.evals import card as cards
 from genjax.evals import neighbours, novelty, planted, two_sample
 
@@ -135,17 +136,33 @@ def partition(train, num_cells: int = 3, seed: int = 0) -> Cells:
 
   Up to NUM_DIMS dimensions stay as they are: principal components of all would only turn them.
   """
-  from sklearn.cluster import KMeans
-  from sklearn.decomposition import PCA
-
   mean, components = train.mean(0, dtype=np.float64), None
   if train.shape[1] > NUM_DIMS < len(train):
-    components = PCA(NUM_DIMS, random_state=seed).fit(train).components_.T
+    components = _kept(_components, train, NUM_DIMS, seed)
   projected = _project(train, mean, components)
-  means = KMeans(min(num_cells, len(train)), n_init=10, random_state=seed).fit(projected)
-  centres = means.cluster_centers_.astype(np.float32)
+  centres = _kept(_centres, projected, min(num_cells, len(train)), seed)
   return Cells(mean, components, centres, projected,
                neighbours.nearest(projected, centres, k=1)[1][:, 0])
+
+
+def _kept(make, x, number: int, seed: int) -> np.ndarray:
+  """make(x, number, seed), or what it gave before: scikit-learn alone takes a second to import."""
+  key = {'made': make.__name__, 'of': disk.digest({'x': x}), 'number': number, 'seed': seed,
+         'source': disk.source_digest()}
+  return disk.kept_array('features', key, lambda: make(x, number, seed))
+
+
+def _components(x, number: int, seed: int) -> np.ndarray:
+  """[d, number]: the first principal components."""
+  from sklearn.decomposition import PCA
+  return PCA(number, random_state=seed).fit(x).components_.T
+
+
+def _centres(x, number: int, seed: int) -> np.ndarray:
+  """[number, d] float32: the means of k-means, the best of 10 starts."""
+  from sklearn.cluster import KMeans
+  means = KMeans(number, n_init=10, random_state=seed).fit(x)
+  return means.cluster_centers_.astype(np.float32)
 
 
 def _project(x, mean, components):

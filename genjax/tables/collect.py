@@ -7,14 +7,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
-import numpy as np
-
-from genjax.tables import run
+from genjax.tables import interval, run
 from genjax.tables.identity import Cell, Row
 from genjax.types import BadInput
 
-LEVEL = 0.95
 # entries of a card that are no protocol: the interval's method, and figures beside the value
 BESIDE = ('interval', 'detail', 'reason', 'metric')
 KIND = re.compile(r'nll_(exact|bound|estimate)')
@@ -28,7 +26,8 @@ def check_columns(columns: Sequence[Mapping]) -> None:
       raise BadInput(_mixed(column['label'], kinds))
 
 
-def _check_published(rows: Sequence[Row], columns: Sequence[Mapping]) -> None:
+def check_published(rows: Sequence[Row], columns: Sequence[Mapping]) -> None:
+  """Raises BadInput for a published figure of a metric that no column has."""
   metrics = {metric: None for column in columns for metric in column['metric']}
   for row in rows:
     for metric in row.published:
@@ -38,13 +37,18 @@ def _check_published(rows: Sequence[Row], columns: Sequence[Mapping]) -> None:
 
 
 def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mapping],
-            commit: str) -> dict:
-  """The table of all cells that are finished; raises BadInput where a column is no one protocol."""
+            commit: str, reasons: Mapping[tuple, str] = MappingProxyType({})) -> dict:
+  """The table of all cells that are finished; raises BadInput where a column is no one protocol.
+
+  reasons: {(row, seed): why a cell that is not finished cannot be, or failed}, where it is known.
+  """
   check_columns(columns)
-  _check_published(rows, columns)
-  results = {(cell.label, cell.seed): found for cell in cells
-             if (found := run.read(cell)) is not None}
-  table = {'level': LEVEL, 'commit': commit, 'columns': [dict(c) for c in columns], 'rows': []}
+  check_published(rows, columns)
+  states = run.states(cells)
+  results = {(cell.label, cell.seed): run.read(cell)
+             for cell, state in zip(cells, states, strict=True) if state == 'finished'}
+  table = {'level': interval.LEVEL, 'commit': commit, 'columns': [dict(c) for c in columns],
+           'rows': []}
   for row in rows:
     mine = {c.seed: results.get((row.label, c.seed)) for c in cells if c.label == row.label}
     done = {seed: found for seed, found in mine.items() if found is not None}
@@ -58,18 +62,20 @@ def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mappin
         'provenance': {s: found.get('provenance', {}) for s, found in done.items()},
         'values': {c['label']: _summary(c, done) for c in columns}})
   for column in columns:
-    _check_protocol(column, table['rows'])
+    check_protocol(column, _cards(column, table['rows']))
+    _check_seeds(column, table['rows'])
   table['axes'] = {row['label']: _axes(columns, row) for row in table['rows']}
   table['floors'] = {c['label']: _floor(c, results.values()) for c in columns
                      if c['floor'] and not c['excess']}
   table['missing'] = [{'label': c.label, 'seed': c.seed, 'status': state,
-                       'command': run.command(c, state)}
-                      for c, state in zip(cells, run.states(cells), strict=True)
+                       'command': run.command(c, state),
+                       'reason': reasons.get((c.label, c.seed), '') or run.fault(c)}
+                      for c, state in zip(cells, states, strict=True)
                       if (c.label, c.seed) not in results]
   return table
 
 
-def _value(column: Mapping, found: Mapping) -> dict | None:
+def value(column: Mapping, found: Mapping) -> dict | None:
   """{'value', 'low', 'high', 'card'} of a column in one eval.json; None if it has none."""
   if column['source'] == 'provenance':
     provenance = found.get('provenance', {})
@@ -99,6 +105,7 @@ def _excess(entry: dict, floor: Mapping | None) -> dict:
 
   The half widths below and above meet in quadrature, as those of independent figures do. Both
   compare with one reference, whose noise is in either, so that the interval is too wide, if wrong.
+  Every row and seed subtracts one floor, whose noise these ends hold, and no spread over seeds.
   """
   card = {**entry['card'], 'less': 'no floor' if floor is None else floor['card'].get('metric')}
   none = {'value': None, 'low': None, 'high': None}
@@ -132,7 +139,7 @@ def _detail(entry: dict, path: str) -> dict:
 
 def _summary(column: Mapping, done: Mapping[int, Mapping]) -> dict | None:
   """One cell of the table: the mean over seeds, or why there is none; None: no such metric."""
-  entries = {seed: _value(column, found) for seed, found in done.items()}
+  entries = {seed: value(column, found) for seed, found in done.items()}
   present = {seed: entry for seed, entry in entries.items() if entry is not None}
   if not present:
     return None
@@ -144,18 +151,22 @@ def _summary(column: Mapping, done: Mapping[int, Mapping]) -> dict | None:
              'cards': {s: entry['card'] for s, entry in present.items()}, 'reasons': bad}
   if bad:  # a mean over the seeds that happened to be finite would hide the others
     return summary
-  values = np.array([entry['value'] for entry in present.values()], np.float64)
-  summary |= {'value': float(values.mean()), 'half_width': t_half_width(values)}
-  if len(values) == 1:  # with several seeds the t interval holds this noise too
-    only = next(iter(present.values()))
-    summary |= {'low': only['low'], 'high': only['high']}
-  return summary
+  values = [entry['value'] for entry in present.values()]
+  ends = [[entry[end] for entry in present.values()] for end in ('low', 'high')]
+  return {**summary, 'value': sum(values) / len(values),
+          **interval.of_mean(values, *ends)._asdict()}
 
 
-def _check_protocol(column: Mapping, rows: Iterable[Mapping]) -> None:
-  """Raises BadInput if the cards of a column differ in a field that is no declared row axis."""
-  cards = [(f'{row["label"]} (seed {seed})', card) for row in rows
-           for seed, card in ((row['values'][column['label']] or {}).get('cards', {})).items()]
+def _cards(column: Mapping, rows: Iterable[Mapping]) -> list[tuple[str, Mapping]]:
+  return [(f'{row["label"]} (seed {seed})', card) for row in rows
+          for seed, card in ((row['values'][column['label']] or {}).get('cards', {})).items()]
+
+
+def check_protocol(column: Mapping, cards: Sequence[tuple[str, Mapping]]) -> None:
+  """Raises BadInput if cards of a column differ in a field that is no declared row axis.
+
+  cards: [(where, card), ...]; all of them whole, or all as far as they are known early.
+  """
   if any(name.startswith('nll') for name in column['metric']):
     kinds = {}
     for where, card in cards:
@@ -170,7 +181,6 @@ def _check_protocol(column: Mapping, rows: Iterable[Mapping]) -> None:
       shown = '; '.join(f'{value} in {where}' for value, where in found.items())
       raise BadInput(f'column {column["label"]!r} is no one protocol: {field} is {shown}. '
                      'Allowed: one value, or a declared row axis')
-  _check_seeds(column, rows)
 
 
 def _check_seeds(column: Mapping, rows: Iterable[Mapping]) -> None:
@@ -199,36 +209,6 @@ def _floor(column: Mapping, results: Iterable[Mapping]) -> dict | None:
   values = [v for found in results
             if _finite(v := found['metrics'].get(column['floor'], {}).get('value'))]
   return {'metric': column['floor'], 'low': min(values), 'high': max(values)} if values else None
-
-
-def t_half_width(values: np.ndarray) -> float | None:
-  """Half width of the LEVEL t interval for the mean of independent values [n]; None for n = 1."""
-  n = len(values)
-  if n < 2:
-    return None
-  return float(t_quantile(n - 1) * np.std(values, ddof=1) / math.sqrt(n))
-
-
-def t_quantile(degrees: int, level: float = LEVEL) -> float:
-  """t with P(|T| <= t) = level for Student's T, by bisection of Abramowitz & Stegun 26.7.3-4."""
-  low, high = 0.0, 1.0
-  while _t_central(high, degrees) < level:
-    high *= 2
-  for _ in range(100):
-    middle = (low + high) / 2
-    low, high = (middle, high) if _t_central(middle, degrees) < level else (low, middle)
-  return (low + high) / 2
-
-
-def _t_central(t: float, degrees: int) -> float:
-  """P(|T| <= t): a finite sum over powers of cos(theta), theta = atan(t / sqrt(degrees))."""
-  theta = math.atan(t / math.sqrt(degrees))
-  odd = degrees % 2
-  term, total = (math.cos(theta) if odd else 1.0), 0.0
-  for k in range(1 + odd, degrees, 2):
-    total += term
-    term *= math.cos(theta) ** 2 * k / (k + 1)
-  return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
 
 
 def _finite(value) -> bool:

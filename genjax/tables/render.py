@@ -53,7 +53,10 @@ def number(value: float, digits: int) -> str:
 
 
 def summary(entry: Mapping | None, column: Mapping) -> str:
-  """`mean ± half-width (n seeds)`, `value [low, high]` of one seed, or why there is no value."""
+  """`mean ± half-width (n seeds) [low, high]`, `value [low, high]`, or why there is no value.
+
+  The half width is over seeds alone; the ends hold the evaluation noise too (`interval.of_mean`).
+  """
   if entry is None:
     return ABSENT
   digits = column['digits']
@@ -64,9 +67,17 @@ def summary(entry: Mapping | None, column: Mapping) -> str:
   text = number(entry['value'], digits)
   if entry['half_width'] is not None:
     text += f' ± {number(entry["half_width"], digits)} ({seeds(entry["n"])})'
-  elif entry['low'] is not None:
+  if entry['low'] is not None:
     text += f' [{number(entry["low"], digits)}, {number(entry["high"], digits)}]'
   return text
+
+
+def line(table: Mapping, label: str, most: int = 4) -> str:
+  """The first values of a row in one line: `FD 0.23 [0.2, 0.3]; recall 0.912`."""
+  row = next(row for row in table['rows'] if row['label'] == label)
+  shown = [(column, row['values'][column['label']]) for column in table['columns']]
+  return '; '.join(f'{column["label"]} {summary(entry, column)}' for column, entry in [
+      (column, entry) for column, entry in shown if entry][:most])
 
 
 def seeds(n: int) -> str:
@@ -100,7 +111,7 @@ def _published(table: Mapping, column: Mapping) -> list[str]:
 
 
 def _row(table, row, axes, notes) -> str:
-  label = row['label']
+  label = label_of_row = row['label']
   if row['other_commits']:
     made = '; '.join(f'seed {s}: {c}' for s, c in row['other_commits'].items())
     label += _mark(notes, f'made by another commit than {table["commit"]}: {made}', '†')
@@ -121,7 +132,10 @@ def _row(table, row, axes, notes) -> str:
     cells.append(_axis(table['axes'][row['label']].get(axis, {})))
   n = len(row['seeds'])
   done = seeds(n) if n else 'missing'
-  cells.append(done if n in (0, row['seeds_wanted']) else f'{done} of {row["seeds_wanted"]}')
+  why = list(dict.fromkeys(f'not there: {cell["reason"]}' for cell in table['missing']
+                           if cell['label'] == label_of_row and cell['reason']))
+  cells.append((done if n in (0, row['seeds_wanted']) else f'{done} of {row["seeds_wanted"]}')
+               + ''.join(_mark(notes, text) for text in why))
   return '| ' + ' | '.join(map(_cell, [label, *cells])) + ' |'
 
 
@@ -153,15 +167,22 @@ def _floor(floor: Mapping | None, digits: int) -> str:
 
 def _legend(table: Mapping) -> str:
   other = ' †: made by another commit.' if any(r['other_commits'] for r in table['rows']) else ''
-  return (f'Commit {table["commit"]}.{other} `a ± b`: mean over seeds and half-width of its '
-          f'{table["level"]:.0%} t interval. `n = 1`: one seed, so no interval over seeds; '
-          f'`[a, b]` is the evaluation noise of that one run. {ABSENT}: no such metric.')
+  level = f'{table["level"]:.0%}'
+  return (
+      f'Commit {table["commit"]}.{other} `a ± b`: mean over seeds and half-width of its {level} t '
+      'interval, which covers other seeds on the same test data: seeds share the noise of the test '
+      f'data, so their spread does not show it. `[a, b]`: {level} interval that holds the '
+      'evaluation noise too, for the estimand under Protocol; of `n = 1` it holds nothing else, '
+      f'since one seed shows no spread. {ABSENT}: no such metric.'
+      + (' An *excess* subtracts one floor in every row: its noise shifts all rows alike.'
+         if any(column['excess'] for column in table['columns']) else ''))
 
 
 def _missing(table: Mapping) -> str:
   lines = [f'## Missing: {len(table["missing"])} cells', '']
   for cell in table['missing']:
-    lines += [f'- {cell["label"]}, seed {cell["seed"]} ({cell["status"]}):',
+    why = f': {_cell(cell["reason"])}' if cell['reason'] else ''
+    lines += [f'- {cell["label"]}, seed {cell["seed"]} ({cell["status"]}{why}):',
               f'  `{cell["command"]}`']
   return '\n'.join(lines)
 
@@ -181,9 +202,23 @@ def _protocols(table: Mapping) -> str:
     fields = [f'{k}: {_short(v)}' for k, v in protocol(table, column).items()]
     floor = table['floors'].get(column['label'])
     fields += [f'the data themselves: {floor["metric"]}'] if floor else []
+    fields += _covered(table, column)
     lines.append(f'- {column["label"]} (`{"`, `".join(column["metric"])}`)'
                  + (f': {"; ".join(fields)}' if fields else ''))
   return '\n'.join(lines)
+
+
+def _covered(table: Mapping, column: Mapping) -> list[str]:
+  """What the evaluation intervals of a column cover and how they are made, or why there is none."""
+  covered = {}
+  for row in table['rows']:
+    for card in ((row['values'][column['label']] or {}).get('cards', {})).values():
+      entry = card.get('interval', {})
+      if 'estimand' in entry:
+        covered[f'interval for: {entry["estimand"]} ({entry["method"]})'] = None
+      elif entry and 'reason' not in card:  # the reason of an absent value is a footnote
+        covered[f'no interval: {entry["reason"]}'] = None
+  return list(covered)
 
 
 def _record(table: Mapping, row: Mapping, column: Mapping) -> list:

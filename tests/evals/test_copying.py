@@ -76,6 +76,23 @@ def test_many_dimensions_are_projected():
   assert np.median(placed.distance / flat.distance) == pytest.approx(1.0, abs=0.05)
 
 
+def test_the_cells_of_a_training_set_are_made_once(monkeypatch, tmp_path):
+  monkeypatch.setenv('GENJAX_CACHE', str(tmp_path))
+  train = np.random.default_rng(0).normal(size=(80, 10)).astype(np.float32)
+  first = copying.partition(train)
+
+  def _centres(*_):
+    raise AssertionError('made again')
+
+  monkeypatch.setattr(copying, '_centres', _centres)
+  np.testing.assert_array_equal(copying.partition(train).centres, first.centres)
+  for other in ({'num_cells': 4}, {'seed': 1}):
+    with pytest.raises(AssertionError, match='made again'):
+      copying.partition(train, **other)
+  with pytest.raises(AssertionError, match='made again'):
+    copying.partition(train + 1.0)
+
+
 def test_fresh_draws_give_a_standard_normal():
   # 1,000 draws of two other sizes: standard deviation 0.98 and 1.02, of the average 0.57 and 0.60
   value, average, _, z = fresh(200)

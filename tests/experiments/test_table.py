@@ -1,12 +1,15 @@
 """experiments.table from end to end, on run directories that no training made."""
 
+import json
 import pathlib
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from experiments import table as program
+from experiments import table_config
 from genjax import disk
 from genjax.types import BadInput
 
@@ -47,30 +50,31 @@ def table(*arguments):
 
 
 def test_cells_are_resolved(path):
-  tiny, small = (program.read(path, size, 'out') for size in ('tiny', 'small'))
+  tiny, small = (table_config.read(path, size, 'out') for size in ('tiny', 'small'))
   assert [(c.label, c.seed) for c in small.cells] == [
       ('exact one', 0), ('exact one', 1), ('bound one', 0), ('bound one', 1)]
   assert tiny.cells[0] == small.cells[0] and tiny.cells[0].steps == 20
   assert len({c.workdir for c in small.cells}) == 4
   with pytest.raises(BadInput, match="'huge'; allowed: tiny, small"):
-    program.read(path, 'huge')
+    table_config.read(path, 'huge')
 
 
 def test_some_rows_alone_with_those_that_they_start_from(path, tmp_path):
-  assert [c.label for c in program.read(path, 'small', only='bound').cells] == ['bound one'] * 2
+  some = table_config.read(path, 'small', only='bound')
+  assert [cell.label for cell in some.cells] == ['bound one'] * 2
   chain = tmp_path / 'chain.py'
   chain.write_text(CONFIG.replace("note=size)", "note=size)\n  add('third', 'configs/digits.py:"
                                   "family=vae', {'init_from': 'row bound one'})"))
-  assert [row.label for row in program.read(str(chain), 'tiny', only='^third$').rows] == [
+  assert [row.label for row in table_config.read(str(chain), 'tiny', only='^third$').rows] == [
       'bound one', 'third']
   for only, words in (('fourth', 'exact one; bound one'), ('(', 'no regular expression')):
     with pytest.raises(BadInput, match=words):
-      program.read(path, 'tiny', only=only)
+      table_config.read(path, 'tiny', only=only)
 
 
 def test_collect_leaves_its_files_and_one_likelihood_column_over_both_kinds_exits_1(path, tmp_path):
   out = tmp_path / 'out'
-  cells = program.read(path, 'tiny', str(out)).cells
+  cells = table_config.read(path, 'tiny', str(out)).cells
   finish(cells[0], 'exact', 1.9)
   flags = ('collect', f'--table={path}', '--size=tiny', f'--out={out}')
   done = table(*flags)
@@ -85,6 +89,45 @@ def test_collect_leaves_its_files_and_one_likelihood_column_over_both_kinds_exit
   assert done.returncode == 1 and done.stderr.startswith('error: ')
   assert 'nll_exact' in done.stderr and 'nll_bound' in done.stderr
   assert len(done.stderr.splitlines()) == 1 and (out / 'table.md').read_text() == before
+
+
+def test_a_damaged_cell_is_named_and_the_others_are_collected(path, tmp_path):
+  out = tmp_path / 'out'
+  cells = table_config.read(path, 'tiny', str(out)).cells
+  finish(cells[0], 'exact', 1.9)
+  finish(cells[1], 'bound', 2.0)
+  record = pathlib.Path(cells[1].workdir, 'eval.json')
+  record.write_text(record.read_text().replace('2.0', '1.0'))
+  flags = (f'--table={path}', '--size=tiny', f'--out={out}')
+  assert table('collect', *flags).returncode == 0
+  text = (out / 'table.md').read_text()
+  assert '| 1.900 |' in text and '1.000' not in text
+  assert 'eval.json is damaged or was edited' in text.split('## Missing')[0]
+  done = table('run', *flags)
+  assert done.returncode == 1 and 'eval.json is damaged or was edited' in done.stderr
+  assert not (out / 'logs').exists()
+
+
+def test_the_table_and_its_row_are_shown_after_each_cell(path, tmp_path, capsys):
+  table = table_config.read(path, 'tiny', str(tmp_path / 'out'))
+  card = {'metric': 'm', 'split': 'test', 'unit': 'bits'}
+  cells = []
+  for cell, kind, number in zip(table.cells, ('exact', 'bound'), (1.9, 2.0), strict=True):
+    record = {'metrics': {f'nll_{kind}_bpd': {'value': number, 'low': None, 'high': None,
+                                              'card': {**card, 'kind': kind}}},
+              'provenance': {'commit': 'c', 'config_hash': cell.config_hash}}
+    # the second command fails unless the table holds the first row by then
+    record['sha256'] = disk.json_digest(record)
+    code = (f'import json, pathlib; path = pathlib.Path({str(tmp_path / "out/table.md")!r})\n'
+            f'assert {kind == "exact"} or "| exact one | 1.900 |" in path.read_text()\n'
+            f'folder = pathlib.Path({cell.workdir!r}); folder.mkdir(parents=True)\n'
+            f'(folder / "eval.json").write_text({json.dumps(record)!r})')
+    cells.append(cell._replace(train=shlex.join(['python', '-c', code])))
+  assert not program.fill(table._replace(cells=tuple(cells)), jobs=1)
+  shown = capsys.readouterr().out.splitlines()
+  assert 'out/table.md grows with each' in shown[0]
+  assert shown[1].endswith('s  exact one: exact 1.900')
+  assert shown[2].endswith('s  bound one: bound 2.000')
 
 
 @pytest.mark.parametrize('flags, words', [

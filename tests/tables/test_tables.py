@@ -10,83 +10,20 @@ import numpy as np
 import pytest
 
 from genjax import disk
-from genjax.tables import collect, figure, identity, picture, render, run
+from genjax.tables import identity, picture, render, run
 from genjax.tables.identity import Row
 from genjax.types import BadInput
-
-COMMIT = 'a' * 40
-
-
-def config(seed, steps=10, **more):
-  return {'seed': seed, 'steps': steps, 'data': {'name': 'digits'}, 'model': {'family': 'vae'},
-          'objective': {'name': 'kl'}, 'sampler': {'name': 'ddim'}, 'log': {'every': 1},
-          'evals': {'names': ['frechet']}, 'encoder': '', **more}
-
-
-def cells_of(rows, root, seeds):
-  return [identity.cell(row, seed, config(seed, family=row.config), str(root))
-          for row in rows for seed in range(seeds)]
-
-
-def card(metric='fd', **fields):
-  return {'metric': metric, 'estimator': 'e', 'unit': 'u', 'split': 'test', 'n_generated': 100,
-          'interval': {'reason': 'none'}, 'detail': {}, **fields}
-
-
-def value(number, low=None, high=None, **fields):
-  return {'value': number, 'low': low, 'high': high, 'card': card(**fields)}
-
-
-def finish(cell, metrics, commit=COMMIT, **provenance):
-  """Writes what a finished run leaves."""
-  workdir = pathlib.Path(cell.workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
-  disk.write_record(workdir / 'eval.json', {
-      'step': 10, 'selected': False, 'metrics': metrics,
-      'provenance': {'commit': commit, 'config_hash': cell.config_hash, **provenance}})
-
-
-def column(metric='fd', **fields):
-  metric = (metric,) if isinstance(metric, str) else metric
-  return {'metric': metric, 'label': metric[0], 'better': 'lower', 'split': 'test', 'axes': (),
-          'floor': '', 'digits': 3, 'source': 'metric', 'detail': '', 'reduction': 'mean',
-          'excess': False, **fields}
-
-
-def table_of(rows, cells, columns=None):
-  return collect.collect(rows, cells, columns or [column()], COMMIT)
-
-
-ROWS = [Row('first row', 'c.py:a'), Row('second row', 'c.py:b')]
-
-
-def test_mean_and_t_interval_over_seeds(tmp_path):
-  cells = cells_of(ROWS[:1], tmp_path, 3)
-  for cell, number in zip(cells, (1.0, 2.0, 6.0), strict=True):
-    finish(cell, {'fd': value(number, number - 0.1, number + 0.1)})
-  table = table_of(ROWS[:1], cells)
-  entry = table['rows'][0]['values']['fd']
-  # t quantile 4.302653 at 2 degrees of freedom, sd = sqrt(7)
-  assert entry['value'] == pytest.approx(3.0)
-  assert entry['half_width'] == pytest.approx(4.302652729911275 * np.sqrt(7) / np.sqrt(3), 1e-9)
-  text = render.markdown(table, 'title')
-  assert '3.000 ± 6.572 (3 seeds)' in text and '[1' not in text
-
-
-@pytest.mark.parametrize('degrees, expected', [
-    (1, 12.706204736432095), (2, 4.302652729911275), (9, 2.2621571627409915),
-    (30, 2.0422724563012373)])
-def test_t_quantiles(degrees, expected):
-  assert collect.t_quantile(degrees) == pytest.approx(expected, rel=1e-9)
-
-
-def test_one_seed_has_its_evaluation_interval_and_no_other(tmp_path):
-  cells = cells_of(ROWS[:1], tmp_path, 1)
-  finish(cells[0], {'fd': value(2.0, 1.5, 2.5)})
-  table = table_of(ROWS[:1], cells)
-  assert table['rows'][0]['values']['fd']['half_width'] is None
-  line = next(x for x in render.markdown(table, 't').splitlines() if x.startswith('| first'))
-  assert '2.000 [1.500, 2.500]' in line and 'n = 1' in line and '±' not in line
+from tests.cells import (
+  ROWS,
+  begin,
+  cells_of,
+  column,
+  config,
+  finish,
+  grid,
+  table_of,
+  value,
+)
 
 
 def test_nan_is_shown_with_its_reason_and_never_averaged(tmp_path):
@@ -220,16 +157,6 @@ def test_a_column_of_a_detail_of_the_card(tmp_path):
   assert found['other']['reasons'] == {0: 'the card has no power/0.2'}
 
 
-def begin(cell, config, step=None):
-  """Writes what a run that was trained to `step` leaves, or one that has not saved."""
-  workdir = pathlib.Path(cell.workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
-  disk.write_record(workdir / 'config.json', {'config': config, 'commit': COMMIT})
-  if step:
-    (workdir / f'checkpoints/{step}').mkdir(parents=True)
-    (workdir / f'checkpoints/{step}/checkpoint.json').write_text('{}')
-
-
 def test_log_p_of_x_and_of_x_given_its_label_are_two_columns(tmp_path):
   cells = cells_of(ROWS, tmp_path, 1)
   for cell, label in zip(cells, (None, 'label'), strict=True):
@@ -264,13 +191,6 @@ def test_status_follows_the_config_and_not_the_directory(tmp_path):
     run.status(cell)
 
 
-def grid(root, num, **more):
-  """Cells of one training under several samplers."""
-  made = [config(0, sampler={'name': f'sampler {i}'}, **more) for i in range(num)]
-  rows = [Row(f'row {i}', 'c.py') for i in range(num)]
-  return [identity.cell(row, 0, each, str(root)) for row, each in zip(rows, made, strict=True)]
-
-
 def test_cells_of_one_training_share_its_run_and_keep_their_own_measurement(tmp_path):
   cells = grid(tmp_path, 3)
   assert len({c.workdir for c in cells}) == 1 and len({c.config_hash for c in cells}) == 3
@@ -292,111 +212,10 @@ def test_a_selection_by_samples_is_of_one_sampler(tmp_path):
   assert cells[0].workdir != cells[1].workdir
 
 
-# what the commands of a fake cell do: log their name and, of a training, a checkpoint
-FAKE = '''
-import hashlib, json, pathlib, sys, time
-def write(path, content):
-  text = json.dumps(content, sort_keys=True, separators=(',', ':'))
-  digest = hashlib.sha256(text.encode()).hexdigest()
-  path.write_text(json.dumps({**content, 'sha256': digest}))
-kind, workdir, digest, config = sys.argv[1:]
-log = pathlib.Path(workdir).parent / 'log'
-with log.open('a') as file: file.write(f'{kind} begins\\n')
-path = pathlib.Path(workdir)
-if kind == 'train':
-  time.sleep(0.2)
-  (path / 'checkpoints/10').mkdir(parents=True)
-  (path / 'checkpoints/10/checkpoint.json').write_text('{}')
-  write(path / 'config.json', {'config': json.loads(config)})
-(path / 'evals').mkdir(exist_ok=True)
-write(path / f'evals/{digest}.json', {'metrics': {}, 'provenance': {'config_hash': digest}})
-with log.open('a') as file: file.write(f'{kind} ends\\n')
-'''
-
-
-def fake(cell, config):
-  lines = {kind: shlex.join(['python', '-c', FAKE.replace('\\\\n', '\\n'), kind, cell.workdir,
-                             cell.config_hash, json.dumps(config)])
-           for kind in ('train', 'measure')}
-  return cell._replace(**lines)
-
-
-def test_a_shared_run_is_trained_once_and_goes_on_after_an_end(tmp_path):
-  cells = [fake(cell, config(0)) for cell in grid(tmp_path, 4)]
-  assert not run.run(cells, str(tmp_path / 'logs'), 3)
-  log = (tmp_path / 'log').read_text().splitlines()
-  assert log[:2] == ['train begins', 'train ends'] and log.count('train begins') == 1
-  assert log.count('measure ends') == 3
-  assert run.states(cells) == ['finished'] * 4
-  # as after a kill between two measurements: what is there is not made again
-  pathlib.Path(cells[3].workdir, 'evals', f'{cells[3].config_hash}.json').unlink()
-  todo = [c for c, s in zip(cells, run.states(cells), strict=True) if s != 'finished']
-  assert not run.run(todo, str(tmp_path / 'logs'), 3)
-  assert (tmp_path / 'log').read_text().splitlines()[len(log):] == [
-      'measure begins', 'measure ends']
-
-
-def test_what_starts_from_a_run_follows_it_and_fails_with_it(tmp_path):
-  teacher = fake(grid(tmp_path, 1)[0], config(0))
-  started = config(0, init_from=teacher.workdir)
-  student = fake(identity.cell(Row('student', 'c.py'), 0, started, str(tmp_path)), started)
-  assert student.workdir != teacher.workdir
-  assert run.states([student, teacher]) == ['waiting', 'missing']
-  broken = teacher._replace(train=shlex.join(['python', '-c', 'raise SystemExit(3)']))
-  failures = run.run([broken, student], str(tmp_path / 'logs'), 2)
-  assert [(cell.label, code) for cell, code, _ in failures] == [('row 0', 3), ('student', 1)]
-  assert "'row 0' failed" in failures[1][2] and not (tmp_path / 'log').exists()
-  assert not run.run([student, teacher], str(tmp_path / 'logs'), 2)
-  assert (tmp_path / 'log').read_text().split() == ['train', 'begins', 'train', 'ends'] * 2
-
-
 def test_the_name_of_a_run_does_not_depend_on_where_it_started_from_lies(tmp_path):
   hashes = {identity.run_hash(config(0, init_from=path)) for path in ('a/run', '/b/run', 'a/other')}
   assert len(hashes) == 2
   assert identity.run_hash(config(0, init_from='')) == identity.run_hash(config(0))
-
-
-def excess_of(tmp_path, metrics):
-  cells = cells_of(ROWS[:1], tmp_path, 1)
-  finish(cells[0], metrics)
-  columns = [column(label='excess', floor='fd_data', excess=True)]
-  return table_of(ROWS[:1], cells, columns)['rows'][0]['values']['excess']
-
-
-def test_excess_is_less_its_floor_with_both_their_noise(tmp_path):
-  found = excess_of(tmp_path, {'fd': value(5.0, 4.7, 5.6),
-                               'fd_data': value(1.0, 0.9, 1.4, metric='fd_data')})
-  assert found['value'] == pytest.approx(4.0)
-  assert found['low'] == pytest.approx(4.0 - 0.5) and found['high'] == pytest.approx(
-      4.0 + np.hypot(0.6, 0.1))
-
-
-@pytest.mark.parametrize('metrics, words', [
-    ({'fd': value(5.0)}, 'not measured'),
-    ({'fd': value(5.0), 'fd_data': value(1.0, n_generated=99)}, '100 samples, and a floor of 99'),
-    ({'fd': value(None, reason='not finite'), 'fd_data': value(1.0)}, 'not finite')])
-def test_no_excess_without_a_floor_of_as_many_samples(tmp_path, metrics, words):
-  found = excess_of(tmp_path, metrics)
-  assert found['value'] is None and words in found['reasons'][0]
-
-
-def test_curves_are_by_rows_that_name_them(tmp_path):
-  rows = [Row(f'{name} {k}', f'c.py:{name}{k}', curve=name) for name in ('a', 'b') for k in (8, 4)]
-  rows.append(Row('no point', 'c.py:none'))
-  cells = cells_of(rows, tmp_path, 1)
-  for i, cell in enumerate(cells):
-    finish(cell, {'fd': value(float(i) - 1.0, float(i) - 2.0, float(i) + 1.0),
-                  'nfe': value(float(8 - 4 * (i % 2)))})
-  table = table_of(rows, cells, [column(), column('nfe')])
-  found = figure.curves(table, 'nfe', 'fd')
-  assert found == {'a': [(4.0, 0.0, -1.0, 2.0), (8.0, -1.0, -2.0, 1.0)],
-                   'b': [(4.0, 2.0, 1.0, 4.0), (8.0, 1.0, 0.0, 3.0)]}
-  assert figure.draw(table, tmp_path / 'curves.png', 'nfe', 'fd')
-  assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
-  with pytest.raises(BadInput, match="'FD'; allowed: 'fd', 'nfe'"):
-    figure.curves(table, 'nfe', 'FD')
-  assert not figure.draw(table_of(ROWS, cells_of(ROWS, tmp_path / 'b', 1),
-                                  [column(), column('nfe')]), tmp_path / 'no.png', 'nfe', 'fd')
 
 
 def test_hashes_see_what_is_trained_and_measured():
@@ -418,17 +237,6 @@ def test_csv_has_one_line_per_row_and_column(tmp_path):
   records = list(csv.DictReader(io.StringIO(render.to_csv(table_of(ROWS, cells)))))
   assert [(r['row'], r['value'], r['n'], r['low']) for r in records] == [
       ('first row', '1.0', '1', '0.5'), ('second row', '', '0', '')]
-
-
-def test_run_reports_what_failed(tmp_path):
-  cells = [c._replace(train=line, measure=line) for c, line in zip(
-      cells_of(ROWS, tmp_path, 1), (shlex.join(['python', '-c', text]) for text in (
-          'print("words"); raise SystemExit(3)', 'pass')), strict=True)]
-  finish(cells[1], {'fd': value(1.0)})
-  seen = []
-  failures = run.run(cells, str(tmp_path / 'logs'), 2, lambda cell, code: seen.append(code))
-  assert [(cell.label, code, tail) for cell, code, tail in failures] == [('first row', 3, 'words')]
-  assert sorted(seen) == [0, 3]
 
 
 @pytest.mark.parametrize('samples, shape', [

@@ -1,0 +1,89 @@
+"""What can be known of a table's cells before one is trained: which can never train, what clashes.
+
+Not known here: memory and devices, whether a training diverges, and what only a trained model's
+cards say (the dequantisation of a bound); columns are compared again when cells are collected.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from experiments.table_config import Table
+from genjax.tables import collect
+from genjax.types import BadInput
+
+
+class Faults(NamedTuple):
+  """What keeps a table from being filled."""
+
+  refused: dict[str, str]  # row -> why it can never train, or be measured as it asks
+  absent: dict[str, str]  # row -> what this machine lacks for it: data, or an encoder's weights
+  columns: list[str]  # why a column would be no one protocol
+
+  def reasons(self) -> dict[str, str]:
+    """{row: the reason} of all rows that cannot be filled here."""
+    return {**self.absent, **self.refused}
+
+
+def check(table: Table) -> Faults:
+  """The faults of all rows and columns; builds every run and computes nothing."""
+  import jax
+
+  # the commands of the cells may need every accelerator of this machine
+  jax.config.update('jax_platforms', 'cpu')
+  refused, absent, cards, loaded = {}, {}, {}, {}
+  for label, config in table.configs.items():
+    try:
+      dataset = _dataset(config, loaded)
+    except BadInput as error:
+      absent[label] = str(error)
+      continue
+    try:
+      cards[label] = _foreseen(config, dataset)
+    except BadInput as error:
+      refused[label] = str(error)
+  _fall(table, refused, absent)
+  return Faults(refused, absent, _clashes(table, cards))
+
+
+def _dataset(config, loaded: dict):
+  """The data of a config, read once for all rows; and the weights of its encoder are there."""
+  from genjax import build, data
+
+  key = config.data.to_json_best_effort(sort_keys=True)
+  if key not in loaded:
+    loaded[key] = data.load(config.data.name, **build.plain(config.data.kw))
+  build.encoder(config, loaded[key].spec)
+  return loaded[key]
+
+
+def _foreseen(config, dataset) -> dict[str, dict]:
+  """The cards of a row as far as they are known. Raises BadInput as its training would."""
+  from genjax import build
+
+  made = build.run(config, dataset)
+  build.validator(config, made)
+  names = config.evals.names
+  build.evaluators(config, dataset, made.model, 'test', names, optional=names)
+  return build.foreseen_cards(config, made)
+
+
+def _fall(table: Table, refused: dict, absent: dict) -> None:
+  """Rows that start from a row that cannot be trained cannot either."""
+  for row in table.rows:
+    start = row.overrides.get('init_from', '').removeprefix('row ')
+    for faults in (refused, absent):
+      if start in faults and row.label not in {**refused, **absent}:
+        faults[row.label] = f'it starts from row {start!r}, which cannot be trained'
+
+
+def _clashes(table: Table, cards: Mapping[str, Mapping]) -> list[str]:
+  """For each column whose rows would not share one protocol, why."""
+  clashes = []
+  for column in table.columns:
+    known = [(label, card[metric]) for label, card in cards.items()
+             for metric in column['metric'] if metric in card]
+    try:
+      collect.check_protocol(column, known)
+    except BadInput as error:
+      clashes.append(str(error))
+  return clashes
