@@ -114,8 +114,8 @@ def test_a_home_directory_is_expanded_wherever_a_path_stands(root, monkeypatch):
 
 
 @pytest.mark.parametrize('text, path', [
-    ("'/data/a,b'", '/data/a,b'), ('"/data/a,b"', '/data/a,b'), ("'it, [odd'", 'it, [odd'),
-    ('"it\'s, here"', "it's, here"), ('/data/a b', '/data/a b'), ("'plain'", 'plain')])
+    ("'/data/a,b'", '/data/a,b'), ('"/data/a,b"', '/data/a,b'), ("'/it, [odd'", '/it, [odd'),
+    ('"/it\'s, here"', "/it's, here"), ('/data/a b', '/data/a b'), ("'/plain'", '/plain')])
 def test_quotes_protect_commas(text, path):
   config = configs.load(f'configs/folder.py:path={text},family=flow')
   assert (config.data.kw.path, config.model.family) == (path, 'flow')
