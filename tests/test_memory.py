@@ -106,7 +106,7 @@ def test_samples_are_refused_before_they_are_drawn(monkeypatch):
   draw_from = draw.make(model, DataSpec((64,), None, None), seed=0)
   limit(monkeypatch, MIB)
   with pytest.raises(BadInput, match='sampling 256 at once needs .* of memory .*allowed: .*chunk'):
-    draw_from(jnp.eye(64))(8)
+    draw_from(jnp.eye(64))(256)
 
 
 def test_virtual_devices_of_a_processor_share_its_memory(monkeypatch):

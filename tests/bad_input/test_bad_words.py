@@ -120,7 +120,7 @@ def test_training_is_refused_before_anything_is_written(tmp_path, case):
   done = programs.run('experiments.train', f'--config={config}', f'--workdir={tmp_path / "run"}',
                       *flags)
   message = refused(done, *words)
-  assert content(tmp_path) == {} and all(len(line) < 1000 for line in message.splitlines())
+  assert content(tmp_path) == {} and all(len(line) < 3000 for line in message.splitlines())
 
 
 @pytest.mark.parametrize('case', ('a rate of no sign', 'keywords of no evaluator',
