@@ -26,7 +26,7 @@ def module(path: str, function: str):
   """The Python file at `path`, which has that function, as a module. Raises BadInput if not."""
   there = f'there are: {", ".join(having(function)) or "none"}'
   if not os.path.isfile(path):
-    raise BadInput(f'no file {shortened(path)!r} in {os.getcwd()}; {there}')
+    raise BadInput(f'no file {two_ends(path)!r} in {os.getcwd()}; {there}')
   spec = importlib.util.spec_from_file_location(
       re.sub(r'\W', '_', os.path.splitext(path)[0]), path)
   if spec is None:
@@ -54,7 +54,7 @@ def load(text: str) -> config_dict.ConfigDict:
     config = get_config(argument) if argument else get_config()
   # TypeError: a value that a key does not take
   except (ValueError, TypeError, RecursionError, MemoryError) as e:
-    raise BadInput(f'{path}: {shortened(str(e))}') from None
+    raise BadInput(f'{path}: {two_ends(str(e))}') from None
   expand_home(config)
   return config.lock()
 
@@ -68,7 +68,7 @@ def expand_home(section) -> None:
       section[key] = os.path.expanduser(value)
 
 
-def shortened(message: str, most: int = 1000) -> str:
+def two_ends(message: str, most: int = 1000) -> str:
   """The message, or its two ends: what was given may have thousands of letters."""
   if len(message) <= most:
     return message
@@ -88,10 +88,10 @@ def check_key(config, key: str) -> bool:
       return False
     where = '.'.join(['config', *seen])
     if not is_section:
-      raise BadInput(f'unknown key config.{shortened(key)}: {where} is a value, {section!r}')
+      raise BadInput(f'unknown key config.{two_ends(key)}: {where} is a value, {section!r}')
     near = difflib.get_close_matches(part, section, 1)
     hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise BadInput(f'unknown key config.{shortened(key)}.{hint} Allowed in {where}: '
+    raise BadInput(f'unknown key config.{two_ends(key)}.{hint} Allowed in {where}: '
                    f'{", ".join(sorted(section))}')
   return True
 
@@ -177,7 +177,7 @@ def literal(text: str):
   except (ValueError, SyntaxError):
     return text
   except (RecursionError, MemoryError):
-    raise BadInput(f'{shortened(text)} nests too deeply to be read; allowed: a value') from None
+    raise BadInput(f'{two_ends(text)} nests too deeply to be read; allowed: a value') from None
 
 
 def having(function: str) -> list[str]:

@@ -150,10 +150,10 @@ def main(argv):
     if flag.value < 1:
       raise BadInput(f'--{flag.name}={flag.value}; allowed: integers from 1')
   dataset = data.load(DATA.value, **data_kw())
-  experiments.say(data.summary(dataset))
   if not {'image', 'discrete', 'labels'} <= data.properties(dataset):
     raise BadInput(f'--data={DATA.value}: no labels to learn from, or no images; allowed: images '
                    'with integer levels and labels, as DIR/CLASS/*.png or an npz with labels')
+  experiments.say(data.summary(dataset))
   start = time.perf_counter()
   network = network_for(dataset.spec)
   params = train(network, dataset, SEED.value, STEPS.value, BATCH.value)

@@ -138,8 +138,10 @@ def _having(rows: list[Row], only: str | None, path: str) -> set[str]:
 def _cell(row: Row, seed: int, root: str, earlier: list[Cell], path: str):
   """The cell of a row and a seed, and its config.
 
-  init_from='row LABEL' is the run of that earlier row and seed.
+  init_from='row LABEL' is the run of that earlier row and seed. A column compares as many samples
+  in every row, however short a training was: evals.budget is off unless the row sets it.
   """
+  row = row._replace(overrides={'evals.budget': 0.0, **row.overrides})
   start = row.overrides.get('init_from', '')
   if start.startswith('row '):
     runs = {cell.label: cell.workdir for cell in earlier if cell.seed == seed}

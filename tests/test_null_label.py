@@ -79,7 +79,7 @@ def test_no_label_is_the_null_label_of_a_model_that_knows_one():
 def test_an_edit_without_a_label_needs_a_trained_null_label():
   config = config_of('kl')
   run = build.run(config)
-  loaded = Loaded(config, run.dataset, run.objective, run.model, {}, 0, False, 0)
+  loaded = Loaded(config, run.dataset, run.objective, run.model, {}, 0, False, 0, run)
   for cond, words in ((None, '--edit without a label'), (10, 'cond=10')):
     with pytest.raises(BadInput, match=f'{words}.*--cond=0..9.*{REMEDY}'):
       edit.draw(loaded, None, num=1, seed=0, cond=cond, num_particles=2, num_steps=2, noise=0.0)

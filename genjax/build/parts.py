@@ -9,7 +9,7 @@ from genjax import compat, data
 from genjax.compat import bind, check_kw, pick
 from genjax.models import FAMILIES
 from genjax.nn import NETWORKS
-from genjax.numerics import guidance
+from genjax.numerics import guidance, streams
 from genjax.numerics.samplers import DENOISING, FLOW_MAP, SAMPLERS
 from genjax.objectives import OBJECTIVES
 from genjax.train import optim
@@ -120,12 +120,13 @@ def _try(sampler: Callable, spec: DataSpec, sampler_kw: Mapping, has_learned: bo
   """Traces a sampler on a network that computes nothing, for what it refuses of its kw."""
   learned = {'reverse': lambda x_t, *_: (x_t, jnp.zeros_like(x_t))} if has_learned else {}
 
-  def trace(x_T):
+  def trace(rng, x_T):
     path = lambda t: (jnp.cos(0.5 * jnp.pi * t), jnp.sin(0.5 * jnp.pi * t))
-    return sampler(lambda x_t, *_: x_t, path, jax.random.key(0), x_T, None, **learned,
+    return sampler(lambda x_t, *_: x_t, path, rng, x_T, None, **learned,
                    **sampler_kw)[0]
 
-  jax.eval_shape(trace, jax.ShapeDtypeStruct((1, *spec.shape), jnp.float32))
+  key = jax.eval_shape(lambda: streams.stream(0, streams.Purpose.TEST_DRAWS))
+  jax.eval_shape(trace, key, jax.ShapeDtypeStruct((1, *spec.shape), jnp.float32))
 
 
 def guidance_of(config) -> dict:

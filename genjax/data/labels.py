@@ -79,7 +79,7 @@ def of_text(text: str, dataset: Dataset) -> int:
   """
   count, classes = dataset.spec.num_classes, dataset.classes or ()
   if count is None:
-    raise BadInput(f'label {text!r}; allowed: none, since {dataset.name!r} has no labels')
+    raise BadInput(f'cond={text}; allowed: none, since {dataset.name!r} has no labels')
   if text in classes:
     return classes.index(text)
   if text == 'none':
@@ -92,5 +92,5 @@ def of_text(text: str, dataset: Dataset) -> int:
   hint = f' Did you mean {close[0]!r}?' if close else ''
   numbers = [f'0..{count - 1}', f'{count} or none for no label'] if by_number else [
       'none for no label']
-  raise BadInput(f'label {text!r} is none of {dataset.name!r}.{hint} Allowed: '
+  raise BadInput(f'cond={text} is no class of {dataset.name!r}.{hint} Allowed: '
                  f'{", ".join([*classes[:20], *numbers])}')

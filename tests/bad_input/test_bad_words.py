@@ -140,7 +140,7 @@ PROGRAMS = {  # program, flags beside --workdir of an unconditional Gaussian in 
     'evaluator of no name': ('evaluate', ('--metrics=fid',), ("'fid'", 'frechet')),
     'split of no name': ('evaluate', ('--split=train',), ('train', 'validation')),
     'step that was not saved': ('evaluate', ('--step=15',), ('15', '10, 20')),
-    'label of an unconditional model': ('sample', ('--cond=3',), ('cond=3', 'unconditional')),
+    'label of an unconditional model': ('sample', ('--cond=3',), ('cond=3', 'has no labels')),
     'format of no name': ('sample', ('--out=foo.txt',), ('foo.txt', '.png', '.npz')),
     'no samples': ('sample', ('--num=0',), ('--num=0', 'positive')),
     'seed that would be cut': ('sample', ('--seed=4294967296',), ('4294967296', '4294967295')),

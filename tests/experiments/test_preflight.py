@@ -88,7 +88,7 @@ def test_a_declared_axis_is_one_protocol():
     ("add('odd', 'configs/digits.py:family=autoregressive,objective=wasserstein')",
      "objective 'wasserstein' on model 'autoregressive' and data 'digits' needs"),
     (f"add('odd', '{VAE},model.widht=3')", "takes no 'widht'"),
-    (f"add('odd', '{VAE}', {{'batch_size': 0}})", 'batch_size=0; allowed: integers >= 1'),
+    (f"add('odd', '{VAE}', {{'batch_size': 0}})", 'batch_size=0; allowed: integers from 1'),
     (f"add('odd', '{VAE}', {{'evals.kw': {{'likelihood': {{'num_repeats': 0}}}}}})",
      'num_repeats=0; allowed: integers from 1'),
     (f"add('odd', '{VAE}', {{'select.metric': 'js', 'select.every': 10}})", 'true_divergence')])
