@@ -185,22 +185,25 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
     logging.warning('warning: %d samples in place of %d, which would cost more than %g times the '
                     'training (config.evals.budget)', config.evals.num_samples, wished,
                     config.evals.budget)
-  draw = build.drawer(config, run.dataset, run.model, config.seed, chunk=chunk,
-                      tick=tick)(run.params)
+  drawer = lambda model: build.drawer(config, run.dataset, model, config.seed, chunk=chunk,
+                                      tick=tick)(run.params)
+  draw = drawer(run.model)
   metrics = {}
   for name in progress(evals):
     metrics.update(evals[name](run.params, draw))
   if config.nan_steps_allowed:
     for value in metrics.values():
       value.card['detail']['skipped_steps'] = run.skipped
-  x, labels = None, None
+  x, labels, pictures = None, None, None
   if run.model.sample is not None:
     x, info = draw(max(config.evals.num_samples, PICTURE))
     labels = info['cond']
+    if build.draws_pixels(run.model) and writer.is_image(run.dataset.spec):
+      pictures = drawer(build.pictured(run.model))(PICTURE)[0]
   if hosts.is_lead():
     # part of it, or another checkpoint or split than the config's, is no measurement of the config
     whole = not names and step is None and split == 'test'
-    _write_samples(pathlib.Path(workdir), run, split, x, labels, drawn)
+    _write_samples(pathlib.Path(workdir), run, split, x, labels, pictures, drawn)
     record.write(workdir, path, {
         **key, 'selected': run.selected,
         'metrics': {name: value._asdict() for name, value in metrics.items()},
@@ -222,7 +225,8 @@ def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:
                    'has ended')
 
 
-def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, labels, name: str) -> None:
+def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, labels, pictures,
+                   name: str) -> None:
   """Writes the samples that were drawn for a measurement, and as many test examples beside them."""
   spec = run.dataset.spec
   if x is None:
@@ -230,7 +234,8 @@ def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, labels, na
   # a run may have a hundred measurements: of those beside its own the picture is kept
   count = len(x) if name == 'final' or not writer.is_image(spec) else PICTURE
   writer.write_samples(workdir / 'samples' / name, data.to_raw(run.dataset, x[:count]), spec,
-                       PICTURE, None if labels is None else labels[:count], run.dataset.classes)
+                       PICTURE, None if labels is None else labels[:count], run.dataset.classes,
+                       pictures)
   if split == 'test':
     # of points as many as were drawn: a cloud shows its density by them
     real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]

@@ -8,6 +8,7 @@ from genjax.build.evaluation import (
   affordable,
   answering,
   drawer,
+  draws_pixels,
   encoder,
   evaluator,
   evaluators,
@@ -42,6 +43,6 @@ from genjax.build.validation import Selection, selection, validator
 
 __all__ = ['Run', 'Selection', 'abstract_rows', 'abstract_state', 'affordable', 'answering',
            'autoguided', 'batches', 'check', 'compiled_step', 'dataset', 'dispatched', 'drawer',
-           'encoder', 'evaluator', 'evaluators', 'family', 'first_rows', 'fit', 'foreseen_cards',
-           'keeper', 'mesh', 'model_dtype', 'model_flops', 'pictured', 'plain', 'provided', 'run',
-           'selection', 'validator', 'warmup_beyond_the_run']
+           'draws_pixels', 'encoder', 'evaluator', 'evaluators', 'family', 'first_rows', 'fit',
+           'foreseen_cards', 'keeper', 'mesh', 'model_dtype', 'model_flops', 'pictured', 'plain',
+           'provided', 'run', 'selection', 'validator', 'warmup_beyond_the_run']

@@ -175,6 +175,11 @@ def affordable(config, made: Run, model: Model, params) -> int:
   return min(n, draw.CHUNK * chunks)
 
 
+def draws_pixels(model: Model) -> bool:
+  """Whether samples of images are their means with the noise of single pixels, as a VAE's are."""
+  return model.rsample is not None and model.elbo is not None
+
+
 def pictured(model: Model) -> Model:
   """The model whose samples a picture shows: the mean of the pixels, where a draw adds their noise.
 

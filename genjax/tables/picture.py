@@ -37,11 +37,11 @@ def draw(rows: Sequence[Row], cells: Sequence[Cell]) -> Image.Image | None:
 
 
 def samples(cell: Cell, name: str) -> np.ndarray | None:
-  """x of samples/NAME.npz: uint8 [N, H, W, C] or float [N, 2]; None if absent or neither."""
+  """What samples/NAME.npz shows: uint8 [N, H, W, C] or float [N, 2]; None if absent or neither."""
   path = pathlib.Path(cell.workdir, 'samples', f'{name}.npz')
   try:
     with np.load(path, allow_pickle=False) as file:
-      x = file['x']
+      x = file['pictures' if 'pictures' in file.files else 'x']
   except (OSError, KeyError, ValueError, zipfile.BadZipFile):
     return None
   is_image = x.ndim == 4 and x.dtype == np.uint8 and x.shape[-1] in (1, 3)

@@ -101,25 +101,29 @@ def _parse(line: str) -> dict | None:
 
 
 def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: int = 64,
-                  labels: np.ndarray | None = None,
-                  classes: tuple[str, ...] | None = None) -> None:
-  """None; PATH.npz with every sample and, of images and points, PATH.png with the first `num`."""
+                  labels: np.ndarray | None = None, classes: tuple[str, ...] | None = None,
+                  pictures: np.ndarray | None = None) -> None:
+  """None; PATH.npz with every sample and, of images and points, PATH.png with the first `num`.
+
+  pictures: [num, ...] for the PNG, and next to x in the npz: a VAE's means.
+  """
   path = pathlib.Path(path)
-  write_sample_file(path.with_name(path.name + '.npz'), x, spec, labels, classes)
+  write_sample_file(path.with_name(path.name + '.npz'), x, spec, labels, classes, pictures)
   if is_image(spec) or spec.shape == (2,):
     num = num if is_image(spec) else len(x)
-    write_sample_file(path.with_name(path.name + '.png'), x[:num], spec,
+    shown = x if pictures is None else pictures
+    write_sample_file(path.with_name(path.name + '.png'), shown[:num], spec,
                       None if labels is None else labels[:num], classes)
 
 
 def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
-                      labels: np.ndarray | None = None,
-                      classes: tuple[str, ...] | None = None) -> None:
+                      labels: np.ndarray | None = None, classes: tuple[str, ...] | None = None,
+                      pictures: np.ndarray | None = None) -> None:
   """None; x [n, *spec.shape] as FILE.npz (key x) or FILE.png (images and 2-D points).
 
   x: integer levels where spec.levels is set, and the npz then 0..255 (uint8) for images.
   labels: [n] that were asked for, in the npz, and in the picture where they differ.
-  classes: their names.
+  classes: their names. pictures: see `write_samples`.
   Raises BadInput for another suffix, and for a PNG of what is no picture.
   """
   path, x = pathlib.Path(path), np.asarray(x)
@@ -129,6 +133,8 @@ def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
     named = {} if labels is None else {'labels': np.asarray(labels)}
     if named and classes:
       named['classes'] = np.array(classes)
+    if pictures is not None:
+      named['pictures'] = disk.to_bytes(pictures, spec.levels)
     write_arrays(path, {'x': disk.to_bytes(x, spec.levels) if is_image(spec) else x, **named})
   elif is_image(spec):
     differ = labels is not None and len(set(np.asarray(labels).tolist())) > 1

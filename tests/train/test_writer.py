@@ -116,3 +116,12 @@ def test_what_is_no_picture(tmp_path):
     writer.write_sample_file(tmp_path / 'a.png', np.zeros((1, 5)), DataSpec((5,), None, None))
   writer.write_samples(tmp_path / 'a', np.zeros((1, 5)), DataSpec((5,), None, None))
   assert [p.name for p in tmp_path.iterdir()] == ['a.npz']
+
+
+def test_pictures_stand_next_to_the_samples_and_in_the_png(tmp_path):
+  x, means = np.zeros((5, 8, 8, 1), np.int32), np.full((4, 8, 8, 1), 16)
+  writer.write_samples(tmp_path / 'final', x, DIGITS, 4, pictures=means)
+  with np.load(tmp_path / 'final.npz') as file:
+    assert file['x'].max() == 0 and file['pictures'].shape == means.shape
+    assert file['pictures'].min() == 255
+  assert np.asarray(Image.open(tmp_path / 'final.png')).max() == 255
