@@ -97,6 +97,9 @@ def check(config) -> None:
   labels = config.evals.get('labels', 'data')
   if labels not in LABELS:
     raise BadInput(f'evals.labels={labels!r}; allowed: {", ".join(LABELS)}')
+  if config.select.every and not config.select.metric:
+    raise BadInput(f'select.every={config.select.every}, but select.metric is empty; allowed: '
+                   'select.every=0, or a metric such as nll')
   if config.batch_size % config.accumulate:
     raise BadInput(f'accumulate={config.accumulate} does not divide '
                    f'batch_size={config.batch_size}')

@@ -87,7 +87,7 @@ NUMBERS = {  # what is wrong -> config, settings, words of the message
     'a dropout of the encoder': (f'{DIGITS},model.encoder_dropout=-0.1', {}, (
         'encoder_dropout=-0.1', '[0, 1)')),
     'a share above one': (f'{DIFFUSION},objective.label_dropout=1.5', {}, (
-        'label_dropout=1.5', '[0, 1]')),
+        'label_dropout=1.5', '[0, 1)')),
     'a clip of samples': (DIFFUSION, {'sampler.kw.clip': 0.0}, ('clip=0.0', '> 0')),
     'a spacing of no name': (DIFFUSION, {'sampler.kw.spacing': 'tmie'}, (
         "'tmie'", 'logsnr')),
@@ -97,6 +97,8 @@ NUMBERS = {  # what is wrong -> config, settings, words of the message
         'latent_dim=1000000000000', '1048576')),
     'a depth of 10^6': (f'{DIFFUSION},model.num_blocks=1000000', {}, (
         'num_blocks=1000000', '1024')),
+    'an interval of no selection': (DIGITS, {'select.metric': '', 'select.every': 10}, (
+        'select.every=10', 'select.every=0, or a metric')),
     'steps of 10^12': (DIGITS, {'steps': 1000000000000}, ('steps=1000000000000', '2^31')),
     'a set of 10^12': ('configs/toy2d.py:family=flow,data.num_train=1000000000000', {}, (
         'num_train=1000000000000', '2^31')),
