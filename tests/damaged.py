@@ -10,6 +10,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -101,11 +102,14 @@ def prepared() -> dict[str, str]:
 
 
 def collected(root: pathlib.Path) -> dict[str, str]:
-  """The table as `table collect` prints it."""
+  """The table as `table collect` prints it, with a warning for each cell that it calls damaged."""
   from experiments import table as tables  # defines flags, which another program may define too
   live = root / 'live'
   table = tables.read(str(root / 'table.py'), 'tiny', str(live / 'table'), None, str(live / 'runs'))
   content = collect.collect(table.rows, table.cells, table.columns, 'commit')
+  for cell in content['missing']:
+    if cell['status'] == 'damaged':
+      warnings.warn(cell['reason'], stacklevel=1)
   return {'missing': disk.to_json(content['missing']),
           'table': render.markdown(content, table.name, table.note, {})}
 

@@ -75,7 +75,7 @@ def test_an_autoregressive_model_of_rgb_images_ends_in_a_line_not_in_43_gigabyte
   arrays = data.dataset.Dataset(
       'rgb', DataSpec((32, 32, 3), 256, None),
       {s: {'x': np.zeros((600, 32, 32, 3), np.uint8)} for s in data.dataset.SPLITS}, {})
-  config = config_of('configs/folder.py:path=rgb.npz,family=autoregressive,objective=kl')
+  config = configs.load('configs/folder.py:path=rgb.npz,family=autoregressive,objective=kl')
   run = build.run(config, arrays)
   with pytest.raises(BadInput, match=r'a train step needs 40\.0 GiB .*accumulate=4'):
     build.compiled_step(config, run, sharding.make_mesh())

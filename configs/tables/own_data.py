@@ -35,12 +35,13 @@ def sweep(add, size, argument):
   data = f'configs/folder.py:path={_quoted(args["path"])}{own}'
   # a GAN's step reads two batches, so that 64 training images are enough
   shared = {'batch_size': 32, 'steps_per_dispatch': 10, 'checkpoint.every': 500,
-            'optim.warmup': 100, 'encoder': args['encoder'].strip('\'"'), 'evals.names': EVALS,
+            'encoder': args['encoder'].strip('\'"'), 'evals.names': EVALS,
             'evals.num_samples': NUM_SAMPLES}
 
   def row(label, family, config, **changes):
+    steps = int(args['steps'] or STEPS[size][family])
     add(label, f'{data},{config}', {
-        'steps': int(args['steps'] or STEPS[size][family]), **shared, **changes})
+        'steps': steps, 'optim.warmup': min(100, steps // 30), **shared, **changes})
 
   row('VAE', 'vae', 'family=vae,objective=kl', **{'optim.lr': 1e-3})
   row('GAN', 'implicit', 'family=implicit,objective=adversarial', **{

@@ -219,7 +219,7 @@ def test_the_pipeline_of_diffusers_draws_with_about_as_many_parameters():
 def test_the_program_for_an_accelerator_runs_on_a_processor(tmp_path):
   out = tmp_path / 'gpu.json'
   done = subprocess.run(
-      [sys.executable, '-m', 'benchmarks.gpu', '--size=toy', '--batch=4', '--steps=3', '--timed=1',
+      [sys.executable, '-m', 'benchmarks.gpu', '--size=toy', '--batch=4', '--steps=30', '--timed=1',
        '--num_steps=3', f'--out={out}'], cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
   found = json.loads(out.read_text())

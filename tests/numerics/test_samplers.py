@@ -28,12 +28,12 @@ VARIANTS = [('ddpm', {'variance': 'upper'}), ('ddpm', {'variance': 0.3}),
 
 
 def draw(name, path, denoise=None, n=4096, seed=0, dtype=np.float32, **kw):
-  """x_T from the path's end, the samples and their evaluations."""
+  """x_T from the path's end, the samples and their evaluations, of an adaptive solver [n]."""
   rng_T, rng = jax.random.split(jax.random.key(seed))
   x_T = path(jnp.ones(1, dtype))[1] * jax.random.normal(rng_T, (n, 2), dtype)
   denoise = denoise or known.gaussian(path)
   x_0, nfe = jax.jit(lambda x: DENOISING[name](denoise, path, rng, x, None, **kw))(x_T)
-  return x_T, x_0, int(nfe)
+  return x_T, x_0, np.asarray(nfe)
 
 
 def assert_law_of_the_mixture(x, slack=0.0):
@@ -104,8 +104,9 @@ def test_the_adaptive_solver_meets_its_tolerance_and_counts():
                            atol=tolerance)
       jax.effects_barrier()
       errors.append(float(jnp.abs(x_0 - known.ode_map(known.linear, x_T, 1e-3)).max()))
-      counts.append(nfe)
-      assert len(calls) == nfe
+      counts.append(nfe.max())
+      # all are asked until the slowest is done, and once at t_min, which is one time for all
+      assert len(calls) == 64 * (nfe.max() - 1) + 1
   assert all(e < 30 * t for e, t in zip(errors, (1e-4, 1e-6, 1e-8), strict=True)), errors
   assert counts[0] < counts[1] < counts[2] < 400
 
