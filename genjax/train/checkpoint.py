@@ -55,23 +55,26 @@ def write(directory: str | os.PathLike, step: int, kept: dict, meta: dict) -> No
          for name in json.loads(names)}
   if bad:
     raise NotFinite(step, tuple(name for name in kept if name in bad))
-  hidden = directory / f'{_HIDDEN}{step}'
+  hidden, whole = directory / f'{_HIDDEN}{step}', False
   with preempt.writing():
     try:
       _together(directory, step, lambda: _make_hidden(directory, hidden))
       _together(directory, step, lambda: _write_part(hidden, kept))
       _together(directory, step, lambda: _complete(directory, hidden, step, meta))
+      whole = True
     finally:
-      if hosts.is_lead():
+      if hosts.is_lead() and not whole:
         _remove(hidden)
 
 
 def _remove(folder: pathlib.Path) -> None:
-  """Of a save that failed, threads may still be writing into it for a moment."""
+  """None; threads of the save that failed may write into it, or make it again, for a moment."""
+  looks = 0
   for _ in range(50):
-    shutil.rmtree(folder, ignore_errors=True)
-    if not folder.exists():
+    looks = 0 if folder.exists() else looks + 1
+    if looks == 5:
       return
+    shutil.rmtree(folder, ignore_errors=True)
     time.sleep(0.1)
 
 
