@@ -176,7 +176,10 @@ def affordable(config, made: Run, model: Model, params) -> int:
 
 
 def draws_pixels(model: Model) -> bool:
-  """Whether samples of images are their means with the noise of single pixels, as a VAE's are."""
+  """Whether samples may have a noise of single pixels that `rsample` has not.
+
+  True for a VAE. Also for densities with a bound, as a flow, whose two draws look alike.
+  """
   return model.rsample is not None and model.elbo is not None
 
 

@@ -57,7 +57,7 @@ def load(name: str, **kw) -> Dataset:
 
 
 def declared(name: str, **kw) -> Dataset:
-  """The data set `name` with a jax.ShapeDtypeStruct in the place of each column, to compile on.
+  """The data set `name` with a jax.ShapeDtypeStruct instead of each column, to compile on.
 
   A set that is here has its own shapes. Of one that is not, TFDS's builder tells them, or of
   latents the arguments shape and num_classes. Raises BadInput as `load`, and for a set of which

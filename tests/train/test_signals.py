@@ -142,7 +142,8 @@ def test_a_signal_in_the_first_second_ends_in_the_promised_code(tmp_path, name, 
   time.sleep(after)
   process.send_signal(getattr(signal, name))
   out, err = process.communicate(timeout=60)
-  assert process.returncode == 42 and 'NLL' not in out
+  assert process.returncode == 42
+  assert out == '' or after > 0.5  # later the line that says what is trained may stand there
   assert err == ('stopped before the first step: there was nothing to save; the same command '
                  'starts again\n')
   assert not (tmp_path / 'run').exists()
