@@ -22,8 +22,9 @@ from absl import flags
 import experiments
 from benchmarks import ours, report
 from experiments import config as configs
-from genjax import build, disk, memory, sharding
-from genjax.train import flops, init, step
+from genjax import disk, memory, sharding, wiring
+from genjax.pod import flops
+from genjax.train import init, step
 
 SIZE = flags.DEFINE_enum('size', 'B', ['toy', 'S', 'B', 'L'], 'Of the transformer (toy: a test).')
 BATCH = flags.DEFINE_integer('batch', 256, 'Images of a step, and samples drawn.', lower_bound=1)
@@ -75,9 +76,9 @@ def config_of(data: dict, dtype: str):
 
 def started(config):
   """(run, its initial state, raw rows of the first steps, one after the other)."""
-  run = build.run(config)
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
-  return run, state, build.batches(run.source, 0, 1)
+  run = wiring.run(config)
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
+  return run, state, wiring.batches(run.source, 0, 1)
 
 
 def seconds(call) -> float:
@@ -95,7 +96,7 @@ def train_step(config) -> dict:
   run, state, batches = started(config)
   begun = time.perf_counter()
   program = sharding.compiled(step.lower_step(
-      *build.dispatched(config, run, sharding.make_mesh(devices=jax.devices()[:1]))))
+      *wiring.dispatched(config, run, sharding.make_mesh(devices=jax.devices()[:1]))))
   begun = time.perf_counter() - begun
   rows, held = jax.device_put(next(batches)), {'state': state}
 
@@ -103,8 +104,8 @@ def train_step(config) -> dict:
     held['state'], metrics = program(held['state'], rows)
     return metrics
 
-  taken, work = seconds(call), build.model_flops(config, run)
-  rate = flops.matrix_rate(build.model_dtype(config))
+  taken, work = seconds(call), wiring.model_flops(config, run)
+  rate = flops.matrix_rate(wiring.model_dtype(config))
   kept = jax.devices()[0].memory_stats() or {}  # a processor keeps none
   return {'parameters': ours.count(state.params), 'compile, s': begun, 'step, s': taken,
           'model FLOPs a step': float(work), 'matrix rate, FLOP/s': rate,
@@ -140,7 +141,7 @@ def sampling(config) -> dict:
 def loss_curve(config) -> np.ndarray:
   """The losses of the first steps: same seed, rows and noise whatever the dtype."""
   run, state, batches = started(config)
-  dispatch = build.compiled_step(config, run, sharding.make_mesh(devices=jax.devices()[:1]))
+  dispatch = wiring.compiled_step(config, run, sharding.make_mesh(devices=jax.devices()[:1]))
   losses = []
   for _ in range(STEPS.value):
     state, metrics = dispatch(state, next(batches))

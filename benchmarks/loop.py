@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from benchmarks import ours, rounds
 from experiments import config as configs
-from genjax import build, sharding
-from genjax.train import init, loop, writer
+from genjax import sharding, wiring
+from genjax.runs import writer
+from genjax.train import init, loop
 
 
 def side(text: str, which: str) -> rounds.Side:
@@ -23,11 +24,11 @@ def side(text: str, which: str) -> rounds.Side:
   same dispatches on rows that lie in memory.
   """
   config = configs.load(text)
-  run = build.run(config)
+  run = wiring.run(config)
   k, period = config.steps_per_dispatch, config.checkpoint.every
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
-  dispatch = build.compiled_step(config, run, sharding.make_mesh())
-  batches = build.batches(run.source, 0, k)
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
+  dispatch = wiring.compiled_step(config, run, sharding.make_mesh())
+  batches = wiring.batches(run.source, 0, k)
   rows, held = next(batches), {'state': state}
   directory = pathlib.Path(tempfile.mkdtemp(prefix='genjax-loop-'))
   write = writer.open_log(directory)

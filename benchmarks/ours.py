@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import rounds
 from experiments import config as configs
-from genjax import build, sharding
+from genjax import sharding, wiring
 from genjax.train import init
 
 LR = 1e-3
@@ -41,10 +41,10 @@ def images() -> dict:
 def train(workload, k: int) -> rounds.Side:
   """K train steps in one dispatch, on rows that lie in memory."""
   config = config_of(workload, k)
-  run = build.run(config)
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
-  dispatch = build.compiled_step(config, run, sharding.make_mesh())
-  rows = next(build.batches(run.source, 0, k))
+  run = wiring.run(config)
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
+  dispatch = wiring.compiled_step(config, run, sharding.make_mesh())
+  rows = next(wiring.batches(run.source, 0, k))
   held = {'state': state}
 
   def call():
@@ -59,8 +59,8 @@ def train(workload, k: int) -> rounds.Side:
 def sample(workload) -> rounds.Side:
   """One batch of samples by the model's own sampler, jitted as the programs do."""
   config = config_of(workload, 1)
-  run = build.run(config)
-  params = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run)).params
+  run = wiring.run(config)
+  params = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run)).params
   n = workload.batch_size
   keys = jax.random.split(jax.random.key(1), 4096)
   draw = jax.jit(lambda params, rng: run.model.sample(params, rng, n, None)[0])

@@ -22,8 +22,10 @@ import experiments
 from benchmarks import report
 from experiments import config as configs
 from genjax import disk
-from genjax.tables import identity
-from genjax.train import rundir, topology
+from genjax.identity import canonical
+from genjax.pod import topology
+from genjax.runs import rundir
+from genjax.tables.cells import slug
 from genjax.types import BadInput
 
 OUT = flags.DEFINE_string('out', None, 'Directory of the cells.')
@@ -125,8 +127,8 @@ def cell(name: str, config, chips: int, pod: tuple[str, int], level: str) -> Cel
   """The cell; its key holds the hash of the whole config with the batch size that it gets."""
   own, config = config.batch_size, config.copy_and_resolve_references()
   config.batch_size = max(own, LEAST_BATCH[chips])
-  digest = hashlib.sha256(identity.canonical(config.to_dict()).encode()).hexdigest()[:8]
-  key = identity.slug(f'{name} {pod[0]} {pod[1]} {level} {digest}')
+  digest = hashlib.sha256(canonical(config.to_dict()).encode()).hexdigest()[:8]
+  key = slug(f'{name} {pod[0]} {pod[1]} {level} {digest}')
   return Cell(name, chips, *pod, level, config.batch_size, own, key)
 
 

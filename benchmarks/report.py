@@ -7,7 +7,7 @@ import pathlib
 import platform
 
 from benchmarks.rounds import Summary
-from genjax.train import rundir
+from genjax.runs import rundir
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'scipy', 'torch', 'zuko', 'diffusers',
             'prdc')

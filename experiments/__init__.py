@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 
 from experiments import lines, memory
-from genjax.train import signals
+from genjax.cluster import signals
 
 # `python -m experiments.VERB` comes here first, with this name, and imports for seconds after it
 IS_PROGRAM = sys.argv[0] == '-m'
@@ -92,7 +92,8 @@ def define_host_flags() -> None:
 def _on_all_hosts(main: Callable, argv: list[str], stopped: str) -> int | None:
   import jax
 
-  from genjax.train import hosts, preempt, rundir
+  from genjax.cluster import hosts, preempt
+  from genjax.runs import rundir
 
   def heartbeat():
     if 'config' in flags.FLAGS and flags.FLAGS['config'].value is not None:
@@ -125,14 +126,14 @@ def _on_all_hosts(main: Callable, argv: list[str], stopped: str) -> int | None:
 
 def say(text: str, stream=None) -> None:
   """Prints on the lead host."""
-  from genjax.train import hosts
+  from genjax.cluster import hosts
   if hosts.is_lead():
     print(text, file=stream, flush=True)
 
 
 def progress(*args, **kw):
   """A tqdm bar on the lead host; without a terminal, a line every 30 seconds."""
-  from genjax.train import hosts
+  from genjax.cluster import hosts
   return lines.show(*args, visible=hosts.is_lead(), **kw)
 
 

@@ -22,8 +22,9 @@ from ml_collections import config_flags
 
 import experiments
 from experiments import pod
-from genjax import build, data, disk
-from genjax.train import flops, rundir, topology
+from genjax import data, disk, wiring
+from genjax.pod import flops, topology
+from genjax.runs import rundir
 from genjax.types import BadInput
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train: FILE.py[:argument].')
@@ -52,8 +53,8 @@ def main(_):
   config = CONFIG.value
   if FSDP.value is not None:
     config = pod.changed(config, {'mesh.fsdp': FSDP.value})
-  declared = data.declared(config.data.name, **build.plain(config.data.kw))
-  pod.check(config, build.run(config, declared), where)
+  declared = data.declared(config.data.name, **wiring.plain(config.data.kw))
+  pod.check(config, wiring.run(config, declared), where)
   devices = np.asarray(topology.describe(where).devices)
   made = record(config, declared, where)
   print(headline(made), flush=True)
@@ -71,10 +72,10 @@ def main(_):
 
 def record(config, declared, where: topology.Slice) -> dict:
   """What is known of the run before it is compiled."""
-  run = build.run(config, declared)
-  state, rows = build.abstract_state(config, run), build.abstract_rows(config, run)
+  run = wiring.run(config, declared)
+  state, rows = wiring.abstract_state(config, run), wiring.abstract_rows(config, run)
   hardware = flops.count(run.step, state, rows)
-  model_flops = build.model_flops(config, run)
+  model_flops = wiring.model_flops(config, run)
   rate = where.generation.price if RATE.value is None else RATE.value
   sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params)]
   versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in ('jax', 'libtpu'))

@@ -24,9 +24,9 @@ from ml_collections import config_flags
 import experiments
 from experiments import evaluating
 from genjax import disk, encoders, runs
-from genjax import samples as any_samples
+from genjax.cluster import hosts
 from genjax.evals import card
-from genjax.train import hosts
+from genjax.runs import samples as any_samples
 from genjax.types import BadInput
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'Of the same training as --workdir, with '

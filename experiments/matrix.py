@@ -6,7 +6,7 @@ python -m experiments.matrix [--markdown]
 from absl import flags
 
 import experiments
-from genjax import build, compat
+from genjax import compat, wiring
 from genjax.models import FAMILIES
 from genjax.objectives import OBJECTIVES
 from genjax.types import DataSpec
@@ -24,7 +24,7 @@ def legal_triples() -> list[tuple[str, str, str, str]]:
   triples = []
   for kind, (spec, properties) in KINDS.items():
     names = frozenset(f'data.{p}' for p in properties)
-    for family, fields in build.provided(spec).items():
+    for family, fields in wiring.provided(spec).items():
       for objective, module in OBJECTIVES.items():
         for estimator in compat.legal(module.NEEDS, fields | names):
           triples.append((family, objective, estimator, kind))

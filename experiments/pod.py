@@ -10,8 +10,9 @@ import time
 import jax
 
 from experiments import config as configs
-from genjax import build, memory, sharding
-from genjax.train import compiled, step, topology, traffic
+from genjax import memory, sharding, wiring
+from genjax.pod import compiled, topology, traffic
+from genjax.train import step
 from genjax.types import BadInput
 
 LEVELS = {'full': 'UNKNOWN', 'O0': 'O0'}  # UNKNOWN is what JAX has where nobody asked
@@ -28,7 +29,7 @@ def changed(config, settings):
   return copy
 
 
-def check(config, run: build.Run, where: topology.Slice) -> None:
+def check(config, run: wiring.Run, where: topology.Slice) -> None:
   """Raises BadInput for what no compiler needs to be asked."""
   fsdp, rows = config.mesh.fsdp, config.batch_size // config.accumulate
   if run.step is None:
@@ -46,10 +47,10 @@ def check(config, run: build.Run, where: topology.Slice) -> None:
 def attempt(config, declared, devices, level: str) -> dict:
   """Compiles: {'fits', 'compile_seconds'} with memory and what is moved, or what it needed."""
   jax.config.update('jax_optimization_level', LEVELS[level])
-  run = build.run(config, declared)
+  run = wiring.run(config, declared)
   start = time.perf_counter()
   mesh = sharding.make_mesh(config.mesh.fsdp, devices=devices)
-  lowered = step.lower_step(*build.dispatched(config, run, mesh))
+  lowered = step.lower_step(*wiring.dispatched(config, run, mesh))
   try:
     program = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -100,7 +101,7 @@ def is_allowed(config, declared, where: topology.Slice, settings) -> bool:
     return False
   try:
     config = changed(config, settings)
-    check(config, build.run(config, declared), where)
+    check(config, wiring.run(config, declared), where)
   except BadInput:
     return False
   return True

@@ -47,24 +47,24 @@ def check(table: Table) -> Faults:
 
 def _dataset(config, loaded: dict):
   """The data of a config, read once for all rows; and the weights of its encoder are there."""
-  from genjax import build, data
+  from genjax import data, wiring
 
   key = config.data.to_json_best_effort(sort_keys=True)
   if key not in loaded:
-    loaded[key] = data.load(config.data.name, **build.plain(config.data.kw))
-  build.encoder(config, loaded[key].spec)
+    loaded[key] = data.load(config.data.name, **wiring.plain(config.data.kw))
+  wiring.encoder(config, loaded[key].spec)
   return loaded[key]
 
 
 def _foreseen(config, dataset) -> dict[str, dict]:
   """The cards of a row as far as they are known. Raises BadInput as its training would."""
-  from genjax import build
+  from genjax import wiring
 
-  made = build.run(config, dataset)
-  build.validator(config, made)
+  made = wiring.run(config, dataset)
+  wiring.validator(config, made)
   names = config.evals.names
-  build.evaluators(config, dataset, made.model, 'test', names, optional=names)
-  return build.foreseen_cards(config, made)
+  wiring.evaluators(config, dataset, made.model, 'test', names, optional=names)
+  return wiring.foreseen_cards(config, made)
 
 
 def _fall(table: Table, refused: dict, absent: dict) -> None:

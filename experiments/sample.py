@@ -21,9 +21,10 @@ import pathlib
 from absl import flags
 
 import experiments
-from genjax import build, data, disk, edit, runs
+from genjax import data, disk, runs, wiring
+from genjax.cluster import hosts
 from genjax.numerics.samplers import SAMPLERS
-from genjax.train import hosts, rundir, writer
+from genjax.runs import edit, rundir, writer
 from genjax.types import BadInput
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.',
@@ -115,8 +116,8 @@ def sampled(out: pathlib.Path) -> None:
     if is_folder(out):
       writer.check_folder(out, spec)
     is_picture = out.suffix != '.npz' and not DRAWS.value
-    model = build.pictured(run.model) if is_picture else run.model
-    draw_from = build.drawer(run.config, run.dataset, model, SEED.value, cond=label(run),
+    model = wiring.pictured(run.model) if is_picture else run.model
+    draw_from = wiring.drawer(run.config, run.dataset, model, SEED.value, cond=label(run),
                              chunk=CHUNK.value)
     x, info = draw_from(run.params)(num)
   x, labels, classes = data.to_raw(run.dataset, x), info['cond'], run.dataset.classes

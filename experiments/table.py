@@ -181,7 +181,7 @@ def fill(table: Table, jobs: int) -> list[launch.Failure]:
 @functools.cache
 def commit() -> str:
   """The commit of this code, or 'unknown'."""
-  from genjax.train import rundir  # imports jax: a mistake need not wait for it
+  from genjax.runs import rundir  # imports jax: a mistake need not wait for it
   return rundir.commit() or 'unknown'
 
 

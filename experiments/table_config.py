@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from experiments import config as configs
-from genjax.tables import collect, figure, identity
-from genjax.tables.identity import Cell, Row
+from genjax.tables import collect, figure
+from genjax.tables.cells import Cell, Row, cell, slug
 from genjax.types import BadInput
 
 PARTS = ('sizes', 'sweep', 'metrics', 'note')
@@ -95,7 +95,7 @@ def _name(file: str, argument: str) -> str:
   if not argument:
     return pathlib.Path(file).stem
   digest = hashlib.sha256(argument.encode()).hexdigest()[:8]
-  return f'{pathlib.Path(file).stem}-{identity.slug(argument)[:48]}-{digest}'
+  return f'{pathlib.Path(file).stem}-{slug(argument)[:48]}-{digest}'
 
 
 def _rows(loaded, path: str, size: str, argument: str) -> list[Row]:
@@ -154,7 +154,7 @@ def _cell(row: Row, seed: int, root: str, earlier: list[Cell], path: str):
     configs.override(config, {**row.overrides, 'seed': seed})
   except BadInput as error:
     raise BadInput(f'{path}: row {row.label!r}: {error}') from None
-  return identity.cell(row, seed, config.to_dict(), root), config
+  return cell(row, seed, config.to_dict(), root), config
 
 
 def _columns(known: list, asked: list[str]) -> list[dict]:

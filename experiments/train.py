@@ -16,19 +16,12 @@ from ml_collections import config_flags
 
 import experiments
 from experiments import evaluating
-from genjax import build, data, memory, origins, runs, sharding
+from genjax import data, memory, runs, sharding, wiring
+from genjax.cluster import checkpoint, hosts, lease, preempt
 from genjax.evals import card
-from genjax.train import (
-  checkpoint,
-  flops,
-  hosts,
-  lease,
-  loop,
-  preempt,
-  profile,
-  rundir,
-  writer,
-)
+from genjax.pod import flops
+from genjax.runs import origins, profile, rundir, writer
+from genjax.train import loop
 from genjax.types import BadInput
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train: FILE.py[:argument].')
@@ -46,13 +39,13 @@ STOPPED = ('stopped before the first step:'
 def main(_):
   config = CONFIG.value
   if DRY.value:
-    return dry(config, build.run(config), WORKDIR.value)
-  build.check(config)
+    return dry(config, wiring.run(config), WORKDIR.value)
+  wiring.check(config)
   workdir = rundir.place(WORKDIR.value)
   # first of all: the data of a second launch would take the memory of the run that goes on
   with lease.held(workdir, config.mesh.heartbeat) as check_owned:
     # all hosts are here now, and look at their devices before one of them reads its data for long
-    mesh, run = build.mesh(config), build.run(config)
+    mesh, run = wiring.mesh(config), wiring.run(config)
     with sharding.on(mesh):
       train(config, run, workdir, mesh, check_owned)
       preempt.finished('stopped in the evaluation: the training is saved; the same command '
@@ -64,18 +57,18 @@ def main(_):
   return None
 
 
-def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
+def train(config, run: wiring.Run, workdir, mesh, check_owned) -> None:
   """From the checkpoint in the run directory, or the start, to config.steps.
 
   Nothing is written before the train step is compiled but the lease, whose check is `check_owned`:
   until then a preemption, or a mistake in the config, leaves the directory as it was.
   """
-  selection = build.selection(config, run)
+  selection = wiring.selection(config, run)
   validate, begins, warning = checked(config, run, workdir)
   _, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity, begins,
                            runs.facts(run.dataset))
   directory = rundir.checkpoints(workdir)
-  like = build.abstract_state(config, run, mesh)
+  like = wiring.abstract_state(config, run, mesh)
   restored = restore(config, directory, like)
   state, meta, start, _ = restored or (None, {}, 0, ())
   experiments.say('\n'.join(filter(None, (
@@ -84,7 +77,7 @@ def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
     return fit(config, run, workdir, begin(workdir, record, start, check_owned), like, restored,
                begins)
   k = config.steps_per_dispatch
-  dispatch = build.compiled_step(config, run, mesh)
+  dispatch = wiring.compiled_step(config, run, mesh)
   hosts.meet('the first step')
   if restored is None:
     state = origins.start(config, run, like, begins)
@@ -96,30 +89,30 @@ def train(config, run: build.Run, workdir, mesh, check_owned) -> None:
                    config.checkpoint.keep_last, config.checkpoint.keep_every,
                    selection.every if selection else 0, config.nan_steps_allowed)
   with experiments.progress(total=config.steps, initial=start, unit='step') as progress:
-    loop.train(state, meta, dispatch, build.batches(run.source, start, k, mesh), plan, directory,
+    loop.train(state, meta, dispatch, wiring.batches(run.source, start, k, mesh), plan, directory,
                validate=validate, write=log, progress=progress, check_owned=check_owned)
   return None
 
 
-def checked(config, run: build.Run, workdir) -> tuple:
+def checked(config, run: wiring.Run, workdir) -> tuple:
   """The validation and origin of a run, and a warning or ''; BadInput for a mistake in the config.
 
   The evaluators are made for their refusals alone. A warmup that the run is too short for is
   refused where a flag asks for it; of a config that `steps` shortens it is said.
   """
-  beyond = build.warmup_beyond_the_run(config, run.objective)
+  beyond = wiring.warmup_beyond_the_run(config, run.objective)
   if beyond and 'optim.warmup' in config_flags.get_override_values(flags.FLAGS['config']):
     raise BadInput(f'{beyond}; allowed: 0 to that number, or more steps')
-  validate, names = build.validator(config, run, preempt.check), config.evals.names
-  build.evaluators(config, run.dataset, run.model, 'test', names, optional=names)
+  validate, names = wiring.validator(config, run, preempt.check), config.evals.names
+  wiring.evaluators(config, run.dataset, run.model, 'test', names, optional=names)
   return validate, origins.origin(config, run.dataset, workdir), beyond and f'warning: {beyond}'
 
 
-def fit(config, run: build.Run, workdir, log, like, restored, begins) -> None:
+def fit(config, run: wiring.Run, workdir, log, like, restored, begins) -> None:
   """The one step of a closed form or EM, unless it has been taken."""
   if restored is None:
     loop.fit(lambda: origins.start(config, run, like, begins),
-             functools.partial(build.fit, config, run), rundir.checkpoints(workdir), log)
+             functools.partial(wiring.fit, config, run), rundir.checkpoints(workdir), log)
 
 
 def begin(workdir, record, start: int, check_owned):
@@ -137,12 +130,12 @@ def begin(workdir, record, start: int, check_owned):
   return write
 
 
-def with_mfu(config, run: build.Run, mesh, log):
+def with_mfu(config, run: wiring.Run, mesh, log):
   """The log with 'mfu': model FLOPs a second as a share of what the devices can multiply."""
   if not config.log.mfu:
     return log
-  per_step = build.model_flops(config, run)
-  rate = flops.matrix_rate(build.model_dtype(config)) * mesh.size
+  per_step = wiring.model_flops(config, run)
+  rate = flops.matrix_rate(wiring.model_dtype(config)) * mesh.size
 
   def write(at, metrics):
     speed = metrics.get('steps_per_second')
@@ -165,7 +158,7 @@ def restore(config, directory, like):
   return restored
 
 
-def headline(config, run: build.Run, like, start: int) -> str:
+def headline(config, run: wiring.Run, like, start: int) -> str:
   """One line: what is trained, on what, with how many parameters and which global batch."""
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like.params))
   of_hosts = f' of {hosts.count()} hosts' if hosts.count() > 1 else ''
@@ -175,14 +168,14 @@ def headline(config, run: build.Run, like, start: int) -> str:
           f'steps {start} to {config.steps}')
 
 
-def dry(config, run: build.Run, workdir) -> None:
+def dry(config, run: wiring.Run, workdir) -> None:
   """Prints shapes, parameters, FLOPs and memory of one step; allocates no parameter.
 
   Raises BadInput where training would: for a mistake in the config, and for a step that the memory
   of this machine cannot hold.
   """
-  mesh = build.mesh(config)
-  like = build.abstract_state(config, run, mesh)
+  mesh = wiring.mesh(config)
+  like = wiring.abstract_state(config, run, mesh)
   experiments.say(headline(config, run, like, 0))
   *_, warning = checked(config, run, workdir)
   experiments.say('\n'.join(filter(None, (warning, data.summary(run.dataset)))))
@@ -191,8 +184,8 @@ def dry(config, run: build.Run, workdir) -> None:
                     f'{leaf.dtype.name}{list(leaf.shape)}')
   if run.step is None:
     return experiments.say('fitted in closed form or by EM: no gradient step')
-  work = flops.of(run.step, build.abstract_state(config, run), build.abstract_rows(config, run))
-  program = build.compiled_step(config, run, mesh, k=1)
+  work = flops.of(run.step, wiring.abstract_state(config, run), wiring.abstract_rows(config, run))
+  program = wiring.compiled_step(config, run, mesh, k=1)
   state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
   experiments.say(
       f'one step: {work:.3e} FLOPs in products of matrices and convolutions, '

@@ -112,7 +112,7 @@ def check_kw(kind: str, name: str, make: Callable, offered: Iterable[str], kw: M
              table: Mapping) -> None:
   """Refuses a kw that `make` does not take, one of a wrong type, and a number out of its range.
 
-  offered: names that only build gives. table: {name: entry} of the kind, to say whose a stray kw
+  offered: names that only wiring gives. table: {name: entry} of the kind, to say whose a stray kw
   is; an entry is a module with `make`, or the callable itself.
   """
   parameters = _parameters(make)

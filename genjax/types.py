@@ -75,7 +75,7 @@ class Model(NamedTuple):
 
 
 class Critic(NamedTuple):
-  """What `build` hands to an adversarial objective."""
+  """What wiring hands to an adversarial objective."""
 
   init: Callable  # (rng, x, cond) -> params
   apply: Callable  # (params, x, cond, rng) -> [B], {path: new value of a running statistic}

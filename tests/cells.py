@@ -5,8 +5,8 @@ import pathlib
 import shlex
 
 from genjax import disk
-from genjax.tables import collect, identity
-from genjax.tables.identity import Row
+from genjax.tables import collect
+from genjax.tables.cells import Row, cell
 
 COMMIT = 'a' * 40
 
@@ -18,7 +18,7 @@ def config(seed, steps=10, **more):
 
 
 def cells_of(rows, root, seeds):
-  return [identity.cell(row, seed, config(seed, family=row.config), str(root))
+  return [cell(row, seed, config(seed, family=row.config), str(root))
           for row in rows for seed in range(seeds)]
 
 
@@ -68,7 +68,7 @@ def grid(root, num, **more):
   """Cells of one training under several samplers."""
   made = [config(0, sampler={'name': f'sampler {i}'}, **more) for i in range(num)]
   rows = [Row(f'row {i}', 'c.py') for i in range(num)]
-  return [identity.cell(row, 0, each, str(root)) for row, each in zip(rows, made, strict=True)]
+  return [cell(row, 0, each, str(root)) for row, each in zip(rows, made, strict=True)]
 
 
 # what the commands of a fake cell do: log their name and, of a training, a checkpoint

@@ -16,7 +16,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from genjax import data, disk, runs, samples
+from genjax import data, disk, runs
+from genjax.runs import samples
 from genjax.tables import collect, render
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -28,7 +28,9 @@ import numpy as np
 from PIL import Image
 
 from experiments import config as configs
-from genjax import data, edit, intake
+from genjax import data
+from genjax.data import intake
+from genjax.runs import edit
 from genjax.types import BadInput, DataSpec
 
 LIMIT = 10.0  # seconds that one case may take

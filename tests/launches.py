@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from genjax.train import writer
+from genjax.runs import writer
 from tests import jobs
 
 STEPS = 600

@@ -18,8 +18,10 @@ import jax
 import numpy as np
 
 from experiments import config as configs
-from genjax import build
-from genjax.train import checkpoint, init, rundir, shards
+from genjax import wiring
+from genjax.cluster import checkpoint, shards
+from genjax.runs import rundir
+from genjax.train import init
 from tests import jobs, programs
 
 STEPS, B1 = 20, 0.9
@@ -48,8 +50,8 @@ def start(model: str, workdir: pathlib.Path, perturbed: float = 0.0) -> None:
   text, changes = MODELS[model]
   config = configs.load(text)
   configs.override(config, {**COMMON, **changes})
-  run = build.run(config)
-  state = init.initialise(run.init, jax.random.key(config.seed), build.first_rows(config, run))
+  run = wiring.run(config)
+  state = init.initialise(run.init, jax.random.key(config.seed), wiring.first_rows(config, run))
   random = np.random.default_rng(0)
   move = lambda a: np.float32(a * (1 + perturbed * random.standard_normal(a.shape)))
   state = state._replace(params=jax.tree.map(move, state.params))

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genjax.train import checkpoint, writer
+from genjax.cluster import checkpoint
+from genjax.runs import writer
 from tests import jobs, programs
 
 CONFIG = ('family=diffusion,objective=score_matching,model.network=unet,model.width=32,'

@@ -6,7 +6,7 @@ import pytest
 
 from configs import defaults
 from experiments import matrix
-from genjax import build, compat
+from genjax import compat, wiring
 from genjax.models import FAMILIES
 from genjax.objectives import OBJECTIVES
 from genjax.train import init, step
@@ -55,13 +55,13 @@ def tiers():
 @pytest.mark.parametrize('family,objective,estimator,kind', tiers())
 def test_each_legal_triple_trains_and_is_traced_once(family, objective, estimator, kind):
   config = config_of(family, objective, kind, estimator)
-  run = build.run(config)
+  run = wiring.run(config)
   assert run.estimator == estimator
   if run.objective.fit:
-    params = build.fit(config, run)
+    params = wiring.fit(config, run)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     return
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
   traces = []
 
   def counted(state, rows):
@@ -94,7 +94,7 @@ REFUSED = [(f, o, k) for f in FAMILIES for o in OBJECTIVES for k in DATA
 @pytest.mark.parametrize('family,objective,kind', REFUSED, ids=['-'.join(t) for t in REFUSED])
 def test_each_illegal_pair_is_refused_in_the_lines_that_teach(family, objective, kind):
   with pytest.raises(BadInput) as refusal:
-    build.run(config_of(family, objective, kind))
+    wiring.run(config_of(family, objective, kind))
   message = str(refusal.value)
   assert family in message
   if 'needs' in message and 'provided' in message:
@@ -106,7 +106,7 @@ def test_each_illegal_pair_is_refused_in_the_lines_that_teach(family, objective,
 
 def test_the_refusal_names_needs_capabilities_and_ways_out():
   with pytest.raises(BadInput) as refusal:
-    build.run(config_of('implicit', 'kl', 'discrete'))
+    wiring.run(config_of('implicit', 'kl', 'discrete'))
   lines = str(refusal.value).split('\n')
   assert lines[0].startswith("objective 'kl' on model 'implicit'")
   for need in ('log_prob (exact)', 'elbo (bound)', 'energy (contrastive divergence)', 'fit'):
@@ -117,5 +117,5 @@ def test_the_refusal_names_needs_capabilities_and_ways_out():
 
 
 def test_a_capability_is_data():
-  provided = compat.provides(build.family('implicit', matrix.KINDS['discrete'][0], {}))
+  provided = compat.provides(wiring.family('implicit', matrix.KINDS['discrete'][0], {}))
   assert provided == {'sample', 'rsample'}

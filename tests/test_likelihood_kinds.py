@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import build, disk
+from genjax import disk, wiring
 from genjax.data import Dataset
 from genjax.evals import likelihood
 from genjax.types import DataSpec, Model
@@ -34,10 +34,10 @@ def untrained(family, objective):
   """A tiny model with a hundredth of the test digits, and its parameters."""
   config = config_of(family, objective, 'discrete')
   config.evals.kw = {'likelihood': {'batch_size': 8}}
-  run = build.run(config)
+  run = wiring.run(config)
   few = {k: v[:4] for k, v in run.dataset.splits['test'].items()}
   run = run._replace(dataset=run.dataset._replace(splits={**run.dataset.splits, 'test': few}))
-  params = jax.jit(run.init)(jax.random.key(0), build.first_rows(config, run)).params['model']
+  params = jax.jit(run.init)(jax.random.key(0), wiring.first_rows(config, run)).params['model']
   return config, run, params
 
 
@@ -46,7 +46,8 @@ def untrained(family, objective):
 def test_kind_of_each_family(family):
   objective, kind = KINDS[family]
   config, run, params = untrained(family, objective)
-  evaluate = build.evaluators(config, run.dataset, run.model, 'test', ('likelihood',))['likelihood']
+  names = ('likelihood',)
+  evaluate = wiring.evaluators(config, run.dataset, run.model, 'test', names)['likelihood']
   found = evaluate(params, None)
   assert set(found) == {f'nll_{kind}_bpd'}
   value = found[f'nll_{kind}_bpd']
@@ -74,7 +75,8 @@ def test_uniform_data_cost_log2_of_the_levels(levels):
 def test_an_untrained_uniform_autoregressive_model_costs_log2_17():
   config, run, params = untrained('autoregressive', 'kl')
   flat = jax.tree.map(jnp.zeros_like, params)  # all logits are equal
-  evaluate = build.evaluators(config, run.dataset, run.model, 'test', ('likelihood',))['likelihood']
+  names = ('likelihood',)
+  evaluate = wiring.evaluators(config, run.dataset, run.model, 'test', names)['likelihood']
   assert abs(evaluate(flat, None)['nll_exact_bpd'].value - np.log2(17)) < 1e-6
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from experiments import config as configs
-from genjax import build, data, memory, sharding
-from genjax.build.training import lighter
+from genjax import data, memory, sharding, wiring
 from genjax.evals import draw
 from genjax.train import step
 from genjax.types import BadInput, DataSpec, Model
+from genjax.wiring.training import lighter
 
 # many rows and few parameters, so that rows are what the memory is for
 POINTS = ('configs/toy2d.py:data=three_modes,family=gaussian,objective=kl,objective.fit=False,'
@@ -31,8 +31,8 @@ def config_of(text: str = POINTS, **settings):
 
 
 def compiled(config):
-  run = build.run(config)
-  return build.compiled_step(config, run, sharding.make_mesh())
+  run = wiring.run(config)
+  return wiring.compiled_step(config, run, sharding.make_mesh())
 
 
 def test_memory_is_that_of_the_compiler():
@@ -62,7 +62,7 @@ def test_a_step_that_does_not_fit_is_refused_with_settings_under_which_it_does(m
 def test_a_loss_that_couples_its_examples_is_not_cut(monkeypatch):
   config = config_of('configs/digits.py:family=implicit,objective=wasserstein,'
                      'estimator=sinkhorn', batch_size=512)
-  run = build.run(config)
+  run = wiring.run(config)
   need = memory.Memory(MIB, 20 * MIB, 0, 21 * MIB, 0)
   monkeypatch.setattr(step, 'lower_step', lambda *_: types.SimpleNamespace(compile=lambda: None))
   monkeypatch.setattr(memory, 'of', lambda program: need._replace(temporaries=0))
@@ -76,11 +76,11 @@ def test_an_autoregressive_model_of_rgb_images_ends_in_a_line_not_in_43_gigabyte
       'rgb', DataSpec((32, 32, 3), 256, None),
       {s: {'x': np.zeros((600, 32, 32, 3), np.uint8)} for s in data.dataset.SPLITS}, {})
   config = configs.load('configs/folder.py:path=rgb.npz,family=autoregressive,objective=kl')
-  run = build.run(config, arrays)
+  run = wiring.run(config, arrays)
   with pytest.raises(BadInput, match=r'a train step needs 40\.0 GiB .*accumulate=4'):
-    build.compiled_step(config, run, sharding.make_mesh())
+    wiring.compiled_step(config, run, sharding.make_mesh())
   config.accumulate = 4
-  build.compiled_step(config, build.run(config, arrays), sharding.make_mesh())
+  wiring.compiled_step(config, wiring.run(config, arrays), sharding.make_mesh())
 
 
 def test_what_evaluates_is_refused_before_it_runs(monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import matrix
-from genjax import build, compat
+from genjax import compat, wiring
 from genjax.models import FAMILIES
 from genjax.objectives import OBJECTIVES
 from genjax.train import init
@@ -63,7 +63,7 @@ def able(kind):
   made = {}
   for name in FAMILIES:
     try:
-      made[name] = build.family(name, spec, TINY[name])
+      made[name] = wiring.family(name, spec, TINY[name])
     except BadInput:  # no such family on this kind of data
       continue
   return [name for name, model in made.items() if model.rsample is not None]
@@ -86,8 +86,8 @@ def test_it_is_in_the_matrix(added, kind):
 def test_it_trains_with_every_family_that_can(added, family, kind):
   config = config_of(family, 'energy_distance', kind)
   config.objective.kw = {'weight': 2.0}
-  run = build.run(config)
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  run = wiring.run(config)
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
   step, before = networks.jit(run.step), state.params
   for i in range(2):
     state, metrics = step(state, run.source[i])
@@ -102,8 +102,8 @@ def test_it_approaches_the_data(added):
   config.data.name = 'gaussian'  # whose minimiser is the data's distribution itself
   config.model.kw = {'init_mean': (2.0, -2.0)}
   config.batch_size, config.optim.lr, config.steps = 128, 0.05, 150
-  run = build.run(config)
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  run = wiring.run(config)
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
   step, values = jax.jit(run.step), []
   for i in range(config.steps):
     state, metrics = step(state, run.source[i])
@@ -114,11 +114,11 @@ def test_it_approaches_the_data(added):
 
 @pytest.mark.parametrize('kind', ['continuous', 'discrete'])
 def test_it_is_refused_elsewhere_in_the_lines_that_teach(added, kind):
-  others = [name for name in build.provided(matrix.KINDS[kind][0]) if name not in able(kind)]
+  others = [name for name in wiring.provided(matrix.KINDS[kind][0]) if name not in able(kind)]
   assert 'ebm' in others and 'diffusion' in others
   for family in others:
     with pytest.raises(BadInput) as refusal:
-      build.run(config_of(family, 'energy_distance', kind))
+      wiring.run(config_of(family, 'energy_distance', kind))
     lines = str(refusal.value).split('\n')
     assert f"objective 'energy_distance' on model {family!r}" in lines[0]
     assert 'needs rsample (pathwise)' in lines[0]
@@ -129,10 +129,10 @@ def test_its_kw_are_checked_and_its_name_is_offered(added):
   config = config_of('flow', 'energy_distance', 'continuous')
   config.objective.kw = {'wieght': 2.0}
   with pytest.raises(BadInput, match="'wieght' .did you mean 'weight'.*it takes: weight"):
-    build.run(config)
+    wiring.run(config)
   config.objective.kw = {'weight': 'heavy'}
   with pytest.raises(BadInput, match="weight='heavy' is of type str; allowed: float"):
-    build.run(config)
+    wiring.run(config)
   with pytest.raises(BadInput, match='usable here   : .*energy_distance'):
-    build.run(config_of('implicit', 'kl', 'continuous'))
+    wiring.run(config_of('implicit', 'kl', 'continuous'))
   assert compat.legal(OBJECTIVES['energy_distance'].NEEDS, frozenset({'rsample'})) == ('pathwise',)

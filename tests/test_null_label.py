@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from configs import defaults
-from genjax import build, compat, edit
-from genjax.build import parts
+from genjax import compat, wiring
 from genjax.evals import draw
-from genjax.runs import Loaded
+from genjax.runs import Loaded, edit
 from genjax.types import BadInput, DataSpec, Model
+from genjax.wiring import parts
 
 DROPPED = {'label_dropout': 0.1}
 TINY = {'width': 16, 'num_blocks': 1, 'num_heads': 2}
@@ -40,7 +40,7 @@ def config_of(objective, objective_kw=(), family='diffusion', model_kw=(), weigh
     (config_of('kl', family='autoregressive', model_kw={'label_dropout': 0.0}), False),
     (config_of('kl', model_kw={'conditional': False}), True)])  # takes no label at all
 def test_a_null_label_is_trained_where_labels_are_dropped(config, trained):
-  model = build.run(config).model
+  model = wiring.run(config).model
   assert model.null_label == (10 if trained else None)
   assert 'null_label' not in compat.provides(model)
   if not trained:
@@ -56,17 +56,17 @@ def test_a_null_label_is_trained_where_labels_are_dropped(config, trained):
     config_of('kl', weight=2.0)])
 def test_a_config_that_guides_by_an_untrained_null_label_is_refused(config):
   with pytest.raises(BadInput, match=f'guidance weight = .*autoguidance.*{REMEDY}'):
-    build.run(config)
+    wiring.run(config)
 
 
 def test_guidance_by_dropped_labels_and_by_a_worse_run_is_not_refused():
-  assert build.run(config_of('score_matching', DROPPED, weight=2.0)).model.sample is not None
-  assert build.run(config_of('kl', weight=1.0)).model.sample is not None
+  assert wiring.run(config_of('score_matching', DROPPED, weight=2.0)).model.sample is not None
+  assert wiring.run(config_of('kl', weight=1.0)).model.sample is not None
   config = config_of('kl', weight=2.0)
   config.sampler.guidance.autoguidance = 'a worse run'
-  run = build.run(config)
+  run = wiring.run(config)
   assert run.model.sample is None  # until the guide is there
-  guided = build.autoguided(config, run.dataset.spec, run.model, run.model)
+  guided = wiring.autoguided(config, run.dataset.spec, run.model, run.model)
   assert guided.sample is not None and guided.null_label is None
 
 
@@ -78,7 +78,7 @@ def test_no_label_is_the_null_label_of_a_model_that_knows_one():
 
 def test_an_edit_without_a_label_needs_a_trained_null_label():
   config = config_of('kl')
-  run = build.run(config)
+  run = wiring.run(config)
   loaded = Loaded(config, run.dataset, run.objective, run.model, {}, 0, False, 0, run)
   for cond, words in ((None, '--edit without a label'), (10, 'cond=10')):
     with pytest.raises(BadInput, match=f'{words}.*--cond=0..9.*{REMEDY}'):

@@ -91,16 +91,16 @@ FLOAT64 = '''
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update('jax_enable_x64', True)
 from configs import defaults
-from genjax import build, sharding
+from genjax import sharding, wiring
 from genjax.train import init, step
 config = defaults.get()
 config.batch_size, config.ema = 16, 0.99
-run = build.run(config)
+run = wiring.run(config)
 wide = lambda tree: jax.tree.map(
     lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, tree)
 prepare = lambda batch, rng: wide(run.prepare(batch, rng))
 made = step.make_step(run.objective, run.optimizers, seed=0, ema=0.99, prepare=prepare)
-start = wide(init.initialise(run.init, jax.random.key(0), build.first_rows(config, run)))
+start = wide(init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run)))
 rows = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), run.source[0])
 last = {}
 for count, fsdp in ((1, 1), (8, 2)):
@@ -151,14 +151,14 @@ REPLAY = '''
 import json, math
 import jax
 from configs import defaults
-from genjax import build, sharding
-from genjax.train import compiled
+from genjax import sharding, wiring
+from genjax.pod import compiled
 config = defaults.get()
 config.model.family, config.batch_size = 'ebm', 512
-run = build.run(config)
-steps = {n: build.compiled_step(config, run, sharding.make_mesh(1, jax.devices()[:n]))
+run = wiring.run(config)
+steps = {n: wiring.compiled_step(config, run, sharding.make_mesh(1, jax.devices()[:n]))
          for n in (1, 8)}
-params = build.abstract_state(config, run).params
+params = wiring.abstract_state(config, run).params
 print(json.dumps({
     'flops': [step.cost_analysis()['flops'] for step in steps.values()],
     'collectives': compiled.collectives(steps[8].as_text()),

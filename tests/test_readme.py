@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from experiments import matrix
-from genjax import build
+from genjax import wiring
 from genjax.objectives import OBJECTIVES
 from genjax.train import init
 from tests import journey, programs, recipes
@@ -121,8 +121,8 @@ def test_the_divergence_trains_as_it_stands(tmp_path, monkeypatch):
   monkeypatch.syspath_prepend(tmp_path)
   monkeypatch.setitem(OBJECTIVES, 'recipe', importlib.import_module('recipe'))
   config = config_of('implicit', 'recipe', 'continuous')
-  run = build.run(config)
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  run = wiring.run(config)
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
   _, metrics = jax.jit(run.step)(state, run.source[0])
   assert metrics['model/loss'] > 0
 

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from genjax import intake
-from genjax.data import dataset, files, labels, values
+from genjax.data import dataset, files, intake, labels, values
 from genjax.types import BadInput, DataSpec
 
 # keys of an npz by convention, the first that is there; arr_0 and arr_1 are np.savez's own names

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genjax import disk, intake
-from genjax.data import dataset, layout, values
-from genjax.intake import images
+from genjax import disk
+from genjax.data import dataset, intake, layout, values
+from genjax.data.intake import images
 from genjax.types import BadInput, DataSpec
 
 IDX_FILES = {'train': 'train', 'test': 't10k'}

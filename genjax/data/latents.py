@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from genjax import intake
-from genjax.data import dataset, records, store
+from genjax.data import dataset, intake, records, store
 from genjax.types import BadInput, DataSpec
 
 INDEX = 'latents.json'

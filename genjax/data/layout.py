@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genjax.intake.images import SUFFIXES
+from genjax.data.intake.images import SUFFIXES
 from genjax.types import BadInput
 
 SPLIT_NAMES = {'train': 'train', 'training': 'train', 'test': 'test', 'testing': 'test',

@@ -16,8 +16,8 @@ import tempfile
 
 import numpy as np
 
-from genjax import disk, intake
-from genjax.data import dataset
+from genjax import disk
+from genjax.data import dataset, intake
 from genjax.types import BadInput, DataSpec
 
 INDEX = 'identity.json'

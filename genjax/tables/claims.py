@@ -5,7 +5,7 @@ import fcntl
 import os
 import pathlib
 
-from genjax.tables.identity import Cell
+from genjax.tables.cells import Cell
 
 FOLDER = '.claims'  # beside the run directories
 

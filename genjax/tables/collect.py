@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from genjax.tables import interval, run
-from genjax.tables.identity import Cell, Row
+from genjax.tables.cells import Cell, Row
 from genjax.types import BadInput
 
 # entries of a card that are no protocol: the interval's method, and figures beside the value

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from genjax.tables import claims, identity, run
-from genjax.tables.identity import Cell
+from genjax.tables import claims, run
+from genjax.tables.cells import Cell, slug
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 POLL, LOOK = 0.1, 2.0  # seconds between looks at the commands, and at what others have done
@@ -177,7 +177,7 @@ def _on_cores(share: int, jobs: int) -> Iterator[None]:
 
 def _launch(cell: Cell, state: str, logs: pathlib.Path, claim: list[int], share: int) -> Job:
   """Starts the command of a cell, out of reach of the terminal's signals: they are passed on."""
-  log = logs / f'{identity.slug(cell.label)}-{pathlib.Path(cell.workdir).name}.log'
+  log = logs / f'{slug(cell.label)}-{pathlib.Path(cell.workdir).name}.log'
   program, *rest = shlex.split(run.command(cell, state))
   with open(log, 'w', encoding='utf-8') as output:
     child = subprocess.Popen(

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from genjax.tables import run
-from genjax.tables.identity import Cell, Row
+from genjax.tables.cells import Cell, Row
 
 TILE, GAP, LABEL, NUM = 48, 2, 300, 16  # pixels; images in a row
 BINS, NUM_CLOUDS = 96, 3  # points: a picture of 96 x 96 pixels for each of up to 3 seeds

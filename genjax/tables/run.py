@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 from genjax import disk
-from genjax.tables import identity
-from genjax.tables.identity import Cell
+from genjax.identity import run_hash
+from genjax.tables.cells import Cell
 from genjax.types import BadInput
 
 TO_TRAIN = ('missing', 'started', 'stale')
@@ -44,7 +44,7 @@ def status(cell: Cell) -> str:
   recorded = (recorded or {}).get('config')
   if recorded is None:
     return 'missing'
-  if identity.run_hash(recorded) != cell.run_hash:
+  if run_hash(recorded) != cell.run_hash:
     return 'stale'
   last = pathlib.Path(cell.workdir, 'checkpoints', str(cell.steps), 'checkpoint.json')
   return 'trained' if last.is_file() else 'started'
@@ -75,7 +75,7 @@ def states(cells: Iterable[Cell]) -> list[str]:
 
 
 def is_owned(cell: Cell) -> bool:
-  """Whether a launch owns the run directory, or did when it was killed (`genjax.train.lease`)."""
+  """Whether a launch owns the run directory, or did when it was killed (`genjax.cluster.lease`)."""
   return any(pathlib.Path(cell.workdir).glob('lease.*.json'))
 
 

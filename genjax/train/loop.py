@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from genjax.train import checkpoint, hosts, preempt, shards
+from genjax.cluster import checkpoint, hosts, preempt, shards
 from genjax.types import BadInput
 
 _AHEAD, _MOST = 0.02, 64  # seconds, and number, of the dispatches that may be under way

@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from genjax.train import rundir
+from genjax.runs import rundir
 from tests import programs
 from tests.bad_input.conftest import TOY
 from tests.programs import content, refused

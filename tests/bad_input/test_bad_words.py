@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import config as configs
-from genjax import build
+from genjax import wiring
 from genjax.types import BadInput
 from tests import programs
 from tests.programs import content, refused
@@ -111,7 +111,7 @@ def test_numbers_are_refused_where_a_run_is_built(case):
   config = configs.load(argument)
   configs.override(config, settings)
   with pytest.raises(BadInput) as refusal:
-    build.run(config)
+    wiring.run(config)
   for word in words:
     assert word in str(refusal.value)
 

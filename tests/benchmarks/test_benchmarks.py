@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import ours, report, rounds, startup, worker, workloads
 from experiments import memory
-from genjax import build, prob
+from genjax import prob, wiring
 from genjax.nn.unet import UNet
 from genjax.numerics import bijections, path
 from genjax.types import BadInput
@@ -137,7 +137,7 @@ def test_a_peer_has_as_many_parameters_and_takes_a_step(name):
   pytest.importorskip('torch')
   workload = workloads.named(name)._replace(batch_size=8)
   config = ours.config_of(workload, workload.k)
-  like = build.abstract_state(config, build.run(config))
+  like = wiring.abstract_state(config, wiring.run(config))
   peer = workloads.side(name, 'torch', 1)
   assert peer.parameters == ours.count(like.params)
   peer.call()
@@ -211,7 +211,7 @@ def test_the_pipeline_of_diffusers_draws_with_about_as_many_parameters():
   made = diffusers_unet.ddim(kw, 2, 0.0)
   assert made.call().images.shape == (2, 28, 28, 1)
   config = ours.config_of(workloads.named('unet'), 1)
-  like = build.abstract_state(config, build.run(config))
+  like = wiring.abstract_state(config, wiring.run(config))
   assert made.parameters == pytest.approx(ours.count(like.params['model']), rel=0.06)
 
 

@@ -24,7 +24,7 @@ from configs import (
 )
 from experiments import config as configs
 from experiments import table as table_program
-from genjax import build, data
+from genjax import data, wiring
 from genjax.types import BadInput
 from tests import journey
 
@@ -85,8 +85,8 @@ def test_configs_for_pods_build_on_declared_data(name, argument, monkeypatch, tm
   config = configs.load(f'configs/{name}.py:{argument}')
   check_whole(config)
   assert config.log.mfu and config.nan_steps_allowed > 0
-  made = build.run(config, data.declared(config.data.name, **build.plain(config.data.kw)))
-  state, rows = build.abstract_state(config, made), build.abstract_rows(config, made)
+  made = wiring.run(config, data.declared(config.data.name, **wiring.plain(config.data.kw)))
+  state, rows = wiring.abstract_state(config, made), wiring.abstract_rows(config, made)
   assert all(type(leaf) is jax.ShapeDtypeStruct for leaf in jax.tree.leaves((state, rows)))
   conditional = name != 'cifar10' or 'conditional' in argument
   assert ('cond' in made.prepare(rows_of_zeros(rows))) == conditional
@@ -104,8 +104,8 @@ def rows_of_zeros(rows):
 def test_transformers_have_the_parameters_of_the_paper(size, millions):
   """2212.09748, Table 4."""
   config = configs.load(f'configs/imagenet256.py:size={size}')
-  made = build.run(config, data.declared('latents', shape=(32, 32, 4), num_classes=1000))
-  params = build.abstract_state(config, made).params
+  made = wiring.run(config, data.declared('latents', shape=(32, 32, 4), num_classes=1000))
+  params = wiring.abstract_state(config, made).params
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
   assert round(count / 1e6) == pytest.approx(millions, abs=1)
 
@@ -211,7 +211,7 @@ def test_the_rows_on_digits_build(path):
     configs.override(config, overrides)
     made = (config.objective.name, config.sampler.name, argument)
     if made not in seen:
-      build.run(config)
+      wiring.run(config)
     seen.add(made)
 
 
@@ -252,7 +252,7 @@ def test_the_table_of_ones_own_data(argument, families, tmp_path):
     config = configs.load(row.config)
     configs.override(config, row.overrides)
     assert config.steps == 20 or 'steps' not in argument
-    assert build.run(config).dataset.spec.shape == (32, 32, 3)
+    assert wiring.run(config).dataset.spec.shape == (32, 32, 3)
 
 
 def test_a_table_without_an_argument_refuses_one():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import defaults
-from genjax import build, data
+from genjax import data, wiring
 from genjax.data import arrays, labels
 from genjax.evals import likelihood
 from genjax.types import BadInput
@@ -194,10 +194,10 @@ def gaussian_nats(path, **kw):
     config.data.kw = {'path': path, **kw}
     config.data.name, config.model.family, config.objective.name = 'npz', 'gaussian', 'kl'
     config.model.kw = {}
-  run = build.run(config)
-  evaluate = build.evaluator('likelihood', {}, model=run.model, family='gaussian', dataset=sets,
+  run = wiring.run(config)
+  evaluate = wiring.evaluator('likelihood', {}, model=run.model, family='gaussian', dataset=sets,
                              split='test', encoder=None, num_samples=1, seed=0)
-  return evaluate(build.fit(config, run), None)['nll_exact_nats'], sets
+  return evaluate(wiring.fit(config, run), None)['nll_exact_nats'], sets
 
 
 def test_likelihoods_of_standardised_data_are_of_the_raw_data(tmp_path):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from experiments import config as configs
-from genjax import build, data
-from genjax.train import rundir
+from genjax import data, wiring
+from genjax.runs import rundir
 from genjax.types import BadInput
 
 DIGITS = 'configs/digits.py:family=vae,objective=kl,model.hidden=(16,)'
@@ -20,7 +20,7 @@ def with_augment(argument, name):
 
 def test_half_of_the_training_images_are_mirrored_and_no_others():
   config = with_augment(DIGITS, 'flip')
-  made = build.run(config)
+  made = wiring.run(config)
   rows = {'x': made.dataset.splits['train']['x']}
   plain = np.asarray(data.prepare(rows, made.dataset.spec)['x'])
   drawn = np.asarray(jax.jit(made.prepare)(rows, jax.random.key(0))['x'])
@@ -32,7 +32,7 @@ def test_half_of_the_training_images_are_mirrored_and_no_others():
   assert ((drawn != other).any((1, 2, 3)).mean()) > 0.4
   # what parameters start from is as it is, and so is what a run without augmentation trains on
   np.testing.assert_array_equal(made.prepare(rows)['x'], plain)
-  as_is = build.run(with_augment(DIGITS, '')).prepare(rows, jax.random.key(0))['x']
+  as_is = wiring.run(with_augment(DIGITS, '')).prepare(rows, jax.random.key(0))['x']
   np.testing.assert_array_equal(as_is, plain)
 
 
@@ -48,4 +48,4 @@ def test_it_belongs_to_what_is_trained_and_without_it_runs_are_what_they_were():
     ('configs/digits.py:family=gaussian,objective=kl', 'flip', 'fitted in one step')])
 def test_refusals(argument, name, words):
   with pytest.raises(BadInput, match=words):
-    build.run(with_augment(argument, name))
+    wiring.run(with_augment(argument, name))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import config as configs
-from genjax import build, data, prob
+from genjax import data, prob, wiring
 from genjax.data import latents, records, store
 from genjax.types import BadInput, DataSpec, Model
 from tests import programs
@@ -282,7 +282,7 @@ def test_likelihood_is_of_draws_as_training_is(tmp_path):
   sets = load(tmp_path / 'codes')
   model = Model(init=None, log_prob=lambda params, batch, rng: -prob.sum_event(batch['x']**2) / 2)
   config = configs.load('configs/imagenet256.py')
-  run = build.evaluators(config, sets, model, 'train', ('likelihood',))['likelihood']
+  run = wiring.evaluators(config, sets, model, 'train', ('likelihood',))['likelihood']
   value = run({}, None)['nll_exact_nats']
   assert value.low < 16 / 2 * SCALE**2 < value.high and value.high - value.low < 0.2
 

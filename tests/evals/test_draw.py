@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import toy2d
-from genjax import build, data
+from genjax import data, wiring
 from genjax.evals import cost, draw, two_sample
 from genjax.numerics import streams
 from genjax.numerics.samplers import DENOISING, FLOW_MAP
@@ -71,12 +71,12 @@ def test_a_draw_without_the_samples_in_front_is_refused():
 
 def drawn_in_parts(config, scale=0.1):
   """x of 6 samples at once, and two at a time, as [6, D], by an untrained model."""
-  run = build.run(config)
+  run = wiring.run(config)
   params = jax.jit(run.init)(streams.stream(0, streams.Purpose.INIT),
-                             build.first_rows(config, run)).params['model']
+                             wiring.first_rows(config, run)).params['model']
   params = jax.tree.map(lambda a: a + scale * np.random.default_rng(0).standard_normal(
       a.shape).astype(a.dtype), params)
-  return [np.asarray(build.drawer(config, run.dataset, run.model, 3, chunk=chunk)(params)(6)[0],
+  return [np.asarray(wiring.drawer(config, run.dataset, run.model, 3, chunk=chunk)(params)(6)[0],
                      np.float64).reshape(6, -1) for chunk in (8, 2)]
 
 
@@ -157,11 +157,11 @@ def test_the_config_chooses_the_labels_and_the_cards_say_which():
       jnp.zeros((n, 8, 8, 1)) + cond[:, None, None, None], 1))
   for labels, only in (('data', True), ('uniform', False)):
     config.evals.labels = labels
-    _, info = build.drawer(config, dataset, model, 0)({})(50)
+    _, info = wiring.drawer(config, dataset, model, 0)({})(50)
     assert (set(info['cond']) == {0}) is only
     assert two_sample.sampled(info)['labels'].startswith('freq' if only else 'uniform')
   config.evals.labels = 'equal'
   with pytest.raises(BadInput, match="evals.labels='equal'; allowed: data, uniform"):
-    build.run(config)
+    wiring.run(config)
   _, info = draw.make(normal(), SPEC, seed=0)({})(1)
   assert 'labels' not in two_sample.sampled(info)  # unconditional: there is nothing to say

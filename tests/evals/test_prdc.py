@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genjax import build, data, encoders
+from genjax import data, encoders, wiring
 from genjax.evals import card as cards
 from genjax.evals import prdc
 from genjax.types import BadInput, Model
@@ -208,7 +208,7 @@ def test_kept_figures_are_of_their_own_numbers_of_neighbours(tmp_path, monkeypat
            'encoder': encoders.load('identity', dataset.spec)}
   train, test = (dataset.splits[split]['x'] for split in ('train', 'test'))
   for ball, density in ((3, 3), (20, 3), (20, 20), (3, 3), (20, 3), (20, 20)):
-    values = build.evaluator('prdc', {'k_ball': ball, 'k_density': density}, **given)(
+    values = wiring.evaluator('prdc', {'k_ball': ball, 'k_density': density}, **given)(
         {}, lambda n: (train[:n], {}))
     single = np.repeat(test[:1], 500, axis=0)
     right, alone = (brute(x, test, ball, density) for x in (train, single))

@@ -5,11 +5,11 @@ import types
 import numpy as np
 import pytest
 
-from genjax import build, data, encoders
-from genjax.build import evaluation
+from genjax import data, encoders, wiring
 from genjax.evals import EVALS, two_sample
 from genjax.evals import card as cards
 from genjax.types import BadInput, Model
+from genjax.wiring import evaluation
 
 DIGITS = data.load('digits')
 PIXELS = encoders.load('identity', DIGITS.spec)
@@ -83,7 +83,7 @@ def bound(**kw):
   given = {'model': Model(init=None, sample=lambda *_: None), 'family': 'samples',
            'dataset': DIGITS, 'split': 'test', 'encoder': PIXELS, 'num_samples': 100, 'seed': 0}
   named = {key: kw.pop(key) for key in [*given, 'samples'] if key in kw}
-  return build.evaluator('invented', kw, **{**given, **named})({}, draw)
+  return wiring.evaluator('invented', kw, **{**given, **named})({}, draw)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_figures_of_known_samples_are_kept_by_them(invented):
 
 def test_a_metric_that_is_asked_for_is_given_or_refused(invented):
   with pytest.raises(BadInput, match="'fd' is not among what evaluator 'invented' gives"):
-    build.evaluator('invented', {}, model=Model(init=None, sample=lambda *_: None),
+    wiring.evaluator('invented', {}, model=Model(init=None, sample=lambda *_: None),
                     family='samples', dataset=DIGITS, split='test', encoder=PIXELS,
                     num_samples=10, seed=0, asked=('new_data', 'fd'))({}, draw)
 

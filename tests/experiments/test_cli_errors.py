@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from experiments import config as configs
-from genjax.tables import identity
+from genjax import identity
+from genjax.tables.cells import Row, command
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = '''"""A program with every way to go wrong."""
@@ -19,7 +20,7 @@ from absl import flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 import experiments
-from genjax.tables import identity
+from genjax import identity
 from genjax.types import BadInput
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train.')
@@ -108,12 +109,12 @@ def test_own_log_lines_show_and_those_of_libraries_do_not(program):
 
 def test_flags_set_what_a_table_would_set(program):
   """The hash that a table computes without flags is the hash of the run that its command makes."""
-  row = identity.Row('r', 'configs/digits.py:family=vae,model.width=8', {
+  row = Row('r', 'configs/digits.py:family=vae,model.width=8', {
       'optim.lr': 1, 'steps': 40, 'optim_by_player.critic.lr': 1e-4, 'evals.names': ('a', 'b'),
       'model.kw.hidden': (64, 64), 'model.kw.width': 9, 'objective.kw.name': 'word'})
   config = configs.load(row.config)
   configs.override(config, {**row.overrides, 'seed': 3})
-  flags = shlex.split(identity.command('train', row, 3, 'unused'))[3:-1]
+  flags = shlex.split(command('train', row, 3, 'unused'))[3:-1]
   done = program(*flags, 'rest')
   recorded, seen, rest = json.loads(done.stdout)
   assert recorded['seed'] == 3 and recorded['model']['kw'] == {'width': 9, 'hidden': [64, 64]}

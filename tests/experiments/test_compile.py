@@ -11,8 +11,9 @@ import pytest
 
 from configs import defaults
 from experiments import pod
-from genjax import build, data, sharding
-from genjax.train import step, topology
+from genjax import data, sharding, wiring
+from genjax.pod import topology
+from genjax.train import step
 from tests import programs
 
 CONFIG = '--config=configs/digits.py:family=diffusion,objective=score_matching'
@@ -125,9 +126,9 @@ def test_an_error_that_is_no_lack_of_memory_is_not_hidden(monkeypatch):
 def test_the_lowered_step_is_that_of_training():
   """On a device of this machine: five raw batches go in, and the state is given away."""
   config = config_of(steps_per_dispatch=5)
-  run = build.run(config, declared())
+  run = wiring.run(config, declared())
   lowered = step.lower_step(
-      *build.dispatched(config, run, sharding.make_mesh(1, jax.devices()[:1])))
+      *wiring.dispatched(config, run, sharding.make_mesh(1, jax.devices()[:1])))
   assert 'tensor<5x256x8x8x1xui8>' in lowered.as_text()
   assert 'tf.aliasing_output' in lowered.as_text() or 'jax.buffer_donor' in lowered.as_text()
 

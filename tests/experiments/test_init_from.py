@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genjax import runs
-from genjax.train import rundir
+from genjax.runs import rundir
 from tests import programs
 from tests.programs import content, refused
 

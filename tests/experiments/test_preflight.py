@@ -12,7 +12,7 @@ import time
 import pytest
 
 from experiments import preflight, table_config
-from genjax import build, disk
+from genjax import disk, wiring
 from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -169,7 +169,7 @@ def test_what_is_foreseen_of_the_cards_is_what_they_say(tmp_path):
   path = write(tmp_path, row)
   table = table_config.read(str(path), 'tiny', str(tmp_path / 'out'))
   config = table.configs['odd']
-  foreseen = build.foreseen_cards(config, build.run(config))
+  foreseen = wiring.foreseen_cards(config, wiring.run(config))
   [cell] = [cell for cell in table.cells if cell.label == 'odd']
   assert programs.run('experiments.train', *shlex.split(cell.train)[3:]).code == 0
   measured = json.loads(pathlib.Path(cell.workdir, 'eval.json').read_text())['metrics']

@@ -12,8 +12,9 @@ from PIL import Image
 
 import genjax
 from experiments import config as configs
-from genjax import build, data, sharding
-from genjax.train import init, loop, rundir, writer
+from genjax import data, sharding, wiring
+from genjax.runs import rundir, writer
+from genjax.train import init, loop
 from tests import programs
 from tests.programs import content, refused
 
@@ -182,7 +183,7 @@ def test_a_step_is_traced_once_in_a_whole_run(tmp_path, argument):
   config = configs.load(argument)
   configs.override(config, {'steps': 40, 'steps_per_dispatch': 5, 'log.every': 10,
                             'checkpoint.every': 10, 'select.every': 10, 'batch_size': 16})
-  run = build.run(config)
+  run = wiring.run(config)
   traces = []
 
   @functools.wraps(run.step)
@@ -191,14 +192,14 @@ def test_a_step_is_traced_once_in_a_whole_run(tmp_path, argument):
     return run.step(state, rows)
 
   plan = loop.Plan(config.steps, 5, 10, 10, 2, 0, 10)
-  validate = build.validator(config, run)
-  dispatch = build.compiled_step(config, run._replace(step=counted), sharding.make_mesh())
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  validate = wiring.validator(config, run)
+  dispatch = wiring.compiled_step(config, run._replace(step=counted), sharding.make_mesh())
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
 
   class Bar:
     update = set_postfix = staticmethod(lambda *args, **kw: None)
 
-  last = loop.train(state, {}, dispatch, build.batches(run.source, 0, 5), plan,
+  last = loop.train(state, {}, dispatch, wiring.batches(run.source, 0, 5), plan,
                     tmp_path / 'checkpoints', validate=validate, write=lambda *row: None,
                     progress=Bar)
   assert int(last.step) == 40 and len(traces) == 1

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from experiments import config as configs
-from genjax.build import evaluation
 from genjax.numerics.samplers import DENOISING
 from genjax.types import Model
+from genjax.wiring import evaluation
 from tests import programs
 from tests.programs import refused
 

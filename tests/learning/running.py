@@ -1,4 +1,4 @@
-"""A run of the toy config through build, the train step and K steps a dispatch, in memory."""
+"""A run of the toy config through wiring, the train step and K steps a dispatch, in memory."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from configs import toy2d
-from genjax import build, sharding
+from genjax import sharding, wiring
 from genjax.train import init
 
 
@@ -26,14 +26,14 @@ def config_of(argument: str, **settings):
 
 def train(config):
   """The Run, the model's parameters (their average if config.ema) and the last metrics."""
-  run = build.run(config)
+  run = wiring.run(config)
   if run.objective.fit:
-    return run, build.fit(config, run), {}
+    return run, wiring.fit(config, run), {}
   k = config.steps_per_dispatch
-  state = init.initialise(run.init, jax.random.key(config.seed), build.first_rows(config, run))
-  dispatch = build.compiled_step(config, run, sharding.make_mesh())
+  state = init.initialise(run.init, jax.random.key(config.seed), wiring.first_rows(config, run))
+  dispatch = wiring.compiled_step(config, run, sharding.make_mesh())
   metrics = {}
-  for rows in itertools.islice(build.batches(run.source, 0, k), config.steps // k):
+  for rows in itertools.islice(wiring.batches(run.source, 0, k), config.steps // k):
     state, metrics = dispatch(state, rows)
   metrics = {name: float(np.mean(value)) for name, value in jax.device_get(metrics).items()}
   return run, state.ema if config.ema else state.params['model'], metrics

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import build, sharding
-from genjax.build import parts
+from genjax import sharding, wiring
 from genjax.evals.sliced_w2 import sliced_w2
 from genjax.train import init
+from genjax.wiring import parts
 from tests.learning import running
 
 DATA = ('data=three_modes,data.std=1.0,data.num_train=20000,family=diffusion,model.width=64,'
@@ -60,13 +60,13 @@ def test_a_distilled_student_takes_few_of_its_teacher_s_steps(teacher, last_step
   config = running.config_of(
       f'{DATA}distillation,objective.last_steps={last_steps},objective.stage_steps=300',
       steps=1800, init_from='the fixture', **{**SETTINGS, 'optim__lr': 1e-3})
-  run = build.run(config)
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  run = wiring.run(config)
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
   copy = lambda: jax.tree.map(jnp.copy, given)
   state = state._replace(ema=copy(), params={
       'model': copy(), 'teacher': {**state.params['teacher'], 'model': copy()}})
-  dispatch = build.compiled_step(config, run, sharding.make_mesh())
-  for rows in itertools.islice(build.batches(run.source, 0, 100), config.steps // 100):
+  dispatch = wiring.compiled_step(config, run, sharding.make_mesh())
+  for rows in itertools.islice(wiring.batches(run.source, 0, 100), config.steps // 100):
     state, metrics = dispatch(state, rows)
   found = figure(run, state.ema, last_steps)
   print('distilled', last_steps, found)

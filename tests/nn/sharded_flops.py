@@ -16,7 +16,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from configs import defaults  # noqa: E402
-from genjax import build, prob, sharding  # noqa: E402
+from genjax import prob, sharding, wiring  # noqa: E402
 from genjax.data.dataset import Dataset  # noqa: E402
 from genjax.encoders import classifier  # noqa: E402
 from genjax.types import DataSpec  # noqa: E402
@@ -58,8 +58,8 @@ def run_of(family, objective, spec, kw, rows):
   config.batch_size, config.ema, config.sampler.kw = rows * DEVICES, 0.999, {'num_steps': 50}
   x = jax.ShapeDtypeStruct((10**6, *spec.shape), np.uint8)
   cond = jax.ShapeDtypeStruct((10**6,), np.int32)
-  made = build.run(config, Dataset('declared', spec, {'train': {'x': x, 'cond': cond}}, {}))
-  return made, build.abstract_state(config, made), build.abstract_rows(config, made)
+  made = wiring.run(config, Dataset('declared', spec, {'train': {'x': x, 'cond': cond}}, {}))
+  return made, wiring.abstract_state(config, made), wiring.abstract_rows(config, made)
 
 
 def case_of(name: str):

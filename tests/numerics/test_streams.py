@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from genjax import build, compat, data
+from genjax import compat, data, wiring
 from genjax.evals import likelihood
 from genjax.numerics import streams
 from genjax.numerics.streams import Purpose, stream
@@ -64,8 +64,8 @@ def served_twice(family, objective, estimator, kind):
   """Keys that serve two purposes in a run's initialisation, step, samples and likelihoods."""
   config = config_of(family, objective, kind, estimator)
   config.seed = 7
-  run = build.run(config)
-  state, rows = build.abstract_state(config, run), build.abstract_rows(config, run)
+  run = wiring.run(config)
+  state, rows = wiring.abstract_state(config, run), wiring.abstract_rows(config, run)
   key, params = stream(7, Purpose.TEST_DRAWS, 0), state.params['model']
   lines = keys.served_twice(run.init, key, rows)
   lines += keys.served_twice(run.step, state, rows) if run.step else []

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import build
-from genjax.build import parts
+from genjax import wiring
 from genjax.models import diffusion
 from genjax.numerics import flow_map as maps
 from genjax.objectives import consistency, distillation, mean_flow
 from genjax.train import init
 from genjax.types import BadInput, DataSpec, Model, TwoTimes
+from genjax.wiring import parts
 from tests import networks
 from tests.numerics import known_denoisers as known
 from tests.numerics.test_flow_map import exact_x_hat
@@ -304,8 +304,8 @@ def test_parts_of_a_batch_give_the_mean_of_their_gradients(objective):
   config.accumulate, config.ema = 2, 0.9
   config.objective.kw = {**config.objective.kw, **(
       {'stage_steps': 1, 'first_steps': 2, 'last_steps': 1} if objective == 'distillation' else {})}
-  run = build.run(config)
-  state = init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  run = wiring.run(config)
+  state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
   step = networks.jit(run.step)
   for i in range(2):
     before, (state, metrics) = state, step(state, run.source[i])

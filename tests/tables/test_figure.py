@@ -3,7 +3,7 @@
 import pytest
 
 from genjax.tables import figure
-from genjax.tables.identity import Row
+from genjax.tables.cells import Row
 from genjax.types import BadInput
 from tests.cells import ROWS, cells_of, column, finish, table_of, value
 

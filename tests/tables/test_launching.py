@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from genjax.tables import claims, identity, launch, run
-from genjax.tables.identity import Row
+from genjax.tables import claims, launch, run
+from genjax.tables.cells import Cell, Row, cell
 from tests.cells import ROWS, cells_of, config, fake, finish, grid, value
 
 
@@ -35,7 +35,7 @@ def test_a_shared_run_is_trained_once_and_goes_on_after_an_end(tmp_path):
 def test_what_starts_from_a_run_follows_it_and_fails_with_it(tmp_path):
   teacher = fake(grid(tmp_path, 1)[0], config(0))
   started = config(0, init_from=teacher.workdir)
-  student = fake(identity.cell(Row('student', 'c.py'), 0, started, str(tmp_path)), started)
+  student = fake(cell(Row('student', 'c.py'), 0, started, str(tmp_path)), started)
   assert student.workdir != teacher.workdir
   assert run.states([student, teacher]) == ['waiting', 'missing']
   broken = teacher._replace(train=shlex.join(['python', '-c', 'raise SystemExit(3)']))
@@ -75,7 +75,7 @@ time.sleep(60)
 FILLS = '''
 import sys
 from genjax.tables import launch
-from genjax.tables.identity import Cell
+from genjax.tables.cells import Cell
 root, command = sys.argv[1:]
 cell = Cell('row', 0, 10, 'hash', 'run', f'{root}/run', command, command)
 try:
@@ -171,7 +171,7 @@ def test_the_claim_of_a_killed_table_lasts_as_long_as_its_command(tmp_path):
   child = int(wait_for(tmp_path / 'runs'))
   process.kill()
   process.communicate(timeout=20)
-  cell = identity.Cell('row', 0, 10, 'hash', 'run', f'{tmp_path}/run', '', '')
+  cell = Cell('row', 0, 10, 'hash', 'run', f'{tmp_path}/run', '', '')
   assert is_alive(child) and claims.take(cell, trains=True) is None
   os.kill(child, signal.SIGTERM)
   end = time.monotonic() + 20

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from genjax import disk
-from genjax.tables import identity, picture, render, run
-from genjax.tables.identity import Row
+from genjax.tables import picture, render, run
+from genjax.tables.cells import Row
 from genjax.types import BadInput
 from tests.cells import (
   ROWS,
@@ -210,25 +210,6 @@ def test_cells_of_one_training_share_its_run_and_keep_their_own_measurement(tmp_
 def test_a_selection_by_samples_is_of_one_sampler(tmp_path):
   cells = grid(tmp_path, 2, select={'metric': 'fd', 'every': 5})
   assert cells[0].workdir != cells[1].workdir
-
-
-def test_the_name_of_a_run_does_not_depend_on_where_it_started_from_lies(tmp_path):
-  hashes = {identity.run_hash(config(0, init_from=path)) for path in ('a/run', '/b/run', 'a/other')}
-  assert len(hashes) == 2
-  assert identity.run_hash(config(0, init_from='')) == identity.run_hash(config(0))
-
-
-def test_hashes_see_what_is_trained_and_measured():
-  one = config(0)
-  assert identity.config_hash(one) == identity.config_hash({**one, 'log': {'every': 7}})
-  measured = {**one, 'evals': {'names': []}}
-  assert identity.config_hash(one) != identity.config_hash(measured)
-  assert identity.run_hash(one) == identity.run_hash(measured)
-  sampled = {**one, 'sampler': {'name': 'heun'}}
-  assert identity.config_hash(one) != identity.config_hash(sampled)
-  assert identity.run_hash(one) == identity.run_hash(sampled)
-  assert identity.run_hash(one) != identity.run_hash(config(1))
-  assert identity.run_hash({'a': (1, 2)}) == identity.run_hash({'a': [1, 2]})
 
 
 def test_csv_has_one_line_per_row_and_column(tmp_path):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.train import checkpoint, loop, preempt
+from genjax.cluster import checkpoint, preempt
+from genjax.train import loop
 from genjax.types import TrainState
 
 BAR = types.SimpleNamespace(update=lambda n: None, set_postfix=lambda *args, **kw: None)

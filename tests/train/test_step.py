@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from configs import defaults
-from genjax import build, sharding
+from genjax import sharding, wiring
 from genjax.numerics import streams
 from genjax.train import step
 from genjax.types import Aux, BadInput, Model, Objective, Player
@@ -182,14 +182,14 @@ def test_what_couples_examples_is_not_accumulated(name, kw, words):
   config.objective.name = name
   config.objective.kw = kw
   with pytest.raises(BadInput, match=f'accumulate=2.*{words}.*allowed: accumulate=1'):
-    build.run(config)
+    wiring.run(config)
 
 
 def test_parts_must_divide_the_batch():
   config = defaults.get()
   config.accumulate, config.batch_size = 3, 8
   with pytest.raises(BadInput, match='accumulate=3 does not divide batch_size=8'):
-    build.run(config)
+    wiring.run(config)
 
 
 def convolving(params, carry, batch, rng, t):

@@ -1,0 +1,1 @@
+"""Hosts, preemption, shards, checkpoints: what many machines and their faults ask for."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: paths, samplers, MCMC, transport, derivatives, f-divergences."""

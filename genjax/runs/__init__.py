@@ -1,0 +1,6 @@
+"""Run directories: open, train, measure, sample and edit; what each holds and who may change it."""
+
+from genjax.runs.measuring import PICTURE, cost, evaluate
+from genjax.runs.opening import Loaded, facts, load, on_mesh
+
+__all__ = ['PICTURE', 'Loaded', 'cost', 'evaluate', 'facts', 'load', 'on_mesh']

@@ -1,0 +1,117 @@
+"""The measurement of a run: its evaluators, their record, and the samples that it is of."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+
+import jax
+from absl import logging
+from ml_collections import config_dict
+
+from genjax import data, identity, wiring
+from genjax.cluster import hosts
+from genjax.runs import record, rundir, writer
+from genjax.runs.opening import Loaded, load
+from genjax.types import BadInput
+
+PICTURE = 64  # samples in the picture of a run
+
+
+def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, progress=iter,
+             measured: Mapping | None = None, chunk: int | None = None,
+             tick: Callable = lambda: None) -> dict:
+  """Runs the evaluators, writes their record and the samples it is of; {metric: Value}.
+
+  chunk: samples drawn at once; None: config.mesh.chunk.
+  measured: a config of the same training (a plain dict) whose sampler, evaluators and encoder take
+  the place of the run's own. The record of the run's own config is eval.json with
+  samples/final.npz and final.png; of another one evals/HASH.json with samples/HASH.*. Another split
+  or step has a record of its own (`train.record`), and some of the metrics are added to the record
+  of the others. Evaluators of the config that the model cannot answer are left out; those of
+  `names`, which are metrics or evaluators, are refused in the teaching lines (BadInput), and so is
+  a config of another training. progress(names) iterates over them; tick() is called before each
+  batch and each chunk of samples.
+  """
+  own = rundir.read(workdir)['config']
+  asked = measured or own
+  _check_trained(workdir, own, asked)
+  changed = asked.get('sampler') != own.get('sampler')
+  run = load(workdir, step, sampler=asked['sampler'] if changed else None, with_data=True)
+  config = run.config
+  config.encoder, config.evals = asked['encoder'], config_dict.ConfigDict(asked['evals'])
+  wished = config.evals.num_samples
+  config.evals.num_samples = wiring.affordable(config, run.made, run.model, run.params)
+  key = {'config': identity.config_hash(asked), 'split': split, 'step': run.step}
+  path, drawn = record.place(workdir, key, key['config'] == identity.config_hash(own),
+                             standing=step is None and split == 'test')
+  wanted = wiring.answering(names) if names else dict.fromkeys(config.evals.names, ())
+  evals = wiring.evaluators(config, run.dataset, run.model, split, tuple(wanted), asked=wanted,
+                           optional=() if names else tuple(wanted), tick=tick)
+  if config.evals.num_samples < wished:  # said once nothing is refused any more
+    logging.warning('warning: %d samples in place of %d, which would cost more than %g times the '
+                    'training (config.evals.budget)', config.evals.num_samples, wished,
+                    config.evals.budget)
+  drawer = lambda model: wiring.drawer(config, run.dataset, model, config.seed, chunk=chunk,
+                                      tick=tick)(run.params)
+  draw = drawer(run.model)
+  metrics = {}
+  for name in progress(evals):
+    metrics.update(evals[name](run.params, draw))
+  if config.nan_steps_allowed:
+    for value in metrics.values():
+      value.card['detail']['skipped_steps'] = run.skipped
+  x, labels, pictures = None, None, None
+  if run.model.sample is not None:
+    x, info = draw(max(config.evals.num_samples, PICTURE))
+    labels = info['cond']
+    if wiring.draws_pixels(run.model) and writer.is_image(run.dataset.spec):
+      pictures = drawer(wiring.pictured(run.model))(PICTURE)[0]
+  if hosts.is_lead():
+    # part of it, or another checkpoint or split than the config's, is no measurement of the config
+    whole = not names and step is None and split == 'test'
+    _write_samples(pathlib.Path(workdir), run, split, x, labels, pictures, drawn)
+    record.write(workdir, path, {
+        **key, 'selected': run.selected,
+        'metrics': {name: value._asdict() for name, value in metrics.items()},
+        'provenance': {**rundir.provenance(workdir), **cost(run),
+                       'config_hash': key['config'] if whole else None}}, whole)
+  return metrics
+
+
+def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:
+  """Refuses a measurement whose config is of another training, or of one that has not ended."""
+  if asked is own:
+    return
+  if identity.run_hash(own) != identity.run_hash(asked):
+    lines = rundir.differences(own, asked, identity.sections('watched', 'measures'))
+    raise BadInput('\n'.join([f'{workdir} holds another training than this --config:', *lines,
+                              'allowed: differences in sampler, evals and encoder']))
+  if not (rundir.checkpoints(workdir) / str(asked['steps'])).is_dir():
+    raise BadInput(f'{workdir} is not trained to step {asked["steps"]} yet; allowed: a run that '
+                   'has ended')
+
+
+def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, labels, pictures,
+                   name: str) -> None:
+  """Writes the samples that were drawn for a measurement, and as many test examples beside them."""
+  spec = run.dataset.spec
+  if x is None:
+    return
+  # a run may have a hundred measurements: of those beside its own the picture is kept
+  count = len(x) if name == 'final' or not writer.is_image(spec) else PICTURE
+  writer.write_samples(workdir / 'samples' / name, data.to_raw(run.dataset, x[:count]), spec,
+                       PICTURE, None if labels is None else labels[:count], run.dataset.classes,
+                       pictures)
+  if split == 'test':
+    # of points as many as were drawn: a cloud shows its density by them
+    real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
+    writer.write_sample_file(workdir / 'samples' / 'reference.npz',
+                             data.to_raw(run.dataset, real), spec)
+
+
+def cost(run: Loaded) -> dict:
+  """What the whole run took, beyond the seconds: steps, examples seen, parameters of the model."""
+  slices = sum(player.num_updates for player in run.objective.players)
+  seen = (run.config.steps * run.config.batch_size * slices if slices
+          else len(run.dataset.splits['train']['x']))
+  return {'steps': run.config.steps if slices else 1, 'examples': seen,
+          'parameters': sum(leaf.size for leaf in jax.tree.leaves(run.params))}

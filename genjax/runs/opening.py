@@ -1,0 +1,149 @@
+"""Run directories as models: what is trained there, loaded on the devices of this job."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from ml_collections import config_dict
+
+from genjax import data, sharding, wiring
+from genjax.cluster import checkpoint, hosts
+from genjax.identity import PLACES
+from genjax.runs import rundir
+from genjax.types import BadInput, Model, Objective
+
+
+class Loaded(NamedTuple):
+  """A run directory as a model: what `experiments` and `genjax.load` start from."""
+
+  config: config_dict.ConfigDict
+  dataset: data.Dataset
+  objective: Objective
+  model: Model
+  params: dict  # of the model, averaged if the run keeps an average
+  step: int
+  selected: bool  # the step is the one with the best validation figure
+  skipped: int  # steps up to this one whose loss or gradient was not finite
+  made: wiring.Run  # the training that it is a state of
+
+
+def on_mesh(workdir):
+  """The context in which a run is loaded on all devices of this job, split as it was trained.
+
+  Where fewer devices share the parameters than at training, as many as can.
+  """
+  fsdp = rundir.read(workdir)['config']['mesh']['fsdp']
+  hosts.meet('the devices')
+  return sharding.on(sharding.make_mesh(math.gcd(fsdp, jax.device_count())))
+
+
+def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
+         with_data: bool = False):
+  """Reads a run directory; step None: the best by validation where the run selects, else the last.
+
+  ema: the averaged parameters where the run keeps them. sampler: {'name', 'kw', 'guidance'} in
+  place of the config's, each where it is given; with guidance['autoguidance'], the directory of a
+  worse run of the same task, the parameters are those of `sample`, {'model', 'guide'}. with_data:
+  the data set is read; without, it is what the directory says of it, shapes in place of arrays.
+  Raises BadInput for a directory that is no run, has no such step, or is damaged, for a sampler of
+  a model that needs none, for a guide on other data or another path, and for data that have moved
+  or changed.
+  """
+  recorded = rundir.read(workdir)
+  config = config_dict.ConfigDict(recorded['config'])
+  if sampler:
+    config.sampler = {**config.sampler.to_dict(), **sampler}
+  made = wiring.run(config, (_real_data if with_data else _known_data)(workdir, config, recorded))
+  if sampler and (made.model.denoise, made.model.flow_map) == (None, None):
+    raise BadInput(f'sampler {config.sampler.name!r}: a {config.model.family} trained by '
+                   f'{config.objective.name} does not denoise; allowed: no sampler')
+  like = wiring.abstract_state(config, made, sharding.current_mesh())
+  state, step, selected = _restored(workdir, like, step)
+  params = state.ema if ema and config.ema else state.params['model']
+  skipped = int(state.skipped[0]) if config.nan_steps_allowed else 0
+  model = made.model
+  if sampler and sampler.get('guidance', {}).get('autoguidance'):
+    model, params = _autoguided(config, made, params, ema)
+  hosts.meet('a loaded run')
+  return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped, made)
+
+
+def _restored(workdir, like, step: int | None) -> tuple:
+  """(state, step, whether it was selected) of a step, or of the best, else the newest."""
+  directory, gone = rundir.checkpoints(workdir), None
+  if step is not None:
+    return checkpoint.restore(directory, like, step)[0], step, False
+  while True:
+    newest = checkpoint.restore(directory, like)
+    if newest is None:
+      raise BadInput(f'{workdir} holds no checkpoint yet; allowed: a directory that '
+                     '`python -m experiments.train` has saved to')
+    state, meta, step, warnings = newest
+    for warning in warnings:
+      logging.warning('warning: %s', warning)
+    best = meta.get('best')
+    if not best or best['step'] == step:
+      return state, step, bool(best)
+    try:
+      return checkpoint.restore(directory, like, best['step'])[0], best['step'], True
+    except checkpoint.Pruned:  # its training goes on, and has found a better one
+      if best == gone:
+        raise
+      gone = best
+
+
+def facts(dataset: data.Dataset) -> dict:
+  """What config.json says of the data, so that a run can be loaded without them."""
+  columns = {key: [np.dtype(array.dtype).str, list(array.shape)]
+             for key, array in dataset.splits.get('train', {}).items()}
+  return {**data.describe(dataset), 'columns': columns,
+          'by_code': dataset.log_density is not None}
+
+
+def _known_data(workdir, config, recorded: Mapping) -> data.Dataset:
+  """The data set of a run as its directory describes it.
+
+  One with a known density is made by code alone, and is made again.
+  """
+  there = recorded.get('facts')
+  if there is None or there['by_code']:
+    return _real_data(workdir, config, recorded)
+  train = {key: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
+           for key, (dtype, shape) in there['columns'].items()}
+  return data.described(there, recorded['data'])._replace(splits={'train': train})
+
+
+def _real_data(workdir, config, recorded: Mapping) -> data.Dataset:
+  """The data set of a run, read again. Raises BadInput where it has moved or changed."""
+  try:
+    dataset = wiring.dataset(config)
+  except BadInput as error:
+    raise BadInput(f'{workdir}: the data of this run are needed, but: {error}') from None
+  was, now = (identity.get('sha256', {}) for identity in (recorded['data'], dataset.identity))
+  changed = [split for split in was if now.get(split) != was[split]]
+  if changed:
+    place = next((config.data.kw[key] for key in PLACES if config.data.kw.get(key)), '')
+    raise BadInput(
+        f'{workdir}: the data of this run have changed since its training: {dataset.name} '
+        f'{place}: {", ".join(changed)} (sha256 {was[changed[0]][:12]} there, '
+        f'{str(now.get(changed[0]))[:12]} now); allowed: the data as they were')
+  return dataset
+
+
+def _autoguided(config, made, params, ema):
+  """The model with a sampler that another run guides, and the parameters of both."""
+  workdir = config.sampler.guidance.autoguidance
+  guide = load(workdir, None, ema)
+  spec, t = made.dataset.spec, jnp.linspace(0.0, 1.0, 9)
+  if guide.model.denoise is None or guide.dataset.spec != spec:
+    raise BadInput(f'autoguidance={workdir}: a {guide.config.model.family} on '
+                   f'{guide.dataset.name}; allowed: a run that denoises {spec}')
+  if not np.allclose(made.model.path(params, t), guide.model.path(guide.params, t), atol=1e-5):
+    raise BadInput(f'autoguidance={workdir}: its path has other alpha and sigma; allowed: a run '
+                   'with the same schedule')
+  return (wiring.autoguided(config, spec, made.model, guide.model),
+          {'model': params, 'guide': guide.params})

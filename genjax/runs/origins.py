@@ -1,0 +1,82 @@
+"""Where a training starts: fresh parameters, or those of another run (config.init_from)."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from genjax import data, runs, sharding, wiring
+from genjax.cluster import checkpoint
+from genjax.numerics import streams
+from genjax.runs import rundir
+from genjax.train import init
+from genjax.types import BadInput
+
+
+def origin(config, dataset: data.Dataset, workdir) -> dict | None:
+  """{'step', 'digest'} of the checkpoint in config.init_from at which a run starts; None: at none.
+
+  Reads no array. A run that has begun keeps its own, and what that directory still holds of it must
+  be the same; it need not be there any more. BadInput for a directory that is no run, or one of
+  other data or another model.
+  """
+  given = config.get('init_from', '')
+  if not given:
+    return None
+  begun = workdir and (pathlib.Path(workdir) / 'config.json').exists()
+  known = rundir.read(workdir).get('init_from') if begun else None
+  if known:
+    return checkpoint.identity(rundir.checkpoints(given), known['step']) or known
+  there = rundir.read(given)
+  _check_same(given, there, config, dataset)
+  found = checkpoint.identity(rundir.checkpoints(given))
+  if found is None:
+    raise BadInput(f'init_from={given} holds no checkpoint yet; allowed: a run that has saved')
+  return found
+
+
+# of a network's kw: what changes neither its parameters nor what they mean
+INERT = ('dropout', 'dtype', 'remat', 'num_steps')
+
+
+def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
+  """Refuses a run to start from that is of other data or another model, naming the differences."""
+  plain = lambda tree: json.loads(json.dumps(tree, default=list))
+  ours, theirs = plain(config.model.to_dict()), there['config']['model']
+  pairs = {'model.family': (theirs['family'], ours['family'])}
+  for key in sorted({*theirs['kw'], *ours['kw']} - set(INERT)):
+    pairs[f'model.kw.{key}'] = theirs['kw'].get(key), ours['kw'].get(key)
+  was, now = (rundir.without_places(plain(identity))
+              for identity in (there['data'], dataset.identity))
+  for key in sorted({*was, *now}):
+    pairs[f'data: {key}'] = was.get(key), now.get(key)
+  lines = [f'  {key}: {json.dumps(a)} there, {json.dumps(b)} here'
+           for key, (a, b) in pairs.items() if a != b]
+  if lines:
+    raise BadInput('\n'.join([f'init_from={given} is a run of another kind:', *lines,
+                              'allowed: a run on the same data with the same model']))
+
+
+def start(config, made: wiring.Run, like, begins: Mapping | None):
+  """The state before the first step, made where it belongs; `like`: its shapes and shardings.
+
+  begins: of `origin`; then the model starts at the parameters of that run (their average where it
+  keeps one), and so does a teacher. Raises BadInput where they do not fit.
+  """
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
+  state = init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
+                          wiring.first_rows(config, made), shardings)
+  if not begins:
+    return state
+  given = runs.load(config.init_from, begins['step']).params
+  shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+  if shapes(given) != shapes(state.params['model']):
+    raise BadInput(f'init_from={config.init_from} has other parameters than this model has under '
+                   f'{config.objective.name}; allowed: a run whose network is told as much')
+  fresh = lambda: jax.tree.map(jnp.copy, given)  # a step gives its buffers away
+  params = {**state.params, 'model': fresh()}
+  if 'teacher' in params:
+    params['teacher'] = {**params['teacher'], 'model': fresh()}
+  return state._replace(params=params, ema=fresh() if config.ema else state.ema)

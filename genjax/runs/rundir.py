@@ -1,0 +1,233 @@
+"""The directory of a run: what it was started with, and which changes keep it the same run.
+
+WORKDIR holds config.json, metrics.jsonl, events.*, checkpoints/, samples/, eval.json and evals/,
+the measurements under other samplers, evaluators or encoders than its own.
+"""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from genjax import disk
+from genjax.identity import PLACES, sections, trajectory
+from genjax.runs import writer
+from genjax.types import BadInput
+
+_PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax',
+             'orbax': 'orbax-checkpoint', 'numpy': 'numpy', 'genjax': 'genjax-research'}
+_SOURCE = pathlib.Path(__file__).resolve().parents[2]
+
+
+def open_run(workdir: str | os.PathLike, config: Mapping, identity: Mapping) -> pathlib.Path:
+  """The run directory as a path, its config.json new or agreeing with `config`.
+
+  config: nested dict; identity: that of the data set. Allowed changes are recorded under
+  'history'. Raises as `agree`; nothing is written when it raises.
+  """
+  workdir, new = agree(workdir, config, identity)
+  record(workdir, new)
+  return workdir
+
+
+def record(workdir: pathlib.Path, new: Mapping | None) -> None:
+  """Writes what `agree` returned to config.json, atomically; nothing for None."""
+  if new is not None:
+    disk.write_record(workdir / 'config.json', new)
+
+
+def place(workdir: str | os.PathLike | None) -> pathlib.Path:
+  """The absolute path of a run directory, `~` expanded. Raises BadInput for none and an address."""
+  if not workdir:
+    raise BadInput('no --workdir was given; allowed: a new directory or one of an earlier run')
+  if '://' in str(workdir):
+    raise BadInput(f'--workdir={workdir} is an address; allowed: a path on a file system that all '
+                   'hosts mount')
+  return pathlib.Path(workdir).expanduser().absolute()
+
+
+def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
+          origin: Mapping | None = None, facts: Mapping | None = None):
+  """The run directory as a path, and its new record: None if the one that it has stands.
+
+  identity: of the data; origin: of the checkpoint that the run starts from, if any; facts: what
+  the run must know of its data to be sampled without them. Writes nothing.
+  Raises BadInput for a config or data that would change the trajectory so far (each key with its
+  old and new value) and for a directory that is no run.
+  """
+  workdir = place(workdir)
+  config, identity = _json_like(config), _json_like(identity)
+  from_run = {'init_from': _json_like(origin)} if origin else {}
+  now = {'commit': commit(), 'versions': versions(), 'device': device()}
+  known = {'facts': _json_like(facts)} if facts else {}
+  if not (workdir / 'config.json').exists():
+    if (workdir / 'checkpoints').exists():
+      raise BadInput(f'{workdir} has checkpoints but no config.json; allowed: another --workdir')
+    return workdir, {'config': config, **now, 'data': identity, **known, **from_run,
+                     'created': _time(), 'history': []}
+  old = read(workdir)
+  new = {**_resumed(workdir, old, config, {'data set': identity, **from_run}, now), **known}
+  return workdir, None if new == old else new
+
+
+def without_places(identity: Mapping) -> dict:
+  """The identity of data without where they lie: moved data with the same content are the same."""
+  kw = {k: v for k, v in (identity.get('kw') or {}).items() if k not in PLACES}
+  return {**identity, 'kw': kw}
+
+
+def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: dict) -> dict:
+  """The record of a run that goes on; refuses one that would be another run."""
+  was, would = trajectory(old['config']), trajectory(config)
+  if ('steps' in was) != ('steps' in would):  # then `decay` differs, and is what gets named
+    was.pop('steps', None), would.pop('steps', None)
+  had = {'data set': without_places(old['data']),
+         **{k: old[k] for k in ('init_from',) if k in old}}
+  given = {**given, 'data set': without_places(given['data set'])}
+  refused = {**_changes(was, would), **_changes(had, given)}
+  if refused:
+    lines = [f'  {key}: {json.dumps(there)} there, {json.dumps(here)} now'
+             for key, (there, here) in refused.items()]
+    raise BadInput('\n'.join([
+        f'{workdir} holds another run; these would change its trajectory:', *lines,
+        f'allowed: the old values, another --workdir, or changes of steps (where the learning rate '
+        f'does not depend on it), {", ".join(sections("selects", "measures", "watched"))}']))
+  changed = {**_changes(old['config'], config),
+             **_changes({k: old[k] for k in now}, now)}
+  if not changed:
+    return old
+  entry = {'time': _time(), 'changes': {k: list(v) for k, v in changed.items()}}
+  return {**old, 'config': config, **now, 'history': [*old['history'], entry]}
+
+
+def read(workdir: str | os.PathLike) -> dict:
+  """config.json: config, commit, versions, device, data, facts, created, history.
+
+  Raises BadInput for what no training has written, or is damaged.
+  """
+  path = pathlib.Path(workdir).expanduser() / 'config.json'
+  try:
+    record = json.loads(path.read_bytes())
+    stored = record.pop('sha256')
+  except (FileNotFoundError, NotADirectoryError):
+    raise BadInput(f'{workdir} is no run directory: it has no config.json; allowed: the --workdir '
+                   'of a training run') from None
+  except (ValueError, LookupError, TypeError, AttributeError):  # not JSON, or not ours
+    raise BadInput(f'{path} was not written by a training run, or is damaged; allowed: the '
+                   '--workdir of a training run') from None
+  if stored != disk.json_digest(record):
+    raise BadInput(f'{path} is damaged or was edited: its sha256 is not the recorded one; allowed: '
+                   'the --workdir of a training run, as it was written')
+  return record
+
+
+def checkpoints(workdir: str | os.PathLike) -> pathlib.Path:
+  """Where the checkpoints of a run are."""
+  return pathlib.Path(workdir).expanduser().absolute() / 'checkpoints'
+
+
+def differences(there: Mapping, here: Mapping, without: tuple[str, ...] = ()) -> list[str]:
+  """A line for each key, but the sections of `without`, in which two configs differ."""
+  kept = [_json_like({k: v for k, v in config.items() if k not in without})
+          for config in (there, here)]
+  return [f'  {key}: {json.dumps(a)} there, {json.dumps(b)} here'
+          for key, (a, b) in _changes(*kept).items()]
+
+
+def provenance(workdir: str | os.PathLike) -> dict:
+  """Who made the numbers of a run: seed, commits, versions, device, time, seconds of training.
+
+  commit is that of the training, evaluated_by that of this process.
+  """
+  record = read(workdir)
+  return {'seed': record['config'].get('seed'), 'commit': record['commit'],
+          'evaluated_by': commit(), 'versions': versions(),
+          'trained_with': record['versions'], 'device': record['device'], 'time': _time(),
+          'train_seconds': _train_seconds(workdir)}
+
+
+def _train_seconds(workdir: str | os.PathLike) -> float | None:
+  """Of the logged steps alone: compilation and evaluation included, restarts not.
+
+  Raises BadInput for a log that ends before the last checkpoint, which is written after its line.
+  """
+  seconds, last = 0.0, 0
+  log, rows = pathlib.Path(workdir) / 'metrics.jsonl', writer.read_metrics(workdir)
+  saved = max((int(path.name) for path in checkpoints(workdir).glob('[0-9]*')
+               if path.name.isdigit()), default=0)
+  logged = max((row['step'] for row in rows), default=0)
+  if log.exists() and logged < saved:
+    raise BadInput(f'{log} is damaged: it ends at step {logged}, and there is a checkpoint of step '
+                   f'{saved}; allowed: the whole log, or none, and with it no training time')
+  for row in rows:
+    if 'fit_seconds' in row:
+      seconds += row['fit_seconds']
+    elif row.get('steps_per_second'):
+      seconds += (row['step'] - last) / row['steps_per_second']
+      last = row['step']
+  return seconds or None
+
+
+def commit() -> str | None:
+  """The git commit of this source, '-dirty' when tracked files differ; None outside git."""
+  found = _git('rev-parse', '--show-toplevel', 'HEAD')
+  top, _, head = (found or '').strip().partition('\n')
+  if not head or pathlib.Path(top).resolve() != _SOURCE:
+    return None  # no commit yet, or installed inside somebody else's repository
+  changed = _git('status', '--porcelain', '--untracked-files=no')
+  return f'{head}-dirty' if changed else head
+
+
+def _git(*arguments: str) -> str | None:
+  try:
+    done = subprocess.run(['git', '-C', str(_SOURCE), *arguments], capture_output=True, text=True,
+                          timeout=10, check=True)
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return done.stdout
+
+
+def versions() -> dict[str, str | None]:
+  """python, jax, jaxlib, flax, optax, orbax, numpy, genjax; None: not installed as a package."""
+  found = {'python': platform.python_version()}
+  for name, package in _PACKAGES.items():
+    try:
+      found[name] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      found[name] = None
+  return found
+
+
+def device() -> str:
+  """'8 x cpu (cpu)': number of devices, kind, backend."""
+  return f'{jax.device_count()} x {jax.devices()[0].device_kind} ({jax.default_backend()})'
+
+
+def _changes(old: Mapping, new: Mapping) -> dict[str, tuple[Any, Any]]:
+  """{dotted key: (old, new)}; null where a key is absent."""
+  a, b = _flat(old), _flat(new)
+  return {k: (a.get(k), b.get(k)) for k in [*a, *(k for k in b if k not in a)]
+          if (k in a, a.get(k)) != (k in b, b.get(k))}
+
+
+def _flat(tree: Any, prefix: str = '') -> dict[str, Any]:
+  if not isinstance(tree, Mapping) or not tree:
+    return {prefix: tree}
+  return {k: v for key, sub in tree.items()
+          for k, v in _flat(sub, f'{prefix}.{key}' if prefix else str(key)).items()}
+
+
+def _json_like(tree: Any) -> Any:
+  """As it will be read back: tuples become lists, keys strings."""
+  return json.loads(json.dumps(tree, default=list))
+
+
+def _time() -> str:
+  return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())

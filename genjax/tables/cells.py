@@ -1,0 +1,59 @@
+"""What a cell of a table is: a config, its overrides and a seed, and the names that follow."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from genjax.identity import config_hash, run_hash
+
+
+class Row(NamedTuple):
+  """A row of a table: one config under several seeds, and what a paper printed for it."""
+
+  label: str
+  config: str  # 'configs/FILE.py:ARGUMENT'
+  overrides: dict = {}  # dotted key -> value
+  published: dict = {}  # metric -> {'value', 'source', 'protocol'}
+  note: str = ''
+  curve: str = ''  # of the table's figure, the line that the row is a point of
+
+
+class Cell(NamedTuple):
+  """One measurement of one run that a row asks for; cells of the same training share its run."""
+
+  label: str  # of its row
+  seed: int
+  steps: int
+  config_hash: str  # what the measurement must carry: training and evaluation
+  run_hash: str  # what the run directory must hold: the training alone
+  workdir: str
+  train: str  # the shell line that trains the run, and measures it as this cell asks
+  measure: str  # the shell line that measures a run that is trained
+  origin: str = ''  # the run directory that its training starts from
+
+
+def cell(row: Row, seed: int, config: Mapping, root: str) -> Cell:
+  """The cell of a row and a seed. config: the row's, resolved, as a plain dict with that seed.
+
+  Its run directory is named by what is trained, whatever row or table asks for it.
+  """
+  trained = run_hash(config)
+  named = (config['data']['name'], config['model']['family'], config['objective']['name'])
+  workdir = f'{root}/{slug("-".join(named))}-s{seed}-{trained}'
+  return Cell(row.label, seed, config['steps'], config_hash(config), trained, workdir,
+              command('train', row, seed, workdir), command('evaluate', row, seed, workdir),
+              config.get('init_from', ''))
+
+
+def command(program: str, row: Row, seed: int, workdir: str) -> str:
+  """The shell line that makes a cell: experiments.train, or experiments.evaluate of its run."""
+  overrides = {**row.overrides, 'seed': seed}
+  return shlex.join([
+      'python', '-m', f'experiments.{program}', f'--config={row.config}',
+      *(f'--config.{key}={value}' for key, value in overrides.items()), f'--workdir={workdir}'])
+
+
+def slug(label: str) -> str:
+  """A label as part of a file name: lower case letters, digits and single dashes."""
+  return re.sub(r'[^a-z0-9]+', '-', label.lower()).strip('-')

@@ -1,0 +1,1 @@
+"""Step, loop, optimizers, initialisation: what changes parameters, and nothing else."""

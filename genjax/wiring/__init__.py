@@ -1,0 +1,41 @@
+"""From a config to the parts of a run: the only reader of a ConfigDict.
+
+Every make(...) gets what its signature names: what wiring offers (spec, critic, ...) and the
+config's kw. A kw that the signature does not know is refused before an array exists.
+"""
+
+from genjax.wiring.evaluation import (
+  affordable,
+  answering,
+  drawer,
+  draws_pixels,
+  encoder,
+  evaluator,
+  evaluators,
+  keeper,
+  pictured,
+)
+from genjax.wiring.foresight import cards as foreseen_cards
+from genjax.wiring.parts import autoguided, dataset, family, plain, provided, warmup_beyond_the_run
+from genjax.wiring.training import (
+  Run,
+  abstract_rows,
+  abstract_state,
+  batches,
+  check,
+  compiled_step,
+  dispatched,
+  first_rows,
+  fit,
+  mesh,
+  model_dtype,
+  model_flops,
+  run,
+)
+from genjax.wiring.validation import Selection, selection, validator
+
+__all__ = ['Run', 'Selection', 'abstract_rows', 'abstract_state', 'affordable', 'answering',
+           'autoguided', 'batches', 'check', 'compiled_step', 'dataset', 'dispatched', 'drawer',
+           'draws_pixels', 'encoder', 'evaluator', 'evaluators', 'family', 'first_rows', 'fit',
+           'foreseen_cards', 'keeper', 'mesh', 'model_dtype', 'model_flops', 'pictured', 'plain',
+           'provided', 'run', 'selection', 'validator', 'warmup_beyond_the_run']

@@ -1,0 +1,210 @@
+"""What measures a run: encoder, evaluators, samples for them, validation."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from genjax import compat, data, disk, encoders
+from genjax.compat import arguments, bind, pick
+from genjax.data import Dataset
+from genjax.encoders import Encoder
+from genjax.evals import EVALS, draw
+from genjax.evals.card import Value
+from genjax.numerics import streams
+from genjax.numerics.samplers import SAMPLERS
+from genjax.numerics.streams import Purpose
+from genjax.pod import flops
+from genjax.types import BadInput, DataSpec, Model
+from genjax.wiring.parts import SAMPLER_ARGS, choose, plain, suited, without_estimator
+from genjax.wiring.training import Run, abstract_rows, abstract_state
+
+LITTLE = 1e10  # FLOPs that samples may always cost: about a second of one processor
+# what wiring gives to an evaluator; its other arguments are those of config.evals.kw
+OFFERED = ('model', 'spec', 'dataset', 'split', 'encoder', 'pixels', 'keep', 'seed', 'num_samples',
+           'tick', 'prepare', 'estimator', 'conditional', 'asked')
+
+
+def encoder(config, spec: DataSpec):
+  """The encoder of config.encoder for these data, or None."""
+  return encoders.load(config.encoder, spec) if config.encoder else None
+
+
+# arguments of an evaluator that no figure of known data or known samples depends on
+_UNKEYED = ('model', 'keep', 'tick', 'prepare', 'asked')
+# what stands in a key for an argument that is no plain data
+_KEYED = {
+    'dataset': lambda dataset: [dataset.name, dataset.spec, dataset.identity],
+    'encoder': lambda encoder: encoder and [encoder.card, encoder.spec],
+    'pixels': lambda encoder: [encoder.card, encoder.spec],
+}
+
+
+def keeper(name: str, arguments: Mapping) -> Callable:
+  """keep(part, make) -> {metric: Value} of make(), or what it gave before for the same key.
+
+  name, arguments: of the evaluator that keeps, every argument with its value; all of them are in
+  the key, with the source of this package and what part (plain data) of the figures it is. So a
+  key lacks nothing, and an argument that is no plain data fails unless it stands above. In a job
+  of several hosts figures are made again: a host that found them would leave the others alone.
+  """
+  key = {'evaluator': name, 'source': disk.source_digest(), 'arguments': {
+      argument: _KEYED.get(argument, lambda plain: plain)(value)
+      for argument, value in arguments.items() if argument not in _UNKEYED}}
+
+  def keep(part, make):
+    if jax.process_count() > 1:
+      return make()
+    found = disk.kept_json('figures', {**key, 'part': part}, lambda: {
+        metric: value._asdict() for metric, value in make().items()})
+    return {metric: Value(**value) for metric, value in found.items()}
+
+  return keep
+
+
+def evaluator(name: str, eval_kw: Mapping, *, model: Model, family: str, dataset, split: str,
+              encoder: Encoder | None, num_samples: int, seed: int, conditional: bool = False,
+              asked: tuple[str, ...] = (), samples: Mapping | None = None,
+              tick: Callable = lambda: None) -> Callable:
+  """run(params, draw) -> {metric: Value} of one evaluator; BadInput where it cannot answer.
+
+  family: the name of the model in a refusal.
+  conditional: whether the model is conditioned on the labels of the data.
+  asked: metrics that must be among those of run; none: whatever it gives.
+  samples: plain data that identify what draw returns; then all figures are kept, by them too.
+  tick() is called within what takes long.
+  """
+  spec, module = dataset.spec, pick('evaluator', name, EVALS)
+  offered = {
+      'model': model, 'spec': spec, 'dataset': dataset, 'split': split, 'encoder': encoder,
+      'pixels': encoders.load('identity', spec), 'seed': seed, 'num_samples': num_samples,
+      'conditional': conditional, 'asked': asked, 'tick': tick,
+      'prepare': lambda batch, rng=None: data.prepare(batch, spec, rng),
+      'estimator': choose('evaluator', name, EVALS, model, family, dataset, eval_kw)}
+  given = without_estimator(eval_kw)
+  keep = keeper(name, arguments(module.make, {**offered, **given}))
+  run = bind('evaluator', name, module.make, {**offered, 'keep': keep}, given, EVALS)
+
+  def answer(params, draw):
+    found = (run(params, draw) if samples is None else
+             keep({'samples': samples}, lambda: run(params, draw)))
+    lacking = [metric for metric in asked if metric not in found]
+    if lacking:
+      raise BadInput(f'metric {lacking[0]!r} is not among what evaluator {name!r} gives of this '
+                     f'model and these data; allowed: {", ".join(found)}')
+    return found
+
+  return answer
+
+
+def answering(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+  """{evaluator: metrics asked of it}: of names of evaluators (no metric) and of metrics.
+
+  Raises BadInput for another name.
+  """
+  owners = {metric: name for name, module in EVALS.items() for metric in (*module.METRICS, name)}
+  found = {}
+  for name in names:
+    owner = pick('metric', name, owners)
+    found[owner] = (*found.get(owner, ()), *([name] if name in EVALS[owner].METRICS else []))
+  return found
+
+
+def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
+               asked: Mapping[str, tuple[str, ...]] | None = None,
+               tick: Callable = lambda: None) -> dict:
+  """{name: evaluator} of those that this model can answer.
+
+  Names in `optional` that the model or the data cannot answer are left out; others are refused.
+  asked: of `answering`, the metrics that an evaluator must give.
+  """
+  for name in config.evals.kw:
+    pick('evaluator', name, EVALS)
+  read = encoder(config, dataset.spec)
+  have = compat.provides(model, data.properties(dataset))
+  return {
+      name: evaluator(name, plain(config.evals.kw.get(name, {})), model=model,
+                      family=config.model.family, dataset=dataset, split=split, encoder=read,
+                      num_samples=config.evals.num_samples, seed=config.seed, tick=tick,
+                      conditional=bool(config.model.kw.get('conditional', False)),
+                      asked=(asked or {}).get(name, ()))
+      for name in names
+      if name not in optional or compat.legal(pick('evaluator', name, EVALS).NEEDS, have)}
+
+
+def sampler_of(config, model: Model) -> str:
+  """The sampler as the cards print it: every argument, given or its default, and the guidance."""
+  name, given = suited(model, config.sampler.name, plain(config.sampler.kw))
+  parameters = inspect.signature(pick('sampler', name, SAMPLERS)).parameters
+  values = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
+            if key not in SAMPLER_ARGS}
+  shown = ', '.join(f'{k}={v}' for k, v in sorted(values.items()) if v is not None)
+  guided = plain(config.sampler.get('guidance', {}))
+  weight, interval = guided.get('weight', 1.0), tuple(guided.get('interval', ()))
+  if weight == 1.0:
+    return f'{name}({shown})'
+  parts = [f'weight={float(weight)}', *([f'interval={interval}'] if interval else []),
+           *([f'autoguidance={guided["autoguidance"]}'] if guided.get('autoguidance') else [])]
+  return f'{name}({shown}), guidance({", ".join(parts)})'
+
+
+def sampler_name(config, model: Model) -> str:
+  """How the cards name what draws the samples: `sampler_of` where the model denoises."""
+  return sampler_of(config, model) if model.denoise or model.flow_map else 'direct'
+
+
+def affordable(config, made: Run, model: Model, params) -> int:
+  """How many samples are drawn for evaluators: config.evals.num_samples, or fewer.
+
+  After a short training as many as cost config.evals.budget of its FLOPs, or LITTLE, in whole
+  chunks of 256 and at least one. The number follows from the config alone, whatever the machine.
+  params: those of `sample`, or their shapes.
+  """
+  n, budget = config.evals.num_samples, config.evals.get('budget', 0.0)  # old runs: no limit
+  if not budget or n <= draw.CHUNK or made.step is None or model.sample is None:
+    return n
+  cond = None
+  if config.model.kw.get('conditional', False):
+    cond = jax.ShapeDtypeStruct((draw.CHUNK,), jnp.int32)
+  key = jax.eval_shape(lambda: streams.stream(0, Purpose.TEST_DRAWS))
+  chunk = flops.of(lambda *args: model.sample(*args[:2], draw.CHUNK, args[2])[0], params, key, cond)
+  training = config.steps * flops.of(
+      made.step, abstract_state(config, made), abstract_rows(config, made))
+  chunks = max(1, int(max(LITTLE, budget * training) / chunk)) if chunk else n
+  return min(n, draw.CHUNK * chunks)
+
+
+def draws_pixels(model: Model) -> bool:
+  """Whether samples may have a noise of single pixels that `rsample` has not.
+
+  True for a VAE. Also for densities with a bound, as a flow, whose two draws look alike.
+  """
+  return model.rsample is not None and model.elbo is not None
+
+
+def pictured(model: Model) -> Model:
+  """The model whose samples a picture shows: the mean of the pixels, where a draw adds their noise.
+
+  Sample i is that of the same latent; models other than a VAE draw what their `rsample` gives.
+  """
+  if model.rsample is None:
+    return model
+  return model._replace(sample=lambda params, rng, n, cond: (
+      model.rsample(params, rng, n, cond), 1))
+
+
+def drawer(config, dataset: Dataset, model: Model, seed: int, *, cond: int | None = None,
+           purpose: Purpose = Purpose.TEST_DRAWS, chunk: int | None = None,
+           tick: Callable = lambda: None) -> Callable:
+  """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says.
+
+  chunk: in place of config.mesh.chunk.
+  """
+  by_data = config.evals.get('labels', 'data') == 'data'  # runs from before the key have none
+  return draw.make(
+      model, dataset.spec, seed=seed, cond=cond, purpose=purpose, tick=tick,
+      sampler=sampler_name(config, model),
+      conditional=bool(config.model.kw.get('conditional', False)),
+      label_counts=dataset.label_counts if by_data else None,
+      chunk=config.mesh.get('chunk', draw.CHUNK) if chunk is None else chunk)

@@ -1,0 +1,242 @@
+"""A training run, whole: its parts, its step on a mesh, the rows of its steps."""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from genjax import data, memory, ranges, sharding
+from genjax.models import FAMILIES
+from genjax.numerics import streams
+from genjax.pod import flops
+from genjax.train import step
+from genjax.types import BadInput, Model, Objective
+from genjax.wiring.parts import dataset, objective, optimizers
+
+# beside the numbers of ranges.BY_KEY
+KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
+        'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim',
+        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder', 'log.mfu')
+
+LABELS = ('data', 'uniform')  # that a conditional model is asked for
+TRIES = 3  # of each kind of remedy, from the least that may do
+
+
+class Run(NamedTuple):
+  """The parts of one training run, ready for the loop; nothing is allocated yet but the data."""
+
+  dataset: data.Dataset
+  prepare: Callable  # (raw batch, rng) -> batch on the grid; rng None: nothing is drawn
+  objective: Objective
+  estimator: str
+  model: Model  # what the objective leaves meaningful, with its sampler
+  optimizers: dict
+  source: data.BatchSource | None  # item i: the raw rows of step i; None for a fit
+  init: Callable  # (rng, raw rows of one step) -> TrainState; traceable
+  step: Callable | None  # (state, raw rows of one step) -> state, metrics
+
+
+def run(config, known: data.Dataset | None = None) -> Run:
+  """All parts of the run that a config describes. Raises BadInput for any mistake in it.
+
+  known: the data set, read before or as shapes alone, in place of reading it; then the run can be
+  compiled and loaded, not trained.
+  """
+  check(config)
+  source_data = known or dataset(config)
+  spec = source_data.spec
+  goal, estimator = objective(config, source_data)
+  rules = optimizers(config, goal)
+  conditional = bool(config.model.kw.get('conditional', False))
+
+  name = config.get('augment', '')
+  augment = data.augmentation(name, source_data) if name else None
+  if augment and not goal.players:
+    raise BadInput(f'augment={name!r}, but {config.objective.name!r} is fitted in one step to the '
+                   "data as they are; allowed: ''")
+
+  def prepare(batch, rng=None):
+    batch = {k: v for k, v in batch.items() if conditional or k != 'cond'}
+    rng_codes, rng_augment = (None, None) if rng is None else jax.random.split(rng)
+    batch = data.prepare(batch, spec, rng_codes)
+    return batch if rng is None or not augment else {
+        **batch, 'x': augment(rng_augment, batch['x'])}
+
+  def init(rng, rows):
+    batch = jax.tree.map(lambda a: a[:config.batch_size], prepare(rows))
+    params, carry = goal.init(rng, batch)
+    return step.init_state(goal, rules, params, carry, config.ema, config.nan_steps_allowed)
+
+  num_slices = sum(p.num_updates for p in goal.players)
+  if config.accumulate > 1 and (goal.couples or not num_slices):
+    raise BadInput(f'accumulate={config.accumulate}, but the loss of {config.objective.name!r} is '
+                   f'no mean over examples: {goal.couples or "it is fitted in one step"}; '
+                   'allowed: accumulate=1')
+  source = num_slices and not known and data.batches(
+      source_data.splits['train'], config.batch_size * num_slices, config.seed)
+  train_step = num_slices and step.make_step(
+      goal, rules, seed=config.seed, ema=config.ema, prepare=prepare,
+      accumulate=config.accumulate, nan_steps_allowed=config.nan_steps_allowed)
+  return Run(source_data, prepare, goal, estimator, goal.model, rules, source or None, init,
+             train_step or None)
+
+
+def check(config) -> None:
+  """Refuses what a config lacks, numbers that no run can have, and intervals that straddle."""
+  for key in KEYS:
+    _at(config, key)
+  for key, interval in ranges.BY_KEY.items():
+    ranges.check(key, _at(config, key), interval)
+  ranges.check('mesh.chunk', config.mesh.get('chunk', 1), ranges.MANY)  # old runs have none
+  ranges.check('evals.budget', config.evals.get('budget', 0.0), ranges.NOT_NEGATIVE)
+  labels = config.evals.get('labels', 'data')
+  if labels not in LABELS:
+    raise BadInput(f'evals.labels={labels!r}; allowed: {", ".join(LABELS)}')
+  if config.select.every and not config.select.metric:
+    raise BadInput(f'select.every={config.select.every}, but select.metric is empty; allowed: '
+                   'select.every=0, or a metric such as nll')
+  if config.batch_size % config.accumulate:
+    raise BadInput(f'accumulate={config.accumulate} does not divide '
+                   f'batch_size={config.batch_size}')
+  k = config.steps_per_dispatch
+  for key in ('steps', 'log.every', 'checkpoint.every', 'select.every'):
+    if _at(config, key) % k:
+      raise BadInput(f'steps_per_dispatch={k} does not divide {key}={_at(config, key)}')
+
+
+def _at(config, key: str):
+  for name in key.split('.'):
+    if name not in config:
+      raise BadInput(f'the config has no {key}; allowed: one made by this version of genjax')
+    config = config[name]
+  return config
+
+
+def mesh(config) -> Mesh:
+  """The mesh of a training run on this job's devices. Raises BadInput if they cannot share it."""
+  fsdp, devices, parts = config.mesh.fsdp, jax.device_count(), config.accumulate
+  if devices % fsdp:
+    raise BadInput(f'mesh.fsdp={fsdp} does not divide the {devices} device(s) of this job')
+  if config.batch_size % (devices * parts):
+    raise BadInput(f'batch_size={config.batch_size} cannot be shared alike by {devices} devices in '
+                   f'{parts} part(s); allowed: multiples of {devices * parts}')
+  return sharding.make_mesh(fsdp)
+
+
+def first_rows(config, made: Run) -> dict:
+  """Rows that parameters may be initialised from: those of the first step."""
+  if made.source is not None:
+    return made.source[0]
+  train = made.dataset.splits['train']
+  return {k: v[:config.batch_size] for k, v in train.items()}
+
+
+def abstract_rows(config, made: Run) -> dict:
+  """Shapes and dtypes of the raw rows of one step, of data that may be declared only."""
+  slices = max(1, sum(p.num_updates for p in made.objective.players))
+  return {key: jax.ShapeDtypeStruct((config.batch_size * slices, *array.shape[1:]), array.dtype)
+          for key, array in made.dataset.splits['train'].items()}
+
+
+def abstract_state(config, made: Run, on_mesh=None):
+  """Shapes and dtypes of the state, and where it lies on a mesh: allocates nothing."""
+  like = jax.eval_shape(made.init, streams.stream(config.seed, streams.Purpose.INIT),
+                        abstract_rows(config, made))
+  if on_mesh is None or on_mesh.size == 1:
+    return like
+  return jax.tree.map(lambda leaf, of: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of),
+                      like, sharding.state_sharding(on_mesh, like))
+
+
+def compiled_step(config, made: Run, on_mesh, k: int | None = None) -> Callable:
+  """(state, rows) -> state, metrics: k train steps in one dispatch, compiled.
+
+  k: None: config.steps_per_dispatch. Raises BadInput, with settings that help, where the memory of
+  the devices cannot hold it.
+  """
+  function, all_steps, *shapes = dispatched(config, made, on_mesh)
+  return step.compile_step(function, k or all_steps, *shapes,
+                           remedies=functools.partial(lighter, config, made, on_mesh))
+
+
+def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
+  """The settings, as flags, under which a step needs no more than a device has: each is compiled.
+
+  Where to begin is a proportion: temporaries shrink with the rows that are computed at once.
+  """
+  def fits(key: str, value) -> bool:
+    other = config.copy_and_resolve_references()
+    with other.unlocked():
+      other.update(functools.reduce(lambda inner, name: {name: inner},
+                                    reversed(key.split('.')), value))
+    try:
+      other_run = run(other, made.dataset)
+    except BadInput:
+      return False
+    lowered = step.lower_step(*dispatched(other, other_run, on_mesh))
+    return memory.of(lowered.compile()).total <= has
+
+  free = max(has - need.arguments - need.results, 1)
+  first = math.ceil(math.log2(max(need.temporaries / free, 2)))
+  parts = [2**n for n in range(first, first + TRIES) if config.batch_size % 2**n == 0]
+  ways = {'model.kw.remat': [True] if _takes_remat(config) else [],
+          'accumulate': [config.accumulate * n for n in parts],
+          'batch_size': [config.batch_size // n for n in parts]}
+  fitting = [next((f'--config.{key}={value}' for value in values if fits(key, value)), None)
+             for key, values in ways.items()]
+  return ' or '.join(filter(None, fitting)) or 'a smaller model, or more devices with mesh.fsdp'
+
+
+def _takes_remat(config) -> bool:
+  """Whether the family has rematerialisation, and the config does not ask for it yet."""
+  family = FAMILIES[config.model.family].make
+  return 'remat' in inspect.signature(family).parameters and not config.model.kw.get('remat')
+
+
+def dispatched(config, made: Run, on_mesh) -> tuple:
+  """What lowers or compiles one dispatch: step, number of steps, mesh, shapes of state and rows.
+
+  The devices of the mesh need not exist.
+  """
+  return (made.step, config.steps_per_dispatch, on_mesh, abstract_state(config, made),
+          abstract_rows(config, made))
+
+
+def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None = None):
+  """Iterates the raw rows of steps start.. : [R, ...] for k = 1, else k steps as [k, R, ...].
+
+  On several devices they are global arrays, of which each host reads the rows of its devices.
+  """
+  of_step = source if k == 1 else data.stack(source, k)
+  if on_mesh is None or on_mesh.size == 1:
+    return data.loader(of_step, start // k)
+  mine = data.of_host(of_step, sharding.local_rows(on_mesh, source.batch_size))
+  return (sharding.to_global(on_mesh, rows, source.batch_size, leading_axes=int(k > 1))
+          for rows in data.loader(mine, start // k))
+
+
+def fit(config, made: Run):
+  """Parameters by the objective's closed form or EM, on the whole train split."""
+  batch = data.prepare({'x': made.dataset.splits['train']['x']}, made.dataset.spec)
+  rng = streams.stream(config.seed, streams.Purpose.FIT)
+  return made.objective.fit(rng, np.asarray(batch['x']))
+
+
+def model_flops(config, made: Run) -> int:
+  """FLOPs in products of one step, without what rematerialisation computes a second time."""
+  if config.model.kw.get('remat'):
+    config = config.copy_and_resolve_references()
+    config.model.kw.remat = False
+    made = run(config, known=made.dataset)
+  return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
+
+
+def model_dtype(config):
+  """The dtype that the products of the model's network have."""
+  return jnp.dtype(config.model.kw.get('dtype') or 'float32')

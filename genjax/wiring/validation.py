@@ -1,0 +1,78 @@
+"""Which checkpoint of a run is its result: the best on the validation split, if that is cheap."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from genjax.compat import pick
+from genjax.numerics.streams import Purpose
+from genjax.wiring.evaluation import answering, drawer, evaluators
+from genjax.wiring.training import Run
+
+LIKELIHOOD = 'nll'  # the metric of that name: the likelihood that trained the model
+ESTIMATORS = ('exact', 'bound', 'importance_weighted')  # of objectives that train by a likelihood
+TIMES = 10  # validations of a run, where the config leaves it open
+SHARE = 0.05  # of the training's work that they may cost
+FORWARD = 3  # passes that a training example costs for one of a validation example
+LEAST = 100  # validation examples below which the choice is chance
+FEWEST = 5  # validations below which there is little to choose from
+REPEATS = 8  # draws of a bound's noise at most
+
+
+class Selection(NamedTuple):
+  """What is measured on the validation split, and how often."""
+
+  metric: str
+  every: int  # steps
+  likelihood: dict  # keyword arguments of the evaluator, for the metric LIKELIHOOD
+
+
+def selection(config, made: Run) -> Selection | None:
+  """How config.select chooses a checkpoint; None: the last one is the result.
+
+  The default metric 'nll' applies where a likelihood trains the model and a validation split is
+  there; it costs at most SHARE of the training, by fewer draws and examples. A run too short for
+  LEAST of them, or for FEWEST validations, takes its last step. With config.select.every the user
+  pays what it costs.
+  """
+  metric, every, k = config.select.metric, config.select.every, config.steps_per_dispatch
+  if not metric or made.step is None:
+    return None
+  often = every or k * math.ceil(config.steps / (TIMES * k))
+  if metric != LIKELIHOOD:
+    return Selection(metric, often, {})
+  if made.estimator not in ESTIMATORS or 'validation' not in made.dataset.splits:
+    return None
+  there = len(made.dataset.splits['validation']['x'])
+  rows = config.batch_size * sum(player.num_updates for player in made.objective.players)
+  passes = there * REPEATS if every else int(SHARE * FORWARD * often * rows)
+  count = min(there, passes)
+  if not every and (count < min(there, LEAST) or config.steps // often < FEWEST):
+    return None
+  return Selection(metric, often, {'num_examples': count,
+                                   'num_repeats': min(REPEATS, passes // count)})
+
+
+def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | None:
+  """validate(state) -> the metric of `selection`, smaller is better; None without one."""
+  chosen = selection(config, made)
+  if chosen is None:
+    return None
+  by_likelihood = chosen.metric == LIKELIHOOD
+  if by_likelihood:
+    config = config.copy_and_resolve_references()
+    config.evals.kw = {'likelihood': chosen.likelihood}
+  asked = {'likelihood': ()} if by_likelihood else answering([chosen.metric])
+  [(name, evaluate)] = evaluators(config, made.dataset, made.model, 'validation', tuple(asked),
+                                  asked=asked, tick=tick).items()
+  draw_from = drawer(config, made.dataset, made.model, config.seed,
+                     purpose=Purpose.VALIDATION_DRAWS, tick=tick)
+
+  def validate(state):
+    params = state.ema if config.ema else state.params['model']
+    values = evaluate(params, draw_from(params))
+    metric = next(iter(values)) if by_likelihood else chosen.metric
+    value = pick(f'metric of evaluator {name!r} here', metric, values).value
+    return math.inf if value is None else value
+
+  return validate
