@@ -153,9 +153,9 @@ def with_labels(args: Mapping) -> dict:
 
 
 def is_fitted(args: Mapping) -> bool:
-  """Whether a run is one closed-form step: kl of a family with `fit`, unless fit=False is asked."""
+  """Whether a run is one closed-form step: kl of a family with `fit`, by no other estimator."""
   return (args['family'] in ('gaussian', 'mixture') and args['objective'] == 'kl'
-          and args['estimator'] in ('', 'fit') and args['kw']['objective'].get('fit') is not False)
+          and args['estimator'] in ('', 'fit'))
 
 
 def column(metric: str | tuple[str, ...], label: str, better: str = '', *, split: str = 'test',

@@ -26,7 +26,7 @@ def legal_triples() -> list[tuple[str, str, str, str]]:
     names = frozenset(f'data.{p}' for p in properties)
     for family, fields in wiring.provided(spec).items():
       for objective, module in OBJECTIVES.items():
-        for estimator in compat.legal(module.NEEDS, fields | names):
+        for estimator in compat.legal(module.ESTIMATORS, fields | names):
           triples.append((family, objective, estimator, kind))
   return sorted(triples, key=lambda t: (list(FAMILIES).index(t[0]), list(OBJECTIVES).index(t[1])))
 

@@ -117,7 +117,7 @@ def sampled(out: pathlib.Path) -> None:
       writer.check_folder(out, spec)
     is_picture = out.suffix != '.npz' and not DRAWS.value
     model = wiring.pictured(run.model) if is_picture else run.model
-    draw_from = wiring.drawer(run.config, run.dataset, model, SEED.value, cond=label(run),
+    draw_from = wiring.drawer(run.config, run, SEED.value, model=model, cond=label(run),
                              chunk=CHUNK.value)
     x, info = draw_from(run.params)(num)
   x, labels, classes = data.to_raw(run.dataset, x), info['cond'], run.dataset.classes

@@ -1,8 +1,9 @@
-"""Legality of model x objective (or evaluator) x data, and of kw, before an array exists.
+"""Legality of model x objective (or evaluator) x data, and of keywords, before an array exists.
 
-NEEDS = {estimator: ('field', 'field|alternative', 'data.property', ...)}: all of these, each by
-any of its alternatives. What is there is a set of names: the model's fields that are not None and
-the data's properties, as 'data.NAME'. The order of NEEDS is the order of preference.
+ESTIMATORS = {name: Estimator(needs, make)}: needs are 'field', 'field|alternative' or
+'data.property', and an estimator is legal where each of them is there by any of its alternatives.
+What is there is a set of names: the model's capabilities and the data's properties, as 'data.NAME'.
+The order of ESTIMATORS is the order of preference.
 """
 
 import difflib
@@ -12,19 +13,26 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 
 from genjax import ranges
-from genjax.types import BadInput, Model
+from genjax.types import BadInput, Estimator, Model
 
-Needs = Mapping[str, tuple[str, ...]]
+Estimators = Mapping[str, Estimator]
 # an annotation of a kw -> the types of values that it takes
 _PLAIN = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple, list),
           type(None): (type(None),)}
 
 
 def provides(model: Model, data_properties: Iterable[str] = ()) -> frozenset[str]:
-  """The names that NEEDS may ask for: {'sample', 'log_prob', ..., 'data.discrete', ...}."""
-  fields = {name for name, value in model._asdict().items() if value is not None}
-  return frozenset(fields - {'init', 'sampler', 'null_label'}
-                   | {f'data.{name}' for name in data_properties})
+  """The names that needs may ask for: {'sample', 'log_prob', ..., 'data.discrete', ...}.
+
+  Of a diffusion: 'denoise', 'two_time' and 'schedule_loss' where it has them, and 'fixed_path'
+  where no schedule is learned.
+  """
+  names = {name for name, value in model._asdict().items() if value is not None}
+  if model.diffusion is not None:
+    parts = {name for name, value in model.diffusion._asdict().items() if value is not None}
+    names |= parts & {'denoise', 'two_time', 'schedule_loss'}
+    names |= set() if 'schedule_loss' in parts else {'fixed_path'}
+  return frozenset(names - {'init', 'null_cond'} | {f'data.{name}' for name in data_properties})
 
 
 def missing(needs: tuple[str, ...], have: frozenset[str]) -> tuple[str, ...]:
@@ -32,39 +40,43 @@ def missing(needs: tuple[str, ...], have: frozenset[str]) -> tuple[str, ...]:
   return tuple(need for need in needs if not set(need.split('|')) & have)
 
 
-def legal(needs: Needs, have: frozenset[str]) -> tuple[str, ...]:
+def legal(estimators: Estimators, have: frozenset[str]) -> tuple[str, ...]:
   """The estimators whose every requirement is met, in order of preference."""
-  return tuple(name for name, needed in needs.items() if not missing(needed, have))
+  return tuple(name for name, estimator in estimators.items()
+               if not missing(estimator.needs, have))
 
 
-def choose(kind: str, name: str, needs: Needs, have: frozenset[str], kw: Mapping, *, model: str,
-           data: str, others: Mapping[str, Needs], models: Callable[[], Mapping]) -> str:
-  """The estimator to use: kw['estimator'], or the first legal one that kw does not set to False.
+def choose(kind: str, name: str, estimators: Estimators, have: frozenset[str], asked: str | None, *,
+           model: str, data: str, others: Mapping[str, Estimators],
+           models: Callable[[], Mapping]) -> str:
+  """The estimator to use: `asked`, or the first legal one.
 
-  kind: 'objective' or 'evaluator'; others: NEEDS of all of that kind; models: () -> what each
-  family provides on this data, asked for a refusal only. Raises BadInput with the teaching lines.
+  kind: 'objective' or 'evaluator'; others: the estimators of all of that kind; models: () -> what
+  each family provides on this data, asked for a refusal only. Raises BadInput with the teaching
+  lines.
   """
-  possible = tuple(e for e in legal(needs, have) if kw.get(e) is not False)
-  asked = kw.get('estimator')
-  if asked and asked not in needs:
-    raise BadInput(f'{kind} {name!r} has no estimator {asked!r}; it has: {", ".join(needs)}')
+  possible = legal(estimators, have)
+  if asked and asked not in estimators:
+    raise BadInput(f'{kind} {name!r} has no estimator {asked!r}; it has: {", ".join(estimators)}')
   if asked and asked in possible:
     return asked
   if possible and not asked:
     return possible[0]
-  needs = {asked: needs[asked]} if asked else needs
-  raise BadInput(refusal(kind, name, needs, have, model, data, others, models()))
+  wanted = {asked: estimators[asked]} if asked else estimators
+  raise BadInput(refusal(kind, name, wanted, have, model, data, others, models()))
 
 
-def refusal(kind, name, needs, have, model, data, others, models) -> str:
+def refusal(kind, name, estimators, have, model, data, others, models) -> str:
   """The lines that teach: what is needed, what is there, what else can be done."""
   properties = {n for n in have if n.startswith('data.')}
   usable = [n for n, other in others.items() if n != name and legal(other, have)]
-  able = [n for n, fields in models.items() if n != model and legal(needs, fields | properties)]
-  wanted = {part for needed in needs.values() for need in needed for part in need.split('|')}
+  able = [n for n, fields in models.items()
+          if n != model and legal(estimators, fields | properties)]
+  wanted = {part for estimator in estimators.values() for need in estimator.needs
+            for part in need.split('|')}
   coded = 'data.code' in have and wanted & {'data.image', 'data.coordinates'}
   return '\n'.join([
-      f'{kind} {name!r} on model {model!r} and data {data!r} needs {_describe(needs)}.',
+      f'{kind} {name!r} on model {model!r} and data {data!r} needs {_describe(estimators)}.',
       *(['  these data are codes of an autoencoder, and no decoder is here: decode the '
          'samples of an npz, and compare images'] if coded else []),
       f'  provided      : {_names(have - properties)}; {_names(properties)}',
@@ -76,24 +88,24 @@ def _names(names: Iterable[str]) -> str:
   return ', '.join(sorted(names)) or 'none'
 
 
-def _describe(needs: Needs) -> str:
+def _describe(estimators: Estimators) -> str:
   parts = []
-  for estimator, needed in needs.items():
-    fields = ' and '.join(n.replace('|', ' or ') for n in needed)
-    label = estimator.replace('_', ' ')
-    parts.append(fields if estimator == fields else f'{fields} ({label})')
+  for name, estimator in estimators.items():
+    fields = ' and '.join(n.replace('|', ' or ') for n in estimator.needs)
+    label = name.replace('_', ' ')
+    parts.append(fields if name == fields else f'{fields} ({label})')
   return parts[0] if len(parts) == 1 else f'{", ".join(parts[:-1])} or {parts[-1]}'
 
 
-def null_label(model: Model, asked: str, otherwise: str) -> int:
-  """The cond that means "no label" to a model.
+def null_cond(model: Model, asked: str, otherwise: str) -> Callable:
+  """n -> cond [n, ...] that means "no condition" to a model.
 
   asked: what needs it, in the user's words; otherwise: what else the user may ask for. Raises
-  BadInput if training never dropped a label: the embedding of "no label" is then as random as it
-  was initialised, and what comes of it is no unconditional model.
+  BadInput if training never dropped a condition: the embedding of "no label" is then as random as
+  it was initialised, and what comes of it is no unconditional model.
   """
-  if model.null_label is not None:
-    return model.null_label
+  if model.null_cond is not None:
+    return model.null_cond
   raise BadInput(f'{asked} needs samples without a label, and this training never dropped one: '
                  f'"no label" is untrained; allowed: {otherwise}, or a training with '
                  'objective.label_dropout=0.1 (score_matching, mean_flow) or model.label_dropout='
@@ -108,33 +120,40 @@ def pick(kind: str, name: str, table: Mapping):
                  f'allowed: {", ".join(table)}')
 
 
-def check_kw(kind: str, name: str, make: Callable, offered: Iterable[str], kw: Mapping,
-             table: Mapping) -> None:
-  """Refuses a kw that `make` does not take, one of a wrong type, and a number out of its range.
+def check_keywords(what: str, make: Callable, offered: Iterable[str], given: Mapping,
+                   owners: Mapping[str, Callable]) -> None:
+  """Refuses a keyword that `make` does not take, a wrong type, and a number out of its range.
 
-  offered: names that only wiring gives. table: {name: entry} of the kind, to say whose a stray kw
-  is; an entry is a module with `make`, or the callable itself.
+  what: 'objective 'kl''; offered: names that only wiring gives; owners: {whose: another make}, to
+  say whose a stray keyword is.
   """
   parameters = _parameters(make)
   taken = [p for p in parameters if p not in set(offered)]
-  for key, value in kw.items():
+  for key, value in given.items():
     if key not in taken:
-      owners = [n for n, entry in table.items()
-                if n != name and key in _parameters(vars(entry).get('make', entry))]
-      owner = f' (a kw of {", ".join(map(repr, owners))})' if owners else ''
-      raise BadInput(f'{kind} {name!r} takes no {key!r}{_did_you_mean(key, taken) or owner}; '
+      whose = [name for name, other in owners.items()
+               if other is not make and key in _parameters(other)]
+      owner = f' (a keyword of {", ".join(whose)})' if whose else ''
+      raise BadInput(f'{what} takes no {key!r}{_did_you_mean(key, taken) or owner}; '
                      f'it takes: {", ".join(taken) or "none"}')
-    _check_type(f'{kind} {name!r}: {key}', value, parameters[key])
+    _check_type(f'{what}: {key}', value, parameters[key])
     interval = ranges.of_keyword(key, value, _least(parameters[key]))
     if interval:
-      ranges.check(f'{kind} {name!r}: {key}', value, interval)
+      ranges.check(f'{what}: {key}', value, interval)
 
 
-def bind(kind: str, name: str, make: Callable, offered: Mapping, kw: Mapping, table: Mapping):
-  """make(**what it names of `offered`, **kw), after `check_kw`."""
-  check_kw(kind, name, make, offered, kw, table)
+def bind(what: str, make: Callable, offered: Mapping, given: Mapping,
+         owners: Mapping[str, Callable]):
+  """make(**what it names of `offered`, **given), after `check_keywords`."""
+  check_keywords(what, make, offered, given, owners)
   named = _parameters(make)
-  return make(**{k: v for k, v in offered.items() if k in named}, **kw)
+  return make(**{k: v for k, v in offered.items() if k in named}, **given)
+
+
+def owners(kind: str, table: Mapping) -> dict[str, Callable]:
+  """{"objective 'kl' (exact)": its make, ...} of a table of modules with ESTIMATORS."""
+  return {f'{kind} {name!r} ({each})': estimator.make for name, module in table.items()
+          for each, estimator in module.ESTIMATORS.items()}
 
 
 def arguments(make: Callable, given: Mapping) -> dict:

@@ -17,7 +17,19 @@ class DataSpec(NamedTuple):
 
   shape: tuple[int, ...]  # of one example, e.g. (8, 8, 1)
   levels: int | None  # L: x lies on the grid 2 k / (L - 1) - 1, k = 0..L-1; None: continuous x
-  num_classes: int | None  # cond: int32 [B] in 0..num_classes-1; num_classes itself is "no label"
+  # cond: int32 [B] in 0..num_classes-1; num_classes itself is "no label"
+  num_classes: int | None = None
+  # cond: float32 [B, context], a row of NaN is "no condition"; at most one of the two is set
+  context: int | None = None
+
+
+class Denoised(NamedTuple):
+  """What a denoiser says of x_t."""
+
+  x_0: Any  # E[x_0 | x_t], float32 [B, ...]
+  # [B, ...] in [0, 1]: how far log variance of the reverse step is from the posterior's to the
+  # upper one, where it is learned (2102.09672, Eq. 15)
+  variance_share: Any = None
 
 
 class TwoTimes(NamedTuple):
@@ -28,6 +40,22 @@ class TwoTimes(NamedTuple):
   # (params, x_t, t [B], s [B], cond, rng) -> what one DDIM step takes for x_0 to lead from x_t to
   # x_s, s <= t, float32; at s = t it is E[x_0 | x_t]
   denoise: Callable
+
+
+class Diffusion(NamedTuple):
+  """Everything that only a Gaussian path has. None: a capability that is absent."""
+
+  # (params, t [B]) -> alpha [B], sigma [B] of q(x_t | x_0); fixed paths ignore params
+  path: Callable
+  # (params, x_t, t [B], cond, rng) -> Denoised; rng None: dropout off. None: after training for
+  # few steps alone
+  denoise: Callable | None
+  # the same network with a target time, which an objective may train a flow map with
+  two_time: TwoTimes | None = None
+  # (params, batch, rng) -> [B]: what params['schedule'] minimises, for the rest of them as it is
+  schedule_loss: Callable | None = None
+  # T of the reverse chain whose variances the network learns (`Denoised.variance_share`)
+  learned_variance_steps: int | None = None
 
 
 class Model(NamedTuple):
@@ -44,34 +72,20 @@ class Model(NamedTuple):
   log_prob: Callable | None = None
   # (params, batch, rng) -> {term: [B] nats}; their sum is a lower bound on log p(x)
   elbo: Callable | None = None
-  # (params, batch, rng) -> [B] nats with E exp(.) = p(x): IWAE, AIS
+  # (params, batch, rng) -> [B] nats with E exp(.) = p(x): IWAE, AIS over latents
   log_weight: Callable | None = None
   # (params, rng, n, cond) -> x, [n] nats; pathwise differentiable
   sample_and_log_prob: Callable | None = None
   # (params, x, cond) -> [B] nats, -log p(x) + const
   energy: Callable | None = None
-  # (params, x_t, t [B], cond, rng) -> E[x_0 | x_t], float32; rng None: dropout off
-  denoise: Callable | None = None
-  # (params, x_t, t [B], cond, rng) -> E[x_0 | x_t], v [B, ...] in [0, 1]: a learned variance of the
-  # reverse step, of which the logarithm is v of the way from the posterior's to the upper one
-  reverse: Callable | None = None
-  # (params, batch, rng) -> [B]: what params['schedule'] minimises, for the rest of them as it is
-  schedule_loss: Callable | None = None
-  # (params, t [B]) -> alpha [B], sigma [B] of q(x_t | x_0); fixed paths ignore params
-  path: Callable | None = None
+  diffusion: Diffusion | None = None
   # (params, x_t, t [B], s [B], cond) -> x_s: consistency, MeanFlow, distilled students
   flow_map: Callable | None = None
-  # the same network told two times: what an objective may train a flow map with
-  two_times: TwoTimes | None = None
-  # (params, coder) -> push(x), pop(); integer frequency tables only
-  codec: Callable | None = None
   # (rng, x_train) -> params in closed form or by EM
   fit: Callable | None = None
-  # no capability: the cond that means "no label", where the model may be asked without one, for it
-  # takes no labels or its training dropped some; see `compat.null_label`
-  null_label: int | None = None
-  # no capability: (name, kw) of the sampler that the objective trained it for
-  sampler: tuple | None = None
+  # n -> cond that means "no condition", where the model may be asked without one, for it takes none
+  # or its training dropped some; see `compat.null_cond`
+  null_cond: Callable | None = None
 
 
 class Critic(NamedTuple):
@@ -100,6 +114,15 @@ class Player(NamedTuple):
   num_updates: int = 1  # per train step, each on its own slice of the batch
 
 
+class Estimator(NamedTuple):
+  """One way to compute an objective or an evaluator."""
+
+  # capabilities, 'field' or 'field|alternative' of `compat.provides`: all of them are needed
+  needs: tuple[str, ...]
+  # (model, *, spec, its own keyword arguments) -> Objective; of an evaluator: see `genjax.evals`
+  make: Callable
+
+
 class Objective(NamedTuple):
   """A divergence made ready for one model: who plays, for what, and what stays meaningful."""
 
@@ -109,6 +132,7 @@ class Objective(NamedTuple):
   fit: Callable | None = None  # in place of players: (rng, x_train) -> params
   # what makes the loss of a batch more than a mean over its examples ('' if nothing does)
   couples: str = ''
+  sampler: tuple | None = None  # (name, keyword arguments) that it trained the model for
 
 
 class TrainState(NamedTuple):

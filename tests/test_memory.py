@@ -15,7 +15,7 @@ from genjax.types import BadInput, DataSpec, Model
 from genjax.wiring.training import lighter
 
 # many rows and few parameters, so that rows are what the memory is for
-POINTS = ('configs/toy2d.py:data=three_modes,family=gaussian,objective=kl,objective.fit=False,'
+POINTS = ('configs/toy2d.py:data=three_modes,family=gaussian,objective=kl,estimator=exact,'
           'data.num_train=8192')
 MIB = 2**20
 

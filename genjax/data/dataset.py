@@ -66,8 +66,10 @@ def counted(dataset: Dataset) -> Dataset:
 
 
 def properties(dataset: Dataset) -> frozenset[str]:
-  """What NEEDS may ask of the data, of 'discrete' | 'continuous', 'image', 'code', 'coordinates',
-  'labels', 'log_density', 'modes', 'training_set'.
+  """What an estimator may need of the data.
+
+  Of 'discrete' | 'continuous', 'image', 'code', 'coordinates', 'labels', 'log_density', 'modes',
+  'training_set'.
 
   image: pixels. code: of an autoencoder, whose values mean nothing without its decoder.
   coordinates: continuous values that may be compared as they are.

@@ -1,4 +1,4 @@
-"""Evaluators: one question a file, NEEDS + make(model, ...) -> run(params, draw) -> {name: Value}.
+"""Evaluators: one question a file, ESTIMATORS of make(model, ...) -> run(params, draw).
 
 An evaluation batch holds `mask`: False marks the padding of the last batch. Exact `log_prob` gets
 no rng, so that dropout is off; bounds, which sample, get one.

@@ -8,10 +8,9 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('c2st', 'c2st_p')
-NEEDS = two_sample.NEEDS
 CLASSIFIER = ('logistic regression on standardised features and the squares of their principal '
               'components, standardised; ridge penalty: their number / 2')
 HALVES = 'trained on a random half of each side, tested on the other; equal rows in one half'
@@ -61,6 +60,9 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
   return two_sample.fidelity('c2st', METRICS, measure, estimator=estimator, encoder=encoder,
                              dataset=dataset, split=split, num_samples=num_samples, equal=True,
                              at_least=4, subset_seed=subset_seed, keep=keep)
+
+
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
 
 
 def c2st(x, y, seed: int = 0, num_permutations: int = 9999) -> Test:

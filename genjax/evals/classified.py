@@ -9,10 +9,9 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('classified_09', 'min_class_share', 'classes_found', 'class_kl', 'asked_class')
-NEEDS = {'classifier': ('sample', 'data.image', 'data.labels')}
 THRESHOLD = 0.9
 
 
@@ -67,6 +66,9 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
             **beside}
 
   return run
+
+
+ESTIMATORS = {'classifier': Estimator(('sample', 'data.image', 'data.labels'), make)}
 
 
 def recognised(probs, card) -> dict[str, cards.Value]:

@@ -8,9 +8,9 @@ import numpy as np
 from genjax import disk
 from genjax.evals import card as cards
 from genjax.evals import neighbours, novelty, planted, two_sample
+from genjax.types import Estimator
 
 METRICS = ('c_t', 'authpct')
-NEEDS = {'features': ('sample', 'data.training_set')}
 Z_LEVEL = -1.6448536269514722  # normal quantile of planted.LEVEL
 NUM_DIMS = 64  # principal components; this, 3 cells and AT_LEAST as C_T is commonly computed
 AT_LEAST = 20  # a cell counts where more samples than these lie in it
@@ -115,6 +115,9 @@ def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024,
     return {**out, **keep('known', known)}
 
   return run
+
+
+ESTIMATORS = {'features': Estimator(('sample', 'data.training_set'), make)}
 
 
 def _c_t_value(found, card, detail=None):

@@ -2,9 +2,9 @@
 
 from genjax.evals import card as cards
 from genjax.evals import two_sample
+from genjax.types import Estimator
 
 METRICS = ('samples_per_second', 'nfe')
-NEEDS = {'sample': ('sample',)}
 
 
 def make(model, *, estimator, split, num_samples=1024):
@@ -32,3 +32,6 @@ def make(model, *, estimator, split, num_samples=1024):
     return out
 
   return run
+
+
+ESTIMATORS = {'sample': Estimator(('sample',), make)}

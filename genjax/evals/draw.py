@@ -37,7 +37,7 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
   if chunk < 1:
     raise BadInput(f'chunk={chunk}; allowed: integers >= 1')
   if cond is not None and cond == spec.num_classes and conditional:
-    compat.null_label(model, f'cond={cond} ("no label")', f'0..{spec.num_classes - 1}')
+    compat.null_cond(model, f'cond={cond} ("no label")', f'0..{spec.num_classes - 1}')
   asked, labels = _labels(spec, conditional, cond, label_counts)
 
   def program(size: int):

@@ -17,10 +17,9 @@ import optax
 from genjax import sharding
 from genjax.evals import card as cards
 from genjax.evals import neighbours, novelty, planted, two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('fld',)
-NEEDS = {'features': ('sample', 'data.training_set')}
 LEARNING_RATE = 0.5  # of Adam on the log variances
 NUM_EPOCHS = 50
 BATCH = 10_000  # training rows of an update
@@ -110,6 +109,9 @@ def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024,
     return {**out, **keep('_copies', copied)}
 
   return run
+
+
+ESTIMATORS = {'features': Estimator(('sample', 'data.training_set'), make)}
 
 
 def divergence(x, train, held_out, seed: int = 0) -> Divergence:

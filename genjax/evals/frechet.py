@@ -9,10 +9,9 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import influence, two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('fd', 'fd_inf')
-NEEDS = two_sample.NEEDS
 BLOCK = 4096  # rows that are worked on at once
 EPS = np.finfo(np.float64).eps
 TOLERANCE = 1e-6  # a covariance may have eigenvalues down to minus this times its largest
@@ -72,6 +71,9 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
   return two_sample.fidelity('frechet', METRICS if extrapolate else METRICS[:1], measure,
                              estimator=estimator, encoder=encoder, dataset=dataset, split=split,
                              num_samples=num_samples, subset_seed=subset_seed, keep=keep)
+
+
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
 
 
 class Moments(NamedTuple):

@@ -4,10 +4,9 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('is',)
-NEEDS = {'classifier': ('sample', 'data.image')}
 NUM_SPLITS = 10  # 1606.03498 and all tables since
 SHUFFLE_SEED = 2020  # torch-fidelity's, of numpy's frozen legacy stream
 USE = 'for parity only, never ranked: it sees no reference, and one image of each class is optimal'
@@ -51,6 +50,9 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
             **keep('_data', lambda: figure(known, '_data', generated_are=f'{beside} examples'))}
 
   return run
+
+
+ESTIMATORS = {'classifier': Estimator(('sample', 'data.image'), make)}
 
 
 def inception_score(probs) -> np.ndarray:

@@ -4,9 +4,9 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import influence, two_sample
+from genjax.types import Estimator
 
 METRICS = ('kid',)
-NEEDS = two_sample.NEEDS
 BLOCK = 1024  # rows a side of what is held of the N x M kernel values at once
 SPECTRUM = 1024  # at most so many rows a side tell the largest eigenvalue of the kernel
 ESTIMAND = 'squared MMD of the two distributions'
@@ -36,6 +36,9 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
   return two_sample.fidelity('kid', METRICS, measure, estimator=estimator, encoder=encoder,
                              dataset=dataset, split=split, num_samples=num_samples, at_least=3,
                              subset_seed=subset_seed, keep=keep)
+
+
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
 
 
 def kid(x, y) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from genjax.evals import card as cards
 from genjax.evals import two_sample
 from genjax.numerics import ode_likelihood, streams
 from genjax.numerics.path import diffuse, match
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 # terms that noise on the integers adds, the first those of `prob.dequantise` too -> its name
 CELL_TERM, GAUSSIAN_TERM = 'log_cell_volume', 'noise'
@@ -17,12 +17,6 @@ NOISE_TERMS = {CELL_TERM: 'uniform', GAUSSIAN_TERM: 'gaussian'}
 
 METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_estimate_bpd', 'nll_exact_nats',
            'nll_bound_nats', 'nll_estimate_nats')
-NEEDS = {
-    'exact': ('log_prob',),
-    'bound': ('elbo',),
-    'importance_weighted': ('log_weight',),
-    'ode': ('denoise', 'path'),
-}
 DEQUANTISATIONS = ('gaussian', 'uniform')  # of the ODE
 KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'ode': 'estimate'}
 
@@ -120,6 +114,14 @@ def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8
   return run
 
 
+ESTIMATORS = {
+    'exact': Estimator(('log_prob',), make),
+    'bound': Estimator(('elbo',), make),
+    'importance_weighted': Estimator(('log_weight',), make),
+    'ode': Estimator(('denoise',), make),
+}
+
+
 def _check_asked(asked, metric: str, model, spec) -> None:
   """Refuses a metric that is asked for and not measured, naming the keyword that measures it."""
   for other in asked:
@@ -131,9 +133,9 @@ def _check_asked(asked, metric: str, model, spec) -> None:
       raise BadInput(f'metric {other!r}: the likelihood of {values} is in '
                      f'{metric.rpartition("_")[2]}; allowed: {metric}')
     given = [e for e, its_kind in KINDS.items() if its_kind == kind]
-    able = [e for e in given if not compat.missing(NEEDS[e], compat.provides(model))]
+    able = [e for e in given if not compat.missing(ESTIMATORS[e].needs, compat.provides(model))]
     if not able:
-      needed = ' or '.join(' and '.join(NEEDS[e]) for e in given)
+      needed = ' or '.join(' and '.join(ESTIMATORS[e].needs) for e in given)
       raise BadInput(f'metric {other!r} needs {needed}, which this model does not provide; '
                      f'allowed: {metric}')
     raise BadInput(f'metric {other!r} is not what this config measures; allowed: {metric}, or '
@@ -171,13 +173,13 @@ def _ode_terms(model, spec, num_steps, num_probes, t_min, dequantisation):
   """(params, batch on the grid, rng) -> the terms of log p(x) by the ODE, and BESIDE, [B] nats."""
   def terms(params, batch, rng):
     rng_u, rng_probe = jax.random.split(rng)
-    path = lambda t: model.path(params, t)
+    path = lambda t: model.diffusion.path(params, t)
     x, of_noise = _continuous(rng_u, batch['x'], spec, dequantisation,
                               *path(jnp.full(len(batch['x']), t_min)))
 
     def at(num_steps):
       return ode_likelihood.log_prob(
-          lambda x_t, t, cond, rng: model.denoise(params, x_t, t, cond, rng), path, rng_probe, x,
+          lambda *args: model.diffusion.denoise(params, *args).x_0, path, rng_probe, x,
           batch.get('cond'), num_steps=num_steps, num_probes=num_probes, t_min=t_min)
 
     found, half = at(num_steps), at(num_steps // 2)

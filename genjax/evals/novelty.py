@@ -6,10 +6,9 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import neighbours, planted, two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('novelty_knn', 'novelty_knn_p')
-NEEDS = {'nearest_neighbour': ('sample', 'data.training_set')}
 CLOSEST = (0.01, 0.05, 0.2, 1.0)  # the test looks at so large parts of the samples, the closest
 
 
@@ -98,6 +97,9 @@ def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024,
     return out
 
   return run
+
+
+ESTIMATORS = {'nearest_neighbour': Estimator(('sample', 'data.training_set'), make)}
 
 
 def sets(evaluator: str, dataset, split: str):

@@ -8,10 +8,9 @@ import numpy as np
 from genjax import sharding
 from genjax.evals import card as cards
 from genjax.evals import neighbours, two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('precision', 'recall', 'density', 'coverage')
-NEEDS = two_sample.NEEDS
 CLOSED = 'in a ball: distance <= radius, that to the k-th nearest other point'
 OPEN = 'in a ball: distance < radius, that to the k-th nearest other point'
 ESTIMAND = 'expectation over samples of this N, given the reference points'
@@ -68,6 +67,9 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, k_
                              dataset=dataset, split=split, num_samples=num_samples,
                              subset_seed=subset_seed, equal=True, keep=keep,
                              at_least=max(k_ball, k_density) + 1)
+
+
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
 
 
 def prdc(generated, reference, k_ball: int = 3, k_density: int = 5) -> dict[str, float]:

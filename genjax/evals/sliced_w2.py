@@ -6,10 +6,9 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import influence, two_sample
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('sliced_w2',)
-NEEDS = two_sample.NEEDS
 BLOCK = 32  # directions whose projections are held at once
 ESTIMAND = ('root of the expected squared distance over both samples, at the N of this card, given '
             'the directions')
@@ -47,6 +46,9 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
                              dataset=dataset, split=split, num_samples=num_samples,
                              subset_seed=subset_seed, keep=keep,
                              protocol={'num_projections': num_projections})
+
+
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
 
 
 class Coupling(NamedTuple):

@@ -6,15 +6,9 @@ from genjax.evals import card as cards
 from genjax.evals import divergence_estimates as estimates
 from genjax.evals import quadrature
 from genjax.numerics import streams
-from genjax.types import BadInput
+from genjax.types import BadInput, Estimator
 
 METRICS = ('kl_data_model', 'kl_model_data', 'js', 'tv', 'modes_covered', 'high_quality')
-NEEDS = {
-    'quadrature': ('log_prob', 'data.log_density'),
-    'quadrature_energy': ('energy', 'data.log_density'),
-    'monte_carlo': ('log_prob', 'data.log_density', 'sample'),
-    'histogram': ('sample', 'data.log_density'),
-}
 NAMES = ('kl_data_model', 'kl_model_data', 'js', 'tv')
 UNITS = {'kl_data_model': 'nats', 'kl_model_data': 'nats', 'js': 'nats', 'tv': 'share'}
 NUM_STD = 3.0  # a sample within so many standard deviations of a mode is of high quality
@@ -58,6 +52,14 @@ def make(model, *, estimator, spec, dataset, split, seed, num_samples=4096, grid
     return {**out, **samples_figures(model, draw, dataset, num_samples, split)}
 
   return run
+
+
+ESTIMATORS = {
+    'quadrature': Estimator(('log_prob', 'data.log_density'), make),
+    'quadrature_energy': Estimator(('energy', 'data.log_density'), make),
+    'monte_carlo': Estimator(('log_prob', 'data.log_density', 'sample'), make),
+    'histogram': Estimator(('sample', 'data.log_density'), make),
+}
 
 
 def _value(name, figure, protocol):

@@ -18,7 +18,8 @@ from genjax.types import BadInput
 PIXELS = ("encoder 'identity' compares images by their pixels, whose distances say little of how "
           'images look; allowed, and better: an encoder that was trained on such images, by '
           'python -m experiments.encoder')
-NEEDS = {'features': ('sample', 'data.image|data.coordinates')}
+# what the evaluators that compare features of samples ask for
+NEEDS = ('sample', 'data.image|data.coordinates')
 
 
 def compute(part, make: Callable[[], dict]) -> dict:

@@ -4,9 +4,9 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import two_sample
+from genjax.types import Estimator
 
 METRICS = ('vendi',)
-NEEDS = two_sample.NEEDS
 BLOCK = 4096  # rows that are in float64 at once
 KERNEL = 'cosine'
 ESTIMAND = 'E[Vendi_N] over samples, at the N of this card'
@@ -45,6 +45,9 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
   return two_sample.fidelity('vendi', METRICS, measure, estimator=estimator, encoder=encoder,
                              dataset=dataset, split=split, num_samples=num_samples, equal=True,
                              subset_seed=subset_seed, keep=keep)
+
+
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
 
 
 def vendi(x) -> tuple[float, float | None]:

@@ -6,8 +6,8 @@ import numpy as np
 
 from genjax import prob
 from genjax.nn.dense import product_dtype
-from genjax.nn.embed import drop_label
 from genjax.nn.transformer import TokenTransformer
+from genjax.numerics import conditions
 from genjax.types import BadInput, DataSpec, Model
 
 
@@ -42,7 +42,7 @@ def make(spec: DataSpec, *, width: int = 64, num_blocks: int = 3, num_heads: int
     rngs = {}
     if rng is not None:
       rng_label, rngs['dropout'] = jax.random.split(rng)
-      cond = drop_label(rng_label, cond, label_dropout, num_classes)
+      cond = conditions.drop(rng_label, cond, label_dropout, spec)
     logits = net.apply({'params': params}, tokens, cond, rng is None, rngs=rngs)
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens[..., None], -1)
     return log_p[..., 0].sum(-1)
@@ -64,4 +64,4 @@ def make(spec: DataSpec, *, width: int = 64, num_blocks: int = 3, num_heads: int
     return prob.from_levels(tokens.T.reshape(n, *spec.shape), spec.levels), num_tokens
 
   return Model(init=init, log_prob=log_prob, sample=sample,
-               null_label=num_classes if conditional and label_dropout else None)
+               null_cond=conditions.null(spec) if conditional and label_dropout else None)

@@ -19,7 +19,7 @@ from genjax.nn.time_mlp import TimeMLP
 from genjax.nn.unet import UNet
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
-from genjax.types import BadInput, DataSpec, Model, TwoTimes
+from genjax.types import BadInput, DataSpec, Denoised, Diffusion, Model, TwoTimes
 
 NETWORKS = {'dit': DiT, 'unet': UNet, 'time_mlp': TimeMLP}
 ON_IMAGES = ('dit', 'unet')
@@ -137,11 +137,12 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
   bounds (VDM; EDM's c_noise is an affine of it). scale_input: x_t divided by its deviation (EDM's
   c_in). None: both as in their papers for prediction 'edm', schedules 'edm' and 've' (scale_input)
   and 'learned' (logsnr), else 'time' and False. time_scale: the fastest angle of the embedding of
-  that number. None: 1000 (2006.11239), and 2 of `two_times`, whose losses take derivatives in time,
+  that number. None: 1000 (2006.11239), and 2 of `two_time`, whose losses take derivatives in time,
   which the fastest angles would drown (2410.11081).
   num_steps, variance: of the bound; None is continuous time, else T steps with the variance
-  'posterior' (beta tilde), 'upper' (beta) or 'learned' (2102.09672), which adds `reverse`.
-  `two_times`, on a fixed schedule and without a learned variance, is the same with a network that
+  'posterior' (beta tilde), 'upper' (beta) or 'learned' (2102.09672), which
+  `denoise` then gives.
+  `two_time`, on a fixed schedule and without a learned variance, is the same with a network that
   is told two numbers, that of t and its difference to that of s (2505.13447, its ablations).
   `denoise` given an rng applies dropout; `elbo` does not. BadInput on unknown names and on fields
   that the network does not have.
@@ -189,7 +190,7 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
     share = noise.logsnr_max - paths.logsnr(alpha, sigma)
     return jnp.clip(share / (noise.logsnr_max - noise.logsnr_min), 0.0, 1.0)
 
-  def reverse(params, x_t, t, cond, rng, s=None):
+  def denoise(params, x_t, t, cond, rng, s=None):
     point = paths.at(lambda t: path(params, t), t)
     inputs = x_t
     if scale_input:
@@ -208,20 +209,17 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
       output, v = output[..., :-1], jax.nn.sigmoid(output[..., -1])
       output = output.reshape(x_t.shape) if num_out == 2 else output
     if prediction == 'levels':
-      return mean_level(output, x_t, point.alpha, point.sigma, spec.levels), v
-    return predictions.to_data(prediction, output, x_t, point, sigma_data), v
-
-  def denoise(params, x_t, t, cond, rng):
-    return reverse(params, x_t, t, cond, rng)[0]
+      return Denoised(mean_level(output, x_t, point.alpha, point.sigma, spec.levels), v)
+    return Denoised(predictions.to_data(prediction, output, x_t, point, sigma_data), v)
 
   def denoise_towards(params, x_t, t, s, cond, rng):
-    return reverse(params, x_t, t, cond, rng, s)[0]
+    return denoise(params, x_t, t, cond, rng, s).x_0
 
   def terms(params, batch, rng, uniform_in):
     cond = batch.get('cond')
 
     def of_step(x_t, t):
-      x_hat, v = reverse(params, x_t, t, cond, None)
+      x_hat, v = denoise(params, x_t, t, cond, None)
       return (x_hat, v) if learned_variance else x_hat
 
     return bound(of_step, lambda t: path(params, t), batch['x'], rng, levels=spec.levels,
@@ -236,8 +234,9 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
     diffusion = terms(params, batch, rng, 'time')['diffusion']
     return (diffusion / np.prod(spec.shape)) ** 2
 
-  two_times = TwoTimes(lambda rng, batch: init_network(rng, jnp.zeros((1, 2))), denoise_towards)
-  return Model(init=init, denoise=denoise, path=path, elbo=elbo,
-               two_times=None if learned or learned_variance else two_times,
-               reverse=reverse if learned_variance else None,
-               schedule_loss=schedule_loss if learned else None)
+  two_time = TwoTimes(lambda rng, batch: init_network(rng, jnp.zeros((1, 2))), denoise_towards)
+  return Model(init=init, elbo=elbo, diffusion=Diffusion(
+      path, lambda params, x_t, t, cond, rng: denoise(params, x_t, t, cond, rng),
+      two_time=None if learned or learned_variance else two_time,
+      schedule_loss=schedule_loss if learned else None,
+      learned_variance_steps=num_steps if learned_variance else None))

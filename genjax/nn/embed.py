@@ -36,13 +36,6 @@ def label_or_null(cond, batch_size: int, num_classes: int) -> jax.Array:
   return cond.astype(jnp.int32)
 
 
-def drop_label(rng, cond, rate: float, num_classes: int):
-  """The labels with each replaced by "no label" at the given rate (2207.12598); None stays None."""
-  if cond is None or rng is None or rate == 0.0:
-    return cond
-  return jnp.where(jax.random.bernoulli(rng, rate, cond.shape), num_classes, cond)
-
-
 class LabelEmbed(nn.Module):
   """Table of num_classes + 1 rows, the last for "no label": cond [B] or None -> [B, features]."""
 

@@ -35,14 +35,6 @@ def _scales(path, x_t, t, s):
   return tuple(match(a, x_t) for a in (*path(t), *path(s)))
 
 
-def from_denoiser(denoise: Callable, path: Callable) -> Callable:
-  """(params, x_t, t, s, cond) -> x_s by `step`, of a Model's denoise, and path of (params, t)."""
-  def flow_map(params, x_t, t, s, cond):
-    return step(lambda t: path(params, t), x_t, denoise(params, x_t, t, cond, None), t, s)
-
-  return flow_map
-
-
 def velocity_coefficients(path: Path, t):
   """h, k [B] of the velocity h x_t + k x_0 of the path at t, sigma_t > 0; k is below 0."""
   point = at(path, t)

@@ -67,11 +67,11 @@ def _blend(denoise, both, path, weight, interval) -> Guided:
   return Guided(guided, lambda t: 1 + within(path, t, interval).astype(jnp.int32))
 
 
-def classifier_free(denoise: Callable, path: Callable, null_label: int | None, weight: float,
+def classifier_free(denoise: Callable, path: Callable, null: Callable | None, weight: float,
                     interval: tuple[float, float] = EVERYWHERE) -> Guided:
   """no label + weight (label - no label), both halves in one call (2207.12598, Eq. 6).
 
-  null_label: the cond that means "no label"; weight 1 needs none. weight: 1 is the conditional
+  null: n -> cond that means "no condition"; weight 1 needs none. weight: 1 is the conditional
   model, 0 the unconditional one, one plus the paper's w in general. interval: of sigma / alpha,
   outside of which the model is the conditional one (2404.07724). Two evaluations inside, one
   outside.
@@ -79,11 +79,11 @@ def classifier_free(denoise: Callable, path: Callable, null_label: int | None, w
   check(weight, interval)
 
   def unlabelled(x_t, t, cond, rng):
-    return denoise(x_t, t, jnp.full_like(cond, null_label), rng)
+    return denoise(x_t, t, null(cond.shape[0]), rng)
 
   def both(x_t, t, cond, rng):
     twice = lambda a: jnp.concatenate([a, a])
-    labels = jnp.concatenate([cond, jnp.full_like(cond, null_label)])
+    labels = jnp.concatenate([cond, null(cond.shape[0])])
     return jnp.split(denoise(twice(x_t), twice(t), labels, rng), 2)
 
   if weight == 0.0 and tuple(interval) == EVERYWHERE:

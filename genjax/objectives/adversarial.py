@@ -8,13 +8,12 @@ import jax
 from genjax.numerics import derivatives, f_divergence
 from genjax.objectives import check, two_player
 from genjax.prob import sum_event
-from genjax.types import Aux, Critic, DataSpec, Model, Objective, Player
-
-NEEDS = {'critic': ('rsample',)}
+from genjax.types import Aux, Critic, DataSpec, Estimator, Model, Objective, Player
 
 
-def make(model: Model, critic: Critic, *, estimator: str, spec: DataSpec, divergence: str = 'js',
-         saturating: bool = False, num_critic: int = 1, gradient_penalty: float = 0.0) -> Objective:
+def by_critic(model: Model, critic: Critic, *, spec: DataSpec, divergence: str = 'js',
+              saturating: bool = False, num_critic: int = 1,
+              gradient_penalty: float = 0.0) -> Objective:
   """Returns two players on D_f(p_data || p_theta), the critic first.
 
   divergence: 'kl' | 'reverse_kl' | 'js' | 'pearson' | 'squared_hellinger' | 'jeffreys' | 'gan', as
@@ -27,7 +26,6 @@ def make(model: Model, critic: Critic, *, estimator: str, spec: DataSpec, diverg
   Metrics: divergence_bound in nats, whose expectation over batches is a lower bound of the
     divergence for every critic; gradient_penalty. Raises BadInput for an unknown divergence.
   """
-  check.one_of('estimator', estimator, NEEDS)
   check.one_of('divergence', divergence, f_divergence.F_DIVERGENCES)
   check.positive(num_critic=num_critic)
   check.not_negative(gradient_penalty=gradient_penalty)
@@ -67,3 +65,6 @@ def make(model: Model, critic: Critic, *, estimator: str, spec: DataSpec, diverg
       players=(Player('critic', critic_loss, ('critic',), num_critic),
                Player('model', model_loss, ('model',))),
       model=two_player.trained_through_samples(model))
+
+
+ESTIMATORS = {'critic': Estimator(('rsample',), by_critic)}

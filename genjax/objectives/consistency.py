@@ -6,17 +6,16 @@ import jax.numpy as jnp
 from genjax.numerics import flow_map as maps
 from genjax.numerics import path as paths
 from genjax.numerics import times
-from genjax.objectives import check
+from genjax.objectives import check, few_steps
 from genjax.prob import sum_event
-from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
+from genjax.types import Aux, Estimator, Model, Objective, Player
 
-NEEDS = {'continuous': ('denoise', 'path')}
 NORMAL = (-1.0, 1.4)  # of log(sigma / alpha), 2410.11081
 
 
-def make(model: Model, *, spec: DataSpec, t_min: float = 1e-3, time_mean: float | None = None,
-         time_std: float | None = None, warmup: int = 1000,
-         tangent_floor: float = 0.1) -> Objective:
+def continuous(model: Model, *, t_min: float = 1e-3, time_mean: float | None = None,
+               time_std: float | None = None, warmup: int = 1000,
+               tangent_floor: float = 0.1) -> Objective:
   """Returns one player that trains f(x_t, t) = x_{t_min} of the ODE, without a teacher.
 
   The simplified continuous kind, sCT of 2410.11081, on any path: f is one DDIM step from t to t_min
@@ -31,26 +30,24 @@ def make(model: Model, *, spec: DataSpec, t_min: float = 1e-3, time_mean: float 
   tangent_norm (before it is normalised, per root dimension), x_mse. Raises BadInput for values out
   of range.
   """
-  del spec
   check.fraction(t_min=t_min)
   check.positive(t_min=t_min, warmup=warmup, tangent_floor=tangent_floor,
                  time_std=1.0 if time_std is None else time_std)
-  if model.schedule_loss is not None:
-    raise BadInput("schedule='learned' is not trained by consistency; allowed: a fixed schedule")
+  diffusion = model.diffusion
   normal = tuple(default if given is None else given
                  for given, default in zip((time_mean, time_std), NORMAL, strict=True))
 
   def loss(params, carry, batch, rng, step):
     rng_t, rng_eps, rng_net = jax.random.split(rng, 3)
     x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
-    path = lambda t: model.path(theta, t)
+    path = lambda t: diffusion.path(theta, t)
     t = times.draw('edm', rng_t, x_0.shape[0], path, t_min, normal).t
     alpha, sigma = path(t)
     x_t = paths.diffuse(x_0, jax.random.normal(rng_eps, x_0.shape), alpha, sigma)
 
     share = jnp.minimum(step / warmup, 1.0)
-    x_hat, slope = maps.slope(lambda x_t, t, s: model.denoise(theta, x_t, t, cond, rng_net), path,
-                              x_t, x_0, t, jnp.full_like(t, t_min), share)
+    x_hat, slope = maps.slope(lambda x_t, t, s: diffusion.denoise(theta, x_t, t, cond, rng_net).x_0,
+                              path, x_t, x_0, t, jnp.full_like(t, t_min), share)
     g = paths.match(alpha, x_t) * slope
     norm = jnp.sqrt(sum_event(g**2))
     g = g / paths.match(norm + tangent_floor, x_t)
@@ -61,6 +58,8 @@ def make(model: Model, *, spec: DataSpec, t_min: float = 1e-3, time_mean: float 
   return Objective(
       init=lambda rng, batch: ({'model': model.init(rng, batch)}, ()),
       players=(Player('model', loss, ('model',)),),
-      model=model._replace(denoise=None, reverse=None, elbo=None, two_times=None,
-                           flow_map=maps.from_denoiser(model.denoise, model.path),
-                           sampler=('flow_map', {'num_steps': 2, 'renoise': True})))
+      model=few_steps.flow_map_alone(model),
+      sampler=('flow_map', {'num_steps': 2, 'renoise': True}))
+
+
+ESTIMATORS = {'continuous': Estimator(('denoise', 'fixed_path'), continuous)}

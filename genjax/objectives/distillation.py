@@ -7,17 +7,15 @@ import jax.numpy as jnp
 from genjax.numerics import flow_map as maps
 from genjax.numerics import path as paths
 from genjax.numerics import weighting as weights
-from genjax.objectives import check
+from genjax.objectives import check, few_steps
 from genjax.prob import sum_event
-from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
+from genjax.types import Aux, BadInput, Estimator, Model, Objective, Player
 
-NEEDS = {'progressive': ('denoise', 'path')}
 WEIGHTINGS = ('truncated_snr', *weights.WEIGHTINGS)
 
 
-def make(model: Model, *, spec: DataSpec, init_from: str = '', first_steps: int = 32,
-         last_steps: int = 4, stage_steps: int = 1000,
-         weighting: str = 'truncated_snr') -> Objective:
+def progressive(model: Model, *, init_from: str = '', first_steps: int = 32, last_steps: int = 4,
+                stage_steps: int = 1000, weighting: str = 'truncated_snr') -> Objective:
   """Returns one player, the student, which starts at the parameters of the run in `init_from`.
 
   In a stage the student takes N equal steps of time, and its x_hat regresses on the one with which
@@ -32,7 +30,6 @@ def make(model: Model, *, spec: DataSpec, init_from: str = '', first_steps: int 
   x_mse (to the target), num_steps. Raises BadInput for numbers of steps of which one is not the
   other halved, and without a teacher.
   """
-  del spec
   check.one_of('weighting', weighting, WEIGHTINGS)
   check.positive(first_steps=first_steps, last_steps=last_steps, stage_steps=stage_steps)
   last_stage = (first_steps // last_steps).bit_length() - 1
@@ -42,14 +39,13 @@ def make(model: Model, *, spec: DataSpec, init_from: str = '', first_steps: int 
   if not init_from:
     raise BadInput("objective 'distillation' has no teacher; allowed: config.init_from=DIR, the "
                    'run directory of a diffusion on these data with this model.kw')
-  if model.schedule_loss is not None:
-    raise BadInput("schedule='learned' is not trained by distillation; allowed: a fixed schedule")
+  diffusion = model.diffusion
   weight = None if weighting == 'truncated_snr' else weights.weight(weighting)
 
   def loss(params, carry, batch, rng, step):
     rng_i, rng_eps, rng_net = jax.random.split(rng, 3)
     x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
-    path = lambda t: model.path(theta, t)
+    path = lambda t: diffusion.path(theta, t)
     stage = jnp.minimum(step // stage_steps, last_stage)
     # what the teacher knows of its stage, not the step, tells when to replace it: a step at the
     # end of a stage may have been skipped
@@ -61,9 +57,9 @@ def make(model: Model, *, spec: DataSpec, init_from: str = '', first_steps: int 
     i = jnp.floor(jax.random.uniform(rng_i, x_0.shape[:1]) * n) + 1.0
     t = jnp.minimum(i, n) / n
     x_t = paths.diffuse(x_0, jax.random.normal(rng_eps, x_0.shape), *path(t))
-    target = two_steps(lambda x_t, t: model.denoise(teacher, x_t, t, cond, None), path, x_t, t,
-                       t - 0.5 / n, (jnp.minimum(i, n) - 1.0) / n)
-    x_hat = model.denoise(theta, x_t, t, cond, rng_net)
+    denoise = lambda x_t, t: diffusion.denoise(teacher, x_t, t, cond, None).x_0
+    target = two_steps(denoise, path, x_t, t, t - 0.5 / n, (jnp.minimum(i, n) - 1.0) / n)
+    x_hat = diffusion.denoise(theta, x_t, t, cond, rng_net).x_0
     error = sum_event((x_hat - jax.lax.stop_gradient(target)) ** 2) / x_0[0].size
     point = paths.at(path, t)
     of_t = weight(point) if weight else jnp.maximum(weights.snr_and_slope(point)[0], 1.0)
@@ -78,9 +74,10 @@ def make(model: Model, *, spec: DataSpec, init_from: str = '', first_steps: int 
 
   return Objective(
       init=init, players=(Player('model', loss, ('model',)),),
-      model=model._replace(denoise=None, reverse=None, elbo=None, two_times=None,
-                           flow_map=maps.from_denoiser(model.denoise, model.path),
-                           sampler=('flow_map', {'num_steps': last_steps})))
+      model=few_steps.flow_map_alone(model), sampler=('flow_map', {'num_steps': last_steps}))
+
+
+ESTIMATORS = {'progressive': Estimator(('denoise', 'fixed_path'), progressive)}
 
 
 def two_steps(denoise, path, x_t, t, u, s):

@@ -6,116 +6,82 @@ import jax.numpy as jnp
 from genjax import prob
 from genjax.numerics import mcmc
 from genjax.objectives import check
-from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
-
-NEEDS = {
-    'fit': ('fit',),
-    'exact': ('log_prob',),
-    'bound': ('elbo',),
-    'importance_weighted': ('log_weight',),
-    'contrastive_divergence': ('energy',),
-}
+from genjax.types import Aux, BadInput, DataSpec, Estimator, Model, Objective, Player
 
 
-def make(model: Model, *, estimator: str, spec: DataSpec, fit: bool = True, beta: float = 1.0,
-         free_bits: float = 0.0, num_samples: int = 8, num_steps: int = 20,
-         step_size: float = 0.01, noise_scale: float = 1.0, gradient_clip: float | None = None,
-         restart: float = 0.05, alpha: float = 0.01, init_scale: float = 1.0) -> Objective:
-  """Returns the objective E_data[-log p_theta(x)] in nats, or a bound or gradient of it.
+def fit(model: Model) -> Objective:
+  """E_data[-log p_theta(x)] minimised in closed form or by EM, in one step (`Model.fit`)."""
+  return Objective(init=_init(model), players=(), model=model, fit=model.fit)
 
-  fit=False rules out the estimator 'fit' (closed form or EM), the first choice where it exists.
-  'bound': beta scales the terms of the ELBO that are named a KL (beta-VAE); free_bits, in nats,
-    is the least that each of these counts after averaging over the batch (1606.04934). A learned
-    schedule is a second player, which minimises the variance of the bound's estimate and reads
-    rows of its own (2107.00630, App. I.2).
-  'importance_weighted': num_samples is k of -log 1/k sum_i w_i (IWAE, 1509.00519, Eq. 8).
-  'contrastive_divergence': persistent chains (Tieleman 2008), moved by num_steps of Langevin
-    dynamics (step_size, noise_scale, gradient_clip per component) per update; each is restarted
-    with probability `restart` from noise: uniform on +-init_scale for data with levels, else
-    normal of that scale; alpha regularises the energies' magnitude (1903.08689).
-  Metrics under the papers' names: a KL is at least 0, where it is analytic. Raises BadInput for
-  values out of range.
+
+def exact(model: Model) -> Objective:
+  """E_data[-log p_theta(x)] in nats by the exact log p_theta. Metric: nll."""
+  def loss(params, carry, batch, rng, step):
+    nll = -model.log_prob(params['model'], batch, rng)
+    return nll.mean(), Aux({'nll': nll.mean()}, carry)
+
+  return Objective(_init(model), (Player('model', loss, ('model',)),), model)
+
+
+def bound(model: Model, *, beta: float = 1.0, free_bits: float = 0.0) -> Objective:
+  """An upper bound of E_data[-log p_theta(x)] in nats, by the ELBO.
+
+  beta: scales the terms of the ELBO that are named a KL (beta-VAE, Higgins et al. 2017).
+  free_bits: nats that each of these counts at least, after averaging over the batch (1606.04934).
+
+  A learned schedule is a second player, which minimises the variance of the bound's estimate and
+  reads rows of its own (2107.00630, App. I.2). Metrics: the terms under the paper's names, a KL
+  with the sign of a KL. Raises BadInput for values out of range.
   """
-  check.one_of('estimator', estimator, NEEDS)
-  if estimator == 'fit':
-    if not fit:
-      raise BadInput("estimator='fit' and fit=False; allowed: fit=True, or another estimator")
-    return Objective(init=_init(model), players=(), model=model, fit=model.fit)
-  check.not_negative(beta=beta, free_bits=free_bits, alpha=alpha, noise_scale=noise_scale)
-  check.fraction(restart=restart)
-  check.positive(num_samples=num_samples, num_steps=num_steps, step_size=step_size,
-                 init_scale=init_scale)
-  if estimator == 'contrastive_divergence':
-    chain = {'num_steps': num_steps, 'step_size': step_size, 'noise_scale': noise_scale,
-             'clip': gradient_clip}
-    return _contrastive_divergence(model, spec, chain, restart, alpha, init_scale)
-  loss = {'exact': _exact(model), 'bound': _bound(model, beta, free_bits),
-          'importance_weighted': _importance_weighted(model, num_samples)}[estimator]
+  check.not_negative(beta=beta, free_bits=free_bits)
+  loss = _bound(model, beta, free_bits)
   players = (Player('model', loss, ('model',)),)
-  if model.schedule_loss is not None:
+  if model.diffusion is not None and model.diffusion.schedule_loss is not None:
     players = (Player('model', loss, ('model/network',)),
                Player('schedule', _variance_of_bound(model), ('model/schedule',)))
   return Objective(_init(model), players, model,
                    couples='free bits are compared with a mean over the batch' if free_bits else '')
 
 
-def _init(model):
-  return lambda rng, batch: ({'model': model.init(rng, batch)}, ())
+def importance_weighted(model: Model, *, num_samples: int = 8) -> Objective:
+  """The bound -log 1/k sum_i w_i in nats, k = num_samples (IWAE, 1509.00519, Eq. 8).
 
+  Metrics: iwae, elbo, effective_samples (of the weights, 1..k).
+  """
+  check.positive(num_samples=num_samples)
 
-def _exact(model):
-  def loss(params, carry, batch, rng, step):
-    nll = -model.log_prob(params['model'], batch, rng)
-    return nll.mean(), Aux({'nll': nll.mean()}, carry)
-
-  return loss
-
-
-def _bound(model, beta, free_bits):
-  def loss(params, carry, batch, rng, step):
-    terms = model.elbo(params['model'], batch, rng)
-    is_kl = {name: 'kl' in name.split('_') for name in terms}
-    if (beta != 1.0 or free_bits) and not any(is_kl.values()):
-      raise BadInput(f'beta={beta} and free_bits={free_bits} act on KL terms, and this ELBO has '
-                     f'none: {", ".join(terms)}; allowed: beta=1.0, free_bits=0.0')
-    elbo = sum(terms.values())
-    # the terms of an ELBO carry their signs; what is logged as a KL is the KL
-    metrics = {name: -term.mean() if is_kl[name] else term.mean() for name, term in terms.items()}
-    metrics['elbo'] = elbo.mean()
-    weighed = []
-    for name, term in terms.items():
-      if is_kl[name]:
-        # the term is minus a KL; below the free bits its gradient is off, for the whole batch
-        term = beta * (jnp.where(-term.mean() > free_bits, term, -free_bits) if free_bits
-                       else term)
-      weighed.append(term)
-    return -sum(weighed).mean(), Aux(metrics, carry)
-
-  return loss
-
-
-def _variance_of_bound(model):
-  def loss(params, carry, batch, rng, step):
-    square = model.schedule_loss(params['model'], batch, rng).mean()
-    return square, Aux({'bound_square': square}, carry)
-
-  return loss
-
-
-def _importance_weighted(model, num_samples):
   def loss(params, carry, batch, rng, step):
     log_w = jax.vmap(lambda key: model.log_weight(params['model'], batch, key))(
         jax.random.split(rng, num_samples))  # [k, B]
     iwae = prob.log_mean_exp(log_w, axis=0)
-    # effective sample size of the weights, 1..k
     ess = jnp.exp(2.0 * jax.nn.logsumexp(log_w, 0) - jax.nn.logsumexp(2.0 * log_w, 0))
     return -iwae.mean(), Aux(
         {'iwae': iwae.mean(), 'elbo': log_w.mean(), 'effective_samples': ess.mean()}, carry)
 
-  return loss
+  return Objective(_init(model), (Player('model', loss, ('model',)),), model)
 
 
-def _contrastive_divergence(model, spec, chain, restart, alpha, init_scale) -> Objective:
+def contrastive_divergence(model: Model, *, spec: DataSpec, num_steps: int = 20,
+                           step_size: float = 0.01, noise_scale: float = 1.0,
+                           gradient_clip: float | None = None, restart: float = 0.05,
+                           alpha: float = 0.01, init_scale: float = 1.0) -> Objective:
+  """The gradient of E_data[-log p_theta(x)] by persistent chains (Tieleman 2008).
+
+  num_steps: Langevin steps of each chain per update.
+  step_size, noise_scale, gradient_clip (per component): see `numerics.mcmc.langevin`.
+  restart: probability with which a chain starts again from noise, in each update.
+  init_scale: of that noise; uniform on +-init_scale for data with levels, else normal.
+  alpha: weight of E(x)^2 of data and chains (1903.08689).
+
+  Metrics: energy_data, energy_chains, contrast, regulariser. Raises BadInput for values out of
+  range.
+  """
+  check.not_negative(alpha=alpha, noise_scale=noise_scale)
+  check.fraction(restart=restart)
+  check.positive(num_steps=num_steps, step_size=step_size, init_scale=init_scale)
+  chain = {'num_steps': num_steps, 'step_size': step_size, 'noise_scale': noise_scale,
+           'clip': gradient_clip}
+
   def noise(rng, shape):
     if spec.levels is None:
       return init_scale * jax.random.normal(rng, shape)
@@ -150,3 +116,47 @@ def _contrastive_divergence(model, spec, chain, restart, alpha, init_scale) -> O
     return (contrast + regulariser).mean(), Aux(metrics, {'rows': rows, 'rest': ()})
 
   return Objective(init, (Player('model', loss, ('model',)),), model)
+
+
+def _init(model):
+  return lambda rng, batch: ({'model': model.init(rng, batch)}, ())
+
+
+def _bound(model, beta, free_bits):
+  def loss(params, carry, batch, rng, step):
+    terms = model.elbo(params['model'], batch, rng)
+    is_kl = {name: 'kl' in name.split('_') for name in terms}
+    if (beta != 1.0 or free_bits) and not any(is_kl.values()):
+      raise BadInput(f'beta={beta} and free_bits={free_bits} act on KL terms, and this ELBO has '
+                     f'none: {", ".join(terms)}; allowed: beta=1.0, free_bits=0.0')
+    elbo = sum(terms.values())
+    # the terms of an ELBO carry their signs; what is logged as a KL is the KL
+    metrics = {name: -term.mean() if is_kl[name] else term.mean() for name, term in terms.items()}
+    metrics['elbo'] = elbo.mean()
+    weighed = []
+    for name, term in terms.items():
+      if is_kl[name]:
+        # the term is minus a KL; below the free bits its gradient is off, for the whole batch
+        term = beta * (jnp.where(-term.mean() > free_bits, term, -free_bits) if free_bits
+                       else term)
+      weighed.append(term)
+    return -sum(weighed).mean(), Aux(metrics, carry)
+
+  return loss
+
+
+def _variance_of_bound(model):
+  def loss(params, carry, batch, rng, step):
+    square = model.diffusion.schedule_loss(params['model'], batch, rng).mean()
+    return square, Aux({'bound_square': square}, carry)
+
+  return loss
+
+
+ESTIMATORS = {
+    'fit': Estimator(('fit',), fit),
+    'exact': Estimator(('log_prob',), exact),
+    'bound': Estimator(('elbo',), bound),
+    'importance_weighted': Estimator(('log_weight',), importance_weighted),
+    'contrastive_divergence': Estimator(('energy',), contrastive_divergence),
+}

@@ -3,22 +3,22 @@
 import jax
 import jax.numpy as jnp
 
+from genjax.numerics import conditions, times
 from genjax.numerics import flow_map as maps
 from genjax.numerics import path as paths
-from genjax.numerics import times
 from genjax.objectives import check
 from genjax.prob import sum_event
-from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
+from genjax.types import Aux, BadInput, DataSpec, Denoised, Estimator, Model, Objective, Player
 
-NEEDS = {'average_velocity': ('two_times', 'path')}
 SAMPLINGS = tuple(name for name in times.TIME_SAMPLINGS if name != 'importance')
 NORMAL = {'logit_normal': (-0.4, 1.0)}  # 2505.13447, its ablations
 
 
-def make(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min: float = 1e-3,
-         time_sampling: str = 'logit_normal', time_mean: float | None = None,
-         time_std: float | None = None, weight_power: float = 1.0, weight_floor: float = 1e-3,
-         guidance: float = 1.0, label_dropout: float = 0.0) -> Objective:
+def average_velocity(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min: float = 1e-3,
+                     time_sampling: str = 'logit_normal', time_mean: float | None = None,
+                     time_std: float | None = None, weight_power: float = 1.0,
+                     weight_floor: float = 1e-3, guidance: float = 1.0,
+                     label_dropout: float = 0.0) -> Objective:
   """Returns one player that trains x_s = x_t - (t - s) u(x_t, t, s), u the average velocity.
 
   The network regresses u on v - (t - s) du/dt, held constant, du/dt by one jvp
@@ -42,38 +42,43 @@ def make(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min: float = 1e
   _check(spec, time_sampling, (time_mean, time_std), guidance, label_dropout)
   normal = tuple(default if given is None else given for given, default in zip(
       (time_mean, time_std), NORMAL.get(time_sampling, (None, None)), strict=True))
-  field = model.two_times.denoise
+  diffusion = model.diffusion
+  field = diffusion.two_time.denoise
 
   def loss(params, carry, batch, rng, step):
     rng_time, rng_eps, rng_drop, rng_net = jax.random.split(rng, 4)
     x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
-    path = lambda t: model.path(theta, t)
+    path = lambda t: diffusion.path(theta, t)
     t, s = _two_times(rng_time, x_0.shape[0], apart,
                       lambda rng, n: times.draw(time_sampling, rng, n, path, t_min, normal).t)
     eps = jax.random.normal(rng_eps, x_0.shape)
     x_t = paths.diffuse(x_0, eps, *path(t))
 
-    goal = x_0  # says what the velocity is
+    target = x_0  # says what the velocity is
     if cond is not None and label_dropout:
-      dropped = jax.random.bernoulli(rng_drop, label_dropout, cond.shape)
+      dropped = jax.random.bernoulli(rng_drop, label_dropout, cond.shape[:1])
+      null = conditions.null(spec)(cond.shape[0])
       if guidance != 1.0:
-        null = jnp.full_like(cond, spec.num_classes)
         unlabelled = jax.lax.stop_gradient(field(theta, x_t, t, t, null, None))
-        goal = jnp.where(paths.match(dropped, x_0), x_0,
-                         unlabelled + guidance * (x_0 - unlabelled))
-      cond = jnp.where(dropped, spec.num_classes, cond)
+        target = jnp.where(paths.match(dropped, x_0), x_0,
+                           unlabelled + guidance * (x_0 - unlabelled))
+      cond = conditions.where(dropped, null, cond)
 
     x_hat, slope = maps.slope(lambda x_t, t, s: field(theta, x_t, t, s, cond, rng_net), path, x_t,
-                              goal, t, s)
+                              target, t, s)
     square = sum_event(maps.moved(path, x_hat, t, slope) ** 2)
     losses = square * jax.lax.stop_gradient(square + weight_floor) ** -weight_power
     metrics = {'u_mse': square.mean() / x_0[0].size, 'x_mse': ((x_0 - x_hat) ** 2).mean()}
     return losses.mean(), Aux(metrics, carry)
 
   return Objective(
-      init=lambda rng, batch: ({'model': model.two_times.init(rng, batch)}, ()),
+      init=lambda rng, batch: ({'model': diffusion.two_time.init(rng, batch)}, ()),
       players=(Player('model', loss, ('model',)),),
-      model=_trained(model)._replace(null_label=spec.num_classes if label_dropout else None))
+      model=_trained(model)._replace(null_cond=conditions.null(spec) if label_dropout else None),
+      sampler=('flow_map', {'num_steps': 1}))
+
+
+ESTIMATORS = {'average_velocity': Estimator(('two_time',), average_velocity)}
 
 
 def _check(spec: DataSpec, time_sampling: str, normal: tuple, guidance: float,
@@ -82,7 +87,7 @@ def _check(spec: DataSpec, time_sampling: str, normal: tuple, guidance: float,
   if normal != (None, None) and time_sampling not in times.NORMAL:
     raise BadInput(f'time_mean={normal[0]} and time_std={normal[1]} are of time_sampling '
                    f'{" and ".join(times.NORMAL)}, not {time_sampling!r}; allowed: None')
-  if (label_dropout or guidance != 1.0) and spec.num_classes is None:
+  if (label_dropout or guidance != 1.0) and conditions.null(spec) is None:
     raise BadInput(f'label_dropout={label_dropout!r} and guidance={guidance!r} on data without '
                    'labels; allowed: 0.0 and 1.0')
   if guidance != 1.0 and not label_dropout:
@@ -100,15 +105,16 @@ def _two_times(rng, n: int, apart: float, draw):
 
 
 def _trained(model: Model) -> Model:
-  field = model.two_times.denoise
+  diffusion = model.diffusion
+  field = diffusion.two_time.denoise
 
   def denoise(params, x_t, t, cond, rng):
-    return field(params, x_t, t, t, cond, rng)
+    return Denoised(field(params, x_t, t, t, cond, rng))
 
   def flow_map(params, x_t, t, s, cond):
     x_hat = field(params, x_t, t, s, cond, None)
-    return maps.step(lambda t: model.path(params, t), x_t, x_hat, t, s)
+    return maps.step(lambda t: diffusion.path(params, t), x_t, x_hat, t, s)
 
   # the bound of the model asks the network that is told one time
-  return model._replace(init=model.two_times.init, denoise=denoise, flow_map=flow_map, elbo=None,
-                        two_times=None, sampler=('flow_map', {'num_steps': 1}))
+  return model._replace(init=diffusion.two_time.init, flow_map=flow_map, elbo=None,
+                        diffusion=diffusion._replace(denoise=denoise, two_time=None))

@@ -5,13 +5,11 @@ from collections.abc import Callable
 import jax
 
 from genjax.objectives import check
-from genjax.types import Aux, BadInput, DataSpec, Model, Objective, Player
-
-NEEDS = {'pathwise': ('sample_and_log_prob', 'data.log_density')}
+from genjax.types import Aux, BadInput, Estimator, Model, Objective, Player
 
 
-def make(model: Model, *, estimator: str, spec: DataSpec, log_density: Callable,
-         num_samples: int | None = None, path_gradient: bool = False) -> Objective:
+def pathwise(model: Model, *, log_density: Callable, num_samples: int | None = None,
+             path_gradient: bool = False) -> Objective:
   """Returns one player on E_q [log q_theta(x) - log p(x)], x reparameterised, in nats.
 
   num_samples: draws per update (None: as many as the batch has; else unconditional).
@@ -19,7 +17,6 @@ def make(model: Model, *, estimator: str, spec: DataSpec, log_density: Callable,
     landing" (1703.09194), no variance at q = p; needs log_prob.
   Metrics: log_q, log_p; the loss estimates the divergence because p is normalised.
   """
-  check.one_of('estimator', estimator, NEEDS)
   if num_samples is not None:
     check.positive(num_samples=num_samples)
   if path_gradient and model.log_prob is None:
@@ -41,3 +38,6 @@ def make(model: Model, *, estimator: str, spec: DataSpec, log_density: Callable,
       init=lambda rng, batch: ({'model': model.init(rng, batch)}, ()),
       players=(Player('model', loss, ('model',)),),
       model=model)
+
+
+ESTIMATORS = {'pathwise': Estimator(('sample_and_log_prob', 'data.log_density'), pathwise)}

@@ -5,33 +5,19 @@ import jax.numpy as jnp
 
 from genjax.numerics import derivatives, sinkhorn
 from genjax.objectives import check, two_player
-from genjax.types import Aux, Critic, DataSpec, Model, Objective, Player
-
-NEEDS = {'critic': ('rsample',), 'sinkhorn': ('rsample',)}
+from genjax.types import Aux, Critic, DataSpec, Estimator, Model, Objective, Player
 
 
-def make(model: Model, critic: Critic, *, estimator: str, spec: DataSpec, num_critic: int = 5,
-         gradient_penalty: float = 10.0, one_sided: bool = False, epsilon: float = 0.05,
-         relative_epsilon: bool = True, max_iterations: int = 500) -> Objective:
-  """Returns the players that bring p_theta closer to the data in a Wasserstein distance.
+def by_critic(model: Model, critic: Critic, *, spec: DataSpec, num_critic: int = 5,
+              gradient_penalty: float = 10.0, one_sided: bool = False) -> Objective:
+  """Returns two players, `critic` and `model`, on W1 (WGAN-GP, 1704.00028).
 
-  estimator 'critic': two players, `critic` and `model` (WGAN-GP, 1704.00028). num_critic: critic
-    updates per model update; gradient_penalty: lambda; one_sided: punish only norms above 1.
-  estimator 'sinkhorn': one player, the debiased Sinkhorn divergence of the two minibatches with
-    cost |x - y|^2; epsilon (in units of the mean cost if relative_epsilon) and max_iterations as
-    in `genjax.numerics.sinkhorn`. It uses no critic.
-  Metrics: wasserstein_estimate, in units of x for 'critic' (W1) and of x^2 for 'sinkhorn' (W2^2).
+  num_critic: critic updates per model update. gradient_penalty: lambda. one_sided: punish only
+  norms above 1. Metrics: wasserstein_estimate, in units of x; gradient_penalty; gradient_norm.
   """
-  check.one_of('estimator', estimator, NEEDS)
-  check.positive(num_critic=num_critic, epsilon=epsilon, max_iterations=max_iterations)
+  check.positive(num_critic=num_critic)
   check.not_negative(gradient_penalty=gradient_penalty)
-  if estimator == 'sinkhorn':
-    return _sinkhorn(model, spec, {
-        'epsilon': epsilon, 'relative': relative_epsilon, 'max_iterations': max_iterations})
-  return _critic(model, critic, spec, num_critic, gradient_penalty, one_sided)
 
-
-def _critic(model, critic, spec, num_critic, gradient_penalty, one_sided) -> Objective:
   def critic_loss(params, carry, batch, rng, step):
     rng_x, rng_eps, rng_real, rng_fake = jax.random.split(rng, 4)
     cond = batch.get('cond')
@@ -69,10 +55,19 @@ def _critic(model, critic, spec, num_critic, gradient_penalty, one_sided) -> Obj
       model=two_player.trained_through_samples(model))
 
 
-def _sinkhorn(model, spec, kw) -> Objective:
+def by_sinkhorn(model: Model, *, spec: DataSpec, epsilon: float = 0.05,
+                relative_epsilon: bool = True, max_iterations: int = 500) -> Objective:
+  """Returns one player on the debiased Sinkhorn divergence of two minibatches (1706.00292).
+
+  The cost is |x - y|^2; epsilon (in units of the mean cost if relative_epsilon) and
+  max_iterations: see `numerics.sinkhorn`. Metric: wasserstein_estimate, in units of x^2 (W2^2).
+  """
+  check.positive(epsilon=epsilon, max_iterations=max_iterations)
+
   def loss(params, carry, batch, rng, step):
     real, fake = two_player.real_and_fake(model, spec, params['model'], batch, rng)
-    value = sinkhorn.sinkhorn_divergence(fake, real, **kw)
+    value = sinkhorn.sinkhorn_divergence(fake, real, epsilon=epsilon, relative=relative_epsilon,
+                                         max_iterations=max_iterations)
     return value, Aux({'wasserstein_estimate': value}, carry)
 
   return Objective(
@@ -80,3 +75,7 @@ def _sinkhorn(model, spec, kw) -> Objective:
       players=(Player('model', loss, ('model',)),),
       model=two_player.trained_through_samples(model),
       couples='the transport plan is that of a minibatch')
+
+
+ESTIMATORS = {'critic': Estimator(('rsample',), by_critic),
+              'sinkhorn': Estimator(('rsample',), by_sinkhorn)}

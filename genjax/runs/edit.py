@@ -191,7 +191,7 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   a model that does not denoise, a label it cannot take, and none where labels were never dropped.
   """
   model, spec = run.model, run.dataset.spec
-  if model.denoise is None:
+  if model.diffusion is None or model.diffusion.denoise is None:
     raise BadInput(f'--edit: a {run.config.model.family} trained by {run.config.objective.name} '
                    'does not denoise; allowed: a diffusion')
   if num_particles < 1:
@@ -213,16 +213,17 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   @sharding.jit
   def spread(params, x):
     return editing.spread(
-        lambda *args: model.denoise(params, *args), lambda t: model.path(params, t),
+        lambda *args: model.diffusion.denoise(params, *args).x_0,
+        lambda t: model.diffusion.path(params, t),
         streams.stream(seed, streams.Purpose.EDIT_SPREAD), x, labels(len(x)), num_levels=LEVELS)
 
   @sharding.jit
   def some(params, spread, index):
     keys = jax.vmap(lambda i: streams.stream(seed, streams.Purpose.EDIT_DRAWS, i))(index)
     found = editing.posterior_sample(
-        lambda *args: model.denoise(params, *args), lambda t: model.path(params, t), keys,
-        spec.shape, task.measurement, jnp.asarray(task.y), spread, cond=labels(
-            at_once * num_particles), **kw)
+        lambda *args: model.diffusion.denoise(params, *args).x_0,
+        lambda t: model.diffusion.path(params, t), keys, spec.shape, task.measurement,
+        jnp.asarray(task.y), spread, cond=labels(at_once * num_particles), **kw)
     x = found.x
     if spec.levels is not None:
       # what the clipping to levels takes away elsewhere makes up for
@@ -257,8 +258,9 @@ def _label(run, cond: int | None) -> int | None:
     raise BadInput(f'cond={cond}; allowed: 0..{num_classes - 1}, or {num_classes} for no label')
   if cond is not None and cond < num_classes:
     return cond
-  return compat.null_label(run.model, '--edit without a label' if cond is None else f'cond={cond}',
-                           f'--cond=0..{num_classes - 1}')
+  compat.null_cond(run.model, '--edit without a label' if cond is None else f'cond={cond}',
+                   f'--cond=0..{num_classes - 1}')
+  return num_classes
 
 
 def seen(split: dict, spec: DataSpec, cond: int | None) -> jax.Array:

@@ -50,8 +50,8 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
     logging.warning('warning: %d samples in place of %d, which would cost more than %g times the '
                     'training (config.evals.budget)', config.evals.num_samples, wished,
                     config.evals.budget)
-  drawer = lambda model: wiring.drawer(config, run.dataset, model, config.seed, chunk=chunk,
-                                      tick=tick)(run.params)
+  drawer = lambda model: wiring.drawer(config, run, config.seed, model=model, chunk=chunk,
+                                       tick=tick)(run.params)
   draw = drawer(run.model)
   metrics = {}
   for name in progress(evals):

@@ -58,7 +58,7 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
   if sampler:
     config.sampler = {**config.sampler.to_dict(), **sampler}
   made = wiring.run(config, (_real_data if with_data else _known_data)(workdir, config, recorded))
-  if sampler and (made.model.denoise, made.model.flow_map) == (None, None):
+  if sampler and made.model.diffusion is None:
     raise BadInput(f'sampler {config.sampler.name!r}: a {config.model.family} trained by '
                    f'{config.objective.name} does not denoise; allowed: no sampler')
   like = wiring.abstract_state(config, made, sharding.current_mesh())
@@ -139,11 +139,12 @@ def _autoguided(config, made, params, ema):
   workdir = config.sampler.guidance.autoguidance
   guide = load(workdir, None, ema)
   spec, t = made.dataset.spec, jnp.linspace(0.0, 1.0, 9)
-  if guide.model.denoise is None or guide.dataset.spec != spec:
+  own, other = made.model.diffusion, guide.model.diffusion
+  if other is None or other.denoise is None or guide.dataset.spec != spec:
     raise BadInput(f'autoguidance={workdir}: a {guide.config.model.family} on '
                    f'{guide.dataset.name}; allowed: a run that denoises {spec}')
-  if not np.allclose(made.model.path(params, t), guide.model.path(guide.params, t), atol=1e-5):
+  if not np.allclose(own.path(params, t), other.path(guide.params, t), atol=1e-5):
     raise BadInput(f'autoguidance={workdir}: its path has other alpha and sigma; allowed: a run '
                    'with the same schedule')
-  return (wiring.autoguided(config, spec, made.model, guide.model),
+  return (wiring.autoguided(config, spec, made.objective, made.model, guide.model),
           {'model': params, 'guide': guide.params})

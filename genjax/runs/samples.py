@@ -83,7 +83,7 @@ def of_run(workdir: str, num_samples: int | None, step: int | None) -> Set:
   if run.model.sample is None:
     raise BadInput(f'--samples={workdir}: a {run.config.model.family} trained by '
                    f'{run.config.objective.name} does not sample')
-  draw = wiring.drawer(run.config, run.dataset, run.model, run.config.seed)
+  draw = wiring.drawer(run.config, run, run.config.seed)
   x, info = draw(run.params)(num_samples or run.config.evals.num_samples)
   return Set(workdir, data.to_raw(run.dataset, x), run.dataset.spec,
              {'run': workdir, 'step': run.step}, info['sampler'])
@@ -184,7 +184,7 @@ def choose(metrics: Sequence[str] | None, dataset) -> dict[str, str]:
   """{metric: evaluator that answers it from samples}; raises BadInput for one that none does."""
   have = compat.provides(Model(init=None, sample=lambda *_: None), data.properties(dataset))
   owners = {metric: name for name, module in EVALS.items() for metric in module.METRICS
-            if compat.legal(module.NEEDS, have) and name not in SAMPLED}
+            if compat.legal(module.ESTIMATORS, have) and name not in SAMPLED}
   if metrics is None:
     metrics = [m for m in (*DEFAULT, *NOVELTY) if m in owners]
   for metric in metrics:
@@ -192,7 +192,7 @@ def choose(metrics: Sequence[str] | None, dataset) -> dict[str, str]:
       continue
     needed = [m for name, m in EVALS.items() if metric in m.METRICS]
     if needed and 'train' not in dataset.splits and compat.legal(
-        needed[0].NEEDS, have | {'data.training_set'}):
+        needed[0].ESTIMATORS, have | {'data.training_set'}):
       raise BadInput(f'metric {metric!r} asks how near samples lie to the training set; give it '
                      'with --train=DATASET:split, a folder or FILE.npz')
     compat.pick('metric', metric, owners)

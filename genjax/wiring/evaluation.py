@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from genjax import compat, data, disk, encoders
 from genjax.compat import arguments, bind, pick
-from genjax.data import Dataset
 from genjax.encoders import Encoder
 from genjax.evals import EVALS, draw
 from genjax.evals.card import Value
@@ -16,8 +15,8 @@ from genjax.numerics import streams
 from genjax.numerics.samplers import SAMPLERS
 from genjax.numerics.streams import Purpose
 from genjax.pod import flops
-from genjax.types import BadInput, DataSpec, Model
-from genjax.wiring.parts import SAMPLER_ARGS, choose, plain, suited, without_estimator
+from genjax.types import BadInput, DataSpec, Model, Objective
+from genjax.wiring.parts import SAMPLER_ARGS, choose, plain, suited
 from genjax.wiring.training import Run, abstract_rows, abstract_state
 
 LITTLE = 1e10  # FLOPs that samples may always cost: about a second of one processor
@@ -75,16 +74,19 @@ def evaluator(name: str, eval_kw: Mapping, *, model: Model, family: str, dataset
   samples: plain data that identify what draw returns; then all figures are kept, by them too.
   tick() is called within what takes long.
   """
-  spec, module = dataset.spec, pick('evaluator', name, EVALS)
+  spec, given = dataset.spec, dict(eval_kw)
+  estimator = choose('evaluator', name, EVALS, model, family, dataset,
+                     given.pop('estimator', None))
+  make = EVALS[name].ESTIMATORS[estimator].make
   offered = {
       'model': model, 'spec': spec, 'dataset': dataset, 'split': split, 'encoder': encoder,
       'pixels': encoders.load('identity', spec), 'seed': seed, 'num_samples': num_samples,
       'conditional': conditional, 'asked': asked, 'tick': tick,
       'prepare': lambda batch, rng=None: data.prepare(batch, spec, rng),
-      'estimator': choose('evaluator', name, EVALS, model, family, dataset, eval_kw)}
-  given = without_estimator(eval_kw)
-  keep = keeper(name, arguments(module.make, {**offered, **given}))
-  run = bind('evaluator', name, module.make, {**offered, 'keep': keep}, given, EVALS)
+      'estimator': estimator}
+  keep = keeper(name, arguments(make, {**offered, **given}))
+  run = bind(f'evaluator {name!r} ({estimator})', make, {**offered, 'keep': keep}, given,
+             compat.owners('evaluator', EVALS))
 
   def answer(params, draw):
     found = (run(params, draw) if samples is None else
@@ -130,12 +132,12 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
                       conditional=bool(config.model.kw.get('conditional', False)),
                       asked=(asked or {}).get(name, ()))
       for name in names
-      if name not in optional or compat.legal(pick('evaluator', name, EVALS).NEEDS, have)}
+      if name not in optional or compat.legal(pick('evaluator', name, EVALS).ESTIMATORS, have)}
 
 
-def sampler_of(config, model: Model) -> str:
+def sampler_of(config, objective: Objective) -> str:
   """The sampler as the cards print it: every argument, given or its default, and the guidance."""
-  name, given = suited(model, config.sampler.name, plain(config.sampler.kw))
+  name, given = suited(objective.sampler, config.sampler.name, plain(config.sampler.kw))
   parameters = inspect.signature(pick('sampler', name, SAMPLERS)).parameters
   values = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
             if key not in SAMPLER_ARGS}
@@ -149,9 +151,9 @@ def sampler_of(config, model: Model) -> str:
   return f'{name}({shown}), guidance({", ".join(parts)})'
 
 
-def sampler_name(config, model: Model) -> str:
+def sampler_name(config, objective: Objective) -> str:
   """How the cards name what draws the samples: `sampler_of` where the model denoises."""
-  return sampler_of(config, model) if model.denoise or model.flow_map else 'direct'
+  return sampler_of(config, objective) if objective.model.diffusion else 'direct'
 
 
 def affordable(config, made: Run, model: Model, params) -> int:
@@ -194,17 +196,17 @@ def pictured(model: Model) -> Model:
       model.rsample(params, rng, n, cond), 1))
 
 
-def drawer(config, dataset: Dataset, model: Model, seed: int, *, cond: int | None = None,
+def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond: int | None = None,
            purpose: Purpose = Purpose.TEST_DRAWS, chunk: int | None = None,
            tick: Callable = lambda: None) -> Callable:
   """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says.
 
-  chunk: in place of config.mesh.chunk.
+  model: in place of the run's own; chunk: of config.mesh.chunk.
   """
   by_data = config.evals.get('labels', 'data') == 'data'  # runs from before the key have none
   return draw.make(
-      model, dataset.spec, seed=seed, cond=cond, purpose=purpose, tick=tick,
-      sampler=sampler_name(config, model),
+      model or run.model, run.dataset.spec, seed=seed, cond=cond, purpose=purpose, tick=tick,
+      sampler=sampler_name(config, run.objective),
       conditional=bool(config.model.kw.get('conditional', False)),
-      label_counts=dataset.label_counts if by_data else None,
+      label_counts=run.dataset.label_counts if by_data else None,
       chunk=config.mesh.get('chunk', draw.CHUNK) if chunk is None else chunk)

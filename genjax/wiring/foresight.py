@@ -32,19 +32,19 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
   drawn, foreseen = affordable(config, made, made.model, params), {}
   for name in config.evals.names:
     module = EVALS[name]
-    if not compat.legal(module.NEEDS, have):
+    if not compat.legal(module.ESTIMATORS, have):
       continue
     given = plain(config.evals.kw.get(name, {}))
     estimator = choose('evaluator', name, EVALS, made.model, config.model.family, made.dataset,
-                       given)
-    parameters = inspect.signature(module.make).parameters
+                       given.pop('estimator', None))
+    parameters = inspect.signature(module.ESTIMATORS[estimator].make).parameters
     own = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
            if key not in OFFERED}
     card = {**shared, 'estimator': estimator}
     if 'encoder' in parameters and (used := _encoder(name, parameters, read, made.dataset)):
       card |= {'encoder': used.name, 'sha256': used.card['sha256']}
     if 'num_samples' in parameters and made.model.sample is not None:
-      card |= {'n_generated': drawn, 'sampler': sampler_name(config, made.model)}
+      card |= {'n_generated': drawn, 'sampler': sampler_name(config, made.objective)}
     if name == 'likelihood':
       labelled = config.model.kw.get('conditional') and 'cond' in made.dataset.splits[split]
       card['conditioned_on'] = 'label' if labelled else None

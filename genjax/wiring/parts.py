@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax import compat, data
-from genjax.compat import bind, check_kw, pick
-from genjax.models import FAMILIES
+from genjax.compat import bind, check_keywords, pick
+from genjax.models import FAMILIES, sampling
 from genjax.nn import NETWORKS
-from genjax.numerics import guidance, streams
+from genjax.numerics import conditions, guidance, streams
 from genjax.numerics.samplers import DENOISING, FLOW_MAP, SAMPLERS
 from genjax.objectives import OBJECTIVES
 from genjax.train import optim
@@ -23,107 +23,78 @@ def plain(section) -> dict:
   return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
 
 
-def without_estimator(given: Mapping) -> dict:
-  """The kw beside 'estimator', which `choose` has read and wiring offers."""
-  return {k: v for k, v in given.items() if k != 'estimator'}
-
-
 def dataset(config) -> data.Dataset:
   """The data set that config.data names, in memory or memory-mapped."""
   return data.load(config.data.name, **plain(config.data.kw))
 
 
-def family(name: str, spec: DataSpec, family_kw: Mapping) -> Model:
-  """models/NAME.make(spec, **kw), before a sampler is added."""
+def family(name: str, spec: DataSpec, given: Mapping) -> Model:
+  """models/NAME.make(spec, **given), before a sampler is added."""
   make = pick('model family', name, FAMILIES).make
-  return bind('model', name, make, {'spec': spec}, family_kw, FAMILIES)
+  return bind(f'model {name!r}', make, {'spec': spec}, given,
+              {f'model {other!r}': module.make for other, module in FAMILIES.items()})
 
 
-def suited(model: Model, name: str, sampler_kw: Mapping) -> tuple[str, dict]:
-  """The sampler and its kw: `name`, or for '' the one that suits the model.
+def suited(trained_for: tuple | None, name: str, given: Mapping) -> tuple[str, dict]:
+  """The sampler and its keywords: `name`, or for '' the one that suits the model.
 
-  That is the one that its objective trained it for, with the kw that come with it where none is
-  given in their place; else ddim.
+  That is the one that its objective trained it for (`Objective.sampler`), with the keywords that
+  come with it where none is given instead; else ddim.
   """
-  trained_for, its_kw = model.sampler or ('ddim', {})
-  if name not in ('', trained_for):
-    return name, dict(sampler_kw)
+  default, its_own = trained_for or ('ddim', {})
+  if name not in ('', default):
+    return name, dict(given)
   # the steps and the times on the way are one choice
-  if sampler_kw.get('times') is not None:
-    its_kw = {k: v for k, v in its_kw.items() if k != 'num_steps'}
-  return trained_for, {**its_kw, **sampler_kw}
+  if given.get('times') is not None:
+    its_own = {k: v for k, v in its_own.items() if k != 'num_steps'}
+  return default, {**its_own, **given}
 
 
-def with_sampler(model: Model, spec: DataSpec, name: str, sampler_kw: Mapping, *,
-                 weight: float = 1.0, interval: tuple[float, ...] = (),
-                 guide: Model | None = None) -> Model:
-  """Adds `sample` to a model with denoise or flow_map: the only place where a sampler meets one.
+def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, weight: float = 1.0,
+                 interval: tuple[float, ...] = (), guide: Model | None = None) -> Model:
+  """Adds `sample` to a model with a denoiser or a flow map; name, given: of `suited`.
 
-  name, sampler_kw: see `suited`. weight, interval: of the guidance, by no label or, where there is
-  a `guide`, by its denoiser; then the parameters of `sample` are {'model': ..., 'guide': ...}.
-  BadInput for a sampler of a denoiser on a model that has a flow map alone, and the reverse, and
-  for guidance by a "no label" that no training has shown to the model.
+  weight, interval, guide: of the guidance, see `sampling.by_denoiser`. Raises BadInput for a
+  sampler of a denoiser on a model that has a flow map alone, and the reverse, and for guidance by a
+  "no label" that no training has shown to the model.
   """
-  name, sampler_kw = suited(model, name, sampler_kw)
   sampler = pick('sampler', name, SAMPLERS)
-  check_kw('sampler', name, sampler, SAMPLER_ARGS, sampler_kw, SAMPLERS)
+  check_keywords(f'sampler {name!r}', sampler, SAMPLER_ARGS, given,
+                 {f'sampler {other!r}': each for other, each in SAMPLERS.items()})
   interval = tuple(interval) or guidance.EVERYWHERE
   guidance.check(weight, interval)
   if name == 'ode' and weight != 1.0 and interval != guidance.EVERYWHERE:
     raise BadInput("sampler 'ode' takes no guidance interval: its error control cannot see the "
                    'jump at its ends; allowed: guidance at every noise, or another sampler')
-  if model.sample is not None or (model.denoise, model.flow_map) == (None, None):
+  if model.sample is not None or model.diffusion is None:
     return model
   if name in FLOW_MAP and weight != 1.0:
     raise BadInput(f'sampler {name!r} takes no guidance, which is of denoisers, but its weight is '
                    f'{weight}; allowed: 1.0')
-  if (model.flow_map if name in FLOW_MAP else model.denoise) is None:
+  if (model.flow_map if name in FLOW_MAP else model.diffusion.denoise) is None:
     lacks, table = (('flow_map', DENOISING) if name in FLOW_MAP else ('denoise', FLOW_MAP))
     raise BadInput(f'sampler {name!r} asks for {lacks}, which this model was not trained to give; '
                    f'allowed: {", ".join(table)}')
-  no_label = None if weight == 1.0 or guide is not None else compat.null_label(
+  null = None if weight == 1.0 or guide is not None else compat.null_cond(
       model, f'guidance weight = {weight}', '1, or guidance by a worse run (--autoguidance)')
-
-  has_learned = name == 'ddpm' and model.reverse is not None and weight == 1.0
-  if sampler_kw:
-    _try(sampler, spec, sampler_kw, has_learned)
-
-  def guided(params, path):
-    def denoiser(model, params):
-      return lambda x_t, t, cond, rng: model.denoise(params, x_t, t, cond, rng)
-
-    if guide is not None:
-      return guidance.autoguidance(denoiser(model, params['model']),
-                                   denoiser(guide, params['guide']), path, weight, interval)
-    return guidance.classifier_free(denoiser(model, params), path, no_label, weight, interval)
-
-  def sample(params, rng, n, cond):
-    rng_T, rng = jax.random.split(rng)
-    own = params if guide is None else params['model']
-
-    def path(t):
-      return model.path(own, t)
-
-    _, sigma = path(jnp.ones((n,)))
-    x_T = sigma.reshape(-1, *[1] * len(spec.shape)) * jax.random.normal(rng_T, (n, *spec.shape))
-    if name in FLOW_MAP:
-      mapped = lambda x_t, t, s, cond: model.flow_map(own, x_t, t, s, cond)
-      return sampler(mapped, path, rng, x_T, cond, **sampler_kw)
-    denoise, cost = guided(params, path)
-    learned = {'reverse': lambda *args: model.reverse(own, *args)} if has_learned else {}
-    return sampler(denoise, path, rng, x_T, cond, cost=cost, **learned, **sampler_kw)
-
-  return model._replace(sample=sample)
+  learned = (name == 'ddpm' and model.diffusion.learned_variance_steps is not None
+             and weight == 1.0)
+  if given:
+    _try(sampler, spec, given, learned)
+  if name in FLOW_MAP:
+    return sampling.by_flow_map(model, spec, sampler, given)
+  return sampling.by_denoiser(model, spec, sampler, given, weight=weight, interval=interval,
+                              guide=guide, null=null, learned_variance=learned)
 
 
-def _try(sampler: Callable, spec: DataSpec, sampler_kw: Mapping, has_learned: bool) -> None:
+def _try(sampler: Callable, spec: DataSpec, given: Mapping, learned_variance: bool) -> None:
   """Traces a sampler on a network that computes nothing, for what it refuses of its kw."""
-  learned = {'reverse': lambda x_t, *_: (x_t, jnp.zeros_like(x_t))} if has_learned else {}
+  learned = {'reverse': lambda x_t, *_: (x_t, jnp.zeros_like(x_t))} if learned_variance else {}
 
   def trace(rng, x_T):
     path = lambda t: (jnp.cos(0.5 * jnp.pi * t), jnp.sin(0.5 * jnp.pi * t))
     return sampler(lambda x_t, *_: x_t, path, rng, x_T, None, **learned,
-                   **sampler_kw)[0]
+                   **given)[0]
 
   key = jax.eval_shape(lambda: streams.stream(0, streams.Purpose.TEST_DRAWS))
   jax.eval_shape(trace, key, jax.ShapeDtypeStruct((1, *spec.shape), jnp.float32))
@@ -135,30 +106,31 @@ def guidance_of(config) -> dict:
   return {'weight': float(given.get('weight', 1.0)), 'interval': tuple(given.get('interval', ()))}
 
 
-def sampled(config, spec: DataSpec, made: Model) -> Model:
-  """`made` with the sampler and the guidance of config.sampler.
+def sampled(config, spec: DataSpec, goal: Objective) -> Model:
+  """The model of an objective with the sampler and the guidance of config.sampler.
 
   Where that names a worse run as guide, `sample` is what it was: `autoguided` adds it. cond None
   asks a conditional model for samples without a label: BadInput where it was not trained to.
   """
   guided, conditional = guidance_of(config), bool(config.model.kw.get('conditional'))
-  chosen = config.sampler.name, plain(config.sampler.kw)
-  made = made if conditional else made._replace(null_label=spec.num_classes)
+  chosen = suited(goal.sampler, config.sampler.name, plain(config.sampler.kw))
+  model = goal.model if conditional else goal.model._replace(null_cond=conditions.null(spec))
   if config.sampler.get('guidance', {}).get('autoguidance'):
-    with_sampler(made, spec, *chosen, **guided, guide=made)  # refuses what it does not take
-    return made
+    with_sampler(model, spec, *chosen, **guided, guide=model)  # refuses what it does not take
+    return model
   if guided['weight'] != 1.0 and not conditional:
     raise BadInput(f'guidance weight = {guided["weight"]}, but model.kw.conditional is not True; '
                    'allowed: 1, or guidance by a worse run (--autoguidance)')
-  made = with_sampler(made, spec, *chosen, **guided)
-  return _unlabelled(made) if conditional and made.sample is not None else made
+  model = with_sampler(model, spec, *chosen, **guided)
+  return _unlabelled(model) if conditional and model.sample is not None else model
 
 
-def autoguided(config, spec: DataSpec, made: Model, guide: Model) -> Model:
-  """`made` with the sampler of config guided by another model's denoiser, on the same path."""
-  both = made.null_label if guide.null_label is not None else None
-  model = with_sampler(made._replace(sample=None, null_label=both), spec, config.sampler.name,
-                       plain(config.sampler.kw), **guidance_of(config), guide=guide)
+def autoguided(config, spec: DataSpec, goal: Objective, model: Model, guide: Model) -> Model:
+  """`model` with the sampler of config guided by another model's denoiser, on the same path."""
+  both = model.null_cond if guide.null_cond is not None else None
+  chosen = suited(goal.sampler, config.sampler.name, plain(config.sampler.kw))
+  model = with_sampler(model._replace(sample=None, null_cond=both), spec, *chosen,
+                       **guidance_of(config), guide=guide)
   return _unlabelled(model) if config.model.kw.get('conditional') else model
 
 
@@ -166,7 +138,7 @@ def _unlabelled(model: Model) -> Model:
   """The model, of which `sample` takes cond None for "no label", if it was trained with that."""
   def sample(params, rng, n, cond):
     if cond is None:
-      cond = jnp.full(n, compat.null_label(model, 'cond=None', 'a label each'), jnp.int32)
+      cond = compat.null_cond(model, 'cond=None', 'a label each')(n)
     return model.sample(params, rng, n, cond)
 
   return model._replace(sample=sample)
@@ -174,9 +146,10 @@ def _unlabelled(model: Model) -> Model:
 
 def critic(config, spec: DataSpec) -> Critic:
   """The network of config.critic as a function of x and the label (one-hot, beside x)."""
-  name = config.critic.network
-  network = bind('critic network', name, pick('critic network', name, NETWORKS), {'out': 1},
-                 plain(config.critic.kw), NETWORKS)
+  name, table = config.critic.network, NETWORKS
+  network = bind(f'critic network {name!r}', pick('critic network', name, table), {'out': 1},
+                 plain(config.critic.kw),
+                 {f'critic network {other!r}': module for other, module in table.items()})
 
   def inputs(x, cond):
     x = x.reshape(x.shape[0], -1)
@@ -199,7 +172,7 @@ def provided(spec: DataSpec) -> dict[str, frozenset[str]]:
   found = {}
   for name in FAMILIES:
     try:
-      made = with_sampler(family(name, spec, {}), spec, '', {})
+      made = with_sampler(family(name, spec, {}), spec, 'ddim', {})
     except BadInput:
       continue
     found[name] = compat.provides(made)
@@ -207,12 +180,12 @@ def provided(spec: DataSpec) -> dict[str, frozenset[str]]:
 
 
 def choose(kind: str, name: str, table: Mapping, model: Model, family: str, dataset,
-           given: Mapping) -> str:
+           asked: str | None) -> str:
   """The estimator of an objective or evaluator on this model and data, or the teaching refusal."""
   return compat.choose(
-      kind, name, pick(kind, name, table).NEEDS,
-      compat.provides(model, data.properties(dataset)), given, model=family,
-      data=dataset.name, others={n: m.NEEDS for n, m in table.items()},
+      kind, name, pick(kind, name, table).ESTIMATORS,
+      compat.provides(model, data.properties(dataset)), asked, model=family,
+      data=dataset.name, others={n: m.ESTIMATORS for n, m in table.items()},
       models=lambda: provided(dataset.spec))
 
 
@@ -221,16 +194,15 @@ def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
 
   Its model has the sampler of config: which one suits it is known once it is trained for something.
   """
-  spec, name, objective_kw = dataset.spec, config.objective.name, plain(config.objective.kw)
-  made = family(config.model.family, spec, plain(config.model.kw))
-  estimator = choose('objective', name, OBJECTIVES, with_sampler(made, spec, '', {}),
-                     config.model.family, dataset, objective_kw)
-  offered = {'model': made, 'spec': spec, 'estimator': estimator,
-             'log_density': dataset.log_density, 'critic': critic(config, spec),
-             'init_from': config.get('init_from', '')}
-  goal = bind('objective', name, OBJECTIVES[name].make, offered, without_estimator(objective_kw),
-              OBJECTIVES)
-  return goal._replace(model=sampled(config, spec, goal.model)), estimator
+  spec, name, given = dataset.spec, config.objective.name, plain(config.objective.kw)
+  model = family(config.model.family, spec, plain(config.model.kw))
+  estimator = choose('objective', name, OBJECTIVES, with_sampler(model, spec, 'ddim', {}),
+                     config.model.family, dataset, given.pop('estimator', None))
+  offered = {'model': model, 'spec': spec, 'log_density': dataset.log_density,
+             'critic': critic(config, spec), 'init_from': config.get('init_from', '')}
+  goal = bind(f'objective {name!r} ({estimator})', OBJECTIVES[name].ESTIMATORS[estimator].make,
+              offered, given, compat.owners('objective', OBJECTIVES))
+  return goal._replace(model=sampled(config, spec, goal)), estimator
 
 
 def optimizers(config, objective: Objective) -> dict:

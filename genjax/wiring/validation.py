@@ -65,7 +65,7 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
   asked = {'likelihood': ()} if by_likelihood else answering([chosen.metric])
   [(name, evaluate)] = evaluators(config, made.dataset, made.model, 'validation', tuple(asked),
                                   asked=asked, tick=tick).items()
-  draw_from = drawer(config, made.dataset, made.model, config.seed,
+  draw_from = drawer(config, made, config.seed,
                      purpose=Purpose.VALIDATION_DRAWS, tick=tick)
 
   def validate(state):

@@ -6,7 +6,7 @@ import pytest
 
 from tests import programs
 
-TOY = ('configs/toy2d.py:data=three_modes,family=gaussian,objective=kl,objective.fit=False,'
+TOY = ('configs/toy2d.py:data=three_modes,family=gaussian,objective=kl,estimator=exact,'
        'data.num_train=256,data.num_validation=64,data.num_test=64')
 TINY = ('--config.steps=20', '--config.steps_per_dispatch=10', '--config.log.every=10',
         '--config.checkpoint.every=10', '--config.batch_size=32', '--config.optim.decay=constant',

@@ -132,7 +132,7 @@ def test_kw_and_shorthands_reach_their_sections():
 
 def test_a_fit_is_one_step_unless_gradients_are_asked_for():
   assert digits.get_config('family=mixture').steps == 1
-  assert digits.get_config('family=mixture,objective.fit=False').steps > 1
+  assert digits.get_config('family=mixture,estimator=exact').steps > 1
   assert toy2d.get_config('family=gaussian,objective=reverse_kl').steps > 1
 
 

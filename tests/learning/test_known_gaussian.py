@@ -40,8 +40,8 @@ def test_what_is_fitted_reaches_the_gaussian(argument, dim):
 
 
 TRAINED = {
-    'gaussian': ('family=gaussian,objective.fit=False', {'steps': 1000}),
-    'mixture': ('family=mixture,model.num_components=2,objective.fit=False', {'steps': 1000}),
+    'gaussian': ('family=gaussian,estimator=exact', {'steps': 1000}),
+    'mixture': ('family=mixture,model.num_components=2,estimator=exact', {'steps': 1000}),
     'affine': ('family=flow,model.transform=affine,model.hidden=(32,32)',
                {'steps': 1000, 'optim__lr': 3e-3}),
     # with 50,000 points splines in six dimensions overfit by 0.02 nats
@@ -153,8 +153,8 @@ def test_the_bound_of_the_exact_denoiser_is_known(num_steps):
   assert abs(terms['diffusion'].mean() - expected) < error
 
 
-FAMILIES = {'gaussian': 'family=gaussian,objective.fit=False',
-            'mixture': 'family=mixture,model.num_components=5,objective.fit=False',
+FAMILIES = {'gaussian': 'family=gaussian,estimator=exact',
+            'mixture': 'family=mixture,model.num_components=5,estimator=exact',
             'mixture_em': 'family=mixture,model.num_components=5',
             'affine': 'family=flow,model.transform=affine,model.hidden=(32,32)',
             'rational_quadratic': 'family=flow,model.hidden=(32,32)'}

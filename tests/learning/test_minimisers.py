@@ -65,7 +65,7 @@ def check(divergence, theta, p, tolerance, best=None):
 
 @pytest.mark.parametrize('name', ['three_modes', 'four_modes'])
 def test_kl_reaches_the_gaussian_of_equal_moments(name):
-  words = 'objective=kl,objective.fit=False'
+  words = 'objective=kl,estimator=exact'
   theta = trained(name, 0.5, ((0.5, 0.0), 2.0), words, steps=1500, batch_size=2048)
   p = target(name, 0.5)
   moments = quadrature.pack(np.mean(p.centres, 0),

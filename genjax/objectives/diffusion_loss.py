@@ -5,11 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.numerics import conditions, times
 from genjax.numerics import path as paths
-from genjax.numerics import times
 from genjax.numerics.weighting import log_one_plus_snr, snr_and_slope
 from genjax.prob import sum_event
-from genjax.types import Aux, DataSpec, Model
+from genjax.types import Aux, DataSpec, Diffusion
 
 LEAST_ALPHA = 1e-12  # its square is a float32, and so is one over it
 
@@ -28,26 +28,21 @@ def init_carry(how: Times):
   return {'rows': {}, 'rest': times.no_history()} if how.sampling == 'importance' else ()
 
 
-def make_loss(model: Model, spec: DataSpec, weight, how: Times, label_dropout: float,
-              bound_weight: float):
-  """loss(params, carry, batch, rng, step): see `score_matching.make`."""
+def make(diffusion: Diffusion, spec: DataSpec, weight, how: Times, label_dropout: float,
+         bound_weight: float):
+  """loss(params, carry, batch, rng, step): see `score_matching.denoising`."""
   def loss(params, carry, batch, rng, step):
     rng_t, rng_eps, rng_drop, rng_net = jax.random.split(rng, 4)
     x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
-    if label_dropout and cond is not None:
-      dropped = jax.random.bernoulli(rng_drop, label_dropout, cond.shape)
-      cond = jnp.where(dropped, spec.num_classes, cond)
+    cond = conditions.drop(rng_drop, cond, label_dropout, spec)
 
-    path = lambda t: model.path(theta, t)
+    path = lambda t: diffusion.path(theta, t)
     drawn = _draw(path, carry, rng_t, x_0.shape[0], how)
     t = drawn.t
     eps = jax.random.normal(rng_eps, x_0.shape)
     point = paths.at(path, t)
     x_t = paths.diffuse(x_0, eps, point.alpha, point.sigma)
-    if model.reverse is None:
-      x_hat, v = model.denoise(theta, x_t, t, cond, rng_net), None
-    else:
-      x_hat, v = model.reverse(theta, x_t, t, cond, rng_net)
+    x_hat, v = diffusion.denoise(theta, x_t, t, cond, rng_net)
 
     snr, _ = snr_and_slope(point)
     # x_t = alpha x_0 + sigma eps: |eps - eps_hat|^2 = snr |x_0 - x_hat|^2
