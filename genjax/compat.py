@@ -16,6 +16,14 @@ from genjax import ranges
 from genjax.types import BadInput, Estimator, Model
 
 Estimators = Mapping[str, Estimator]
+# (needs, what is there -> whether it is so, what a user can do about it)
+HINTS = (
+    ({'data.image', 'data.coordinates'}, lambda have: 'data.code' in have,
+     '  these data are codes of an autoencoder, and no decoder is here: decode the samples of an '
+     'npz, and compare images'),
+    ({'fixed_path', 'two_time'}, lambda have: 'diffusion' in have and 'fixed_path' not in have,
+     "  its schedule is learned, which objective 'kl' alone trains; allowed here: a fixed "
+     'model.schedule'))
 # an annotation of a kw -> the types of values that it takes
 _PLAIN = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple, list),
           type(None): (type(None),)}
@@ -74,11 +82,10 @@ def refusal(kind, name, estimators, have, model, data, others, models) -> str:
           if n != model and legal(estimators, fields | properties)]
   wanted = {part for estimator in estimators.values() for need in estimator.needs
             for part in need.split('|')}
-  coded = 'data.code' in have and wanted & {'data.image', 'data.coordinates'}
+  hints = [hint for needed, there, hint in HINTS if needed & wanted and there(have)]
   return '\n'.join([
       f'{kind} {name!r} on model {model!r} and data {data!r} needs {_describe(estimators)}.',
-      *(['  these data are codes of an autoencoder, and no decoder is here: decode the '
-         'samples of an npz, and compare images'] if coded else []),
+      *hints,
       f'  provided      : {_names(have - properties)}; {_names(properties)}',
       f'  usable here   : {_names(usable)}',
       f'  models that can: {_names(able)}'])

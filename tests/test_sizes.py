@@ -1,4 +1,4 @@
-"""Nothing grows beyond what a reader holds: keywords of a make, lines of a function and of a file."""
+"""Limits that keep the code readable: keywords of a make, lines of a function, lines of a file."""
 
 import ast
 import inspect

@@ -52,7 +52,8 @@ def test_a_keyword_of_the_estimator_that_is_asked_for_is_taken():
 def test_a_learned_schedule_is_of_the_bound_alone(objective, needs):
   with pytest.raises(BadInput) as refusal:
     run('diffusion', objective, model_kw=LEARNED)
-  needed, provided, usable, _ = str(refusal.value).split('\n')
+  needed, hint, provided, usable, _ = str(refusal.value).split('\n')
+  assert hint.endswith('allowed here: a fixed model.schedule')
   assert f"'{objective}' on model 'diffusion'" in needed and needs in needed
   assert 'denoise, diffusion, elbo, sample, schedule_loss;' in provided
   assert 'fixed_path' not in provided and 'two_time' not in provided
