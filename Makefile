@@ -26,7 +26,7 @@ demo: $(STAMP)
 # Compiled for less than a user's runs, most of its programs run once: by the emitters that XLA had
 # before, at half the cost, without optimisation. The slow tier compiles as users do.
 test: $(STAMP)
-	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 $$XLA_FLAGS" $(RUN) -m pytest -n 2 -m "not slow"
+	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 $$XLA_FLAGS" $(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
 slow: $(STAMP)
 	$(RUN) -m pytest -n 2 -m slow
