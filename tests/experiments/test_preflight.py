@@ -129,6 +129,7 @@ def test_data_that_are_not_here_are_named_before_the_work(tmp_path):
   assert programs.run('experiments.table', 'list', f'--table={path}', env=env).code == 0
 
 
+@pytest.mark.slow
 def test_a_table_survives_a_cell_that_fails_and_gives_the_reason(tmp_path):
   path = write(tmp_path)
   [cell] = table_config.read(str(path), 'tiny', str(tmp_path / 'out')).cells

@@ -205,6 +205,7 @@ def test_a_step_is_traced_once_in_a_whole_run(tmp_path, argument):
   assert int(last.step) == 40 and len(traces) == 1
 
 
+@pytest.mark.slow
 def test_utilisation_skipped_steps_and_a_trace(tmp_path):
   run = tmp_path / 'run'
   done = train(run, '--config.log.mfu=True', '--config.nan_steps_allowed=2', '--profile=5',

@@ -76,6 +76,7 @@ def test_the_spread_is_the_variance_of_x_0_given_x_t(path):
   assert (np.diff(found.log_ratio) >= 0.0).all()
 
 
+@pytest.mark.slow
 def test_steps_of_the_prior_keep_the_variance_of_a_gaussian():
   """Few ancestral steps with the spread: exact; without what x_0 varies by, too narrow."""
   cov = 0.3 * np.eye(2)
