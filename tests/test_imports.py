@@ -77,7 +77,8 @@ def test_imports_point_one_way(path):
       assert rooms(path) - {me} <= MAY[me]
 
 
-@pytest.mark.parametrize('program', ('train', 'table', 'prepare'))
+@pytest.mark.parametrize('program', (
+    'train', *(pytest.param(name, marks=pytest.mark.slow) for name in ('table', 'prepare'))))
 def test_the_programs_import_neither_tensorflow_nor_torch(program):
   """Also where they are installed: what a training and evaluating process has imported."""
   code = (f'import sys, experiments.{program}\n'

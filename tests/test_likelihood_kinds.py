@@ -42,7 +42,8 @@ def untrained(family, objective):
 
 
 @pytest.mark.parametrize('family', [
-    pytest.param(family, marks=[pytest.mark.slow] * (family == 'diffusion')) for family in KINDS])
+    pytest.param(family, marks=[pytest.mark.slow] * (family in ('diffusion', 'flow')))
+    for family in KINDS])
 def test_kind_of_each_family(family):
   objective, kind = KINDS[family]
   config, run, params = untrained(family, objective)

@@ -166,6 +166,7 @@ print(json.dumps({
 '''
 
 
+@pytest.mark.slow
 def test_a_replay_buffer_stays_on_its_devices(monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
   done = subprocess.run([sys.executable, '-c', REPLAY], cwd=jobs.ROOT, text=True,

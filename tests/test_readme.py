@@ -53,7 +53,9 @@ OF_TABLES = [c for c in COMMANDS if ' experiments.table ' in c and '--table=' in
 ON_DIGITS = [c for c in COMMANDS if ' experiments.train ' in c and 'configs/digits.py' in c]
 
 
-@pytest.mark.parametrize('command', OF_TABLES)
+# the table of a toy is listed at once; the others ask for many builds of large networks
+@pytest.mark.parametrize('command', [
+    pytest.param(c, marks=[pytest.mark.slow] * ('divergences_toy2d' not in c)) for c in OF_TABLES])
 def test_every_table_lists_its_cells(command):
   _, _, module, _, *arguments = shlex.split(command)
   done = programs.run(module, 'list', *arguments)

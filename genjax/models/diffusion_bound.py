@@ -21,9 +21,11 @@ def mean_level(output, x_t, alpha, sigma, levels: int) -> jax.Array:
   Bayes in each dimension: p(k | x_t) is proportional to q(x_t | k) exp(output_k). So the network
   need not learn to round what little noise leaves plain.
   """
-  prior = output.reshape(*x_t.shape, levels)
-  p = jax.nn.softmax(prior + prob.level_logits(x_t, alpha, sigma, levels))
-  return (p * prob.grid(levels)).sum(-1)
+  logits = output.reshape(*x_t.shape, levels) + prob.level_logits(x_t, alpha, sigma, levels)
+  # levels first: a CPU takes five times as long for sums over so short a last axis
+  logits = logits.reshape(-1, levels).T
+  p = jnp.exp(logits - jax.lax.stop_gradient(logits.max(0)))
+  return ((p * prob.grid(levels)[:, None]).sum(0) / p.sum(0)).reshape(x_t.shape)
 
 
 def reconstruction(x, z_0, alpha_0, sigma_0, levels: int | None):

@@ -147,8 +147,7 @@ class _Log:
     if not self.pending:
       return self.terms
     first, plan = self.pending[0][0], self.plan
-    fetched = jax.device_get([metrics for _, metrics in self.pending])
-    metrics = {k: np.concatenate([np.atleast_1d(m[k]) for m in fetched]) for k in fetched[0]}
+    metrics = _fetched([metrics for _, metrics in self.pending])
     self.terms, self.pending = _terms(metrics, -1), []
     count = len(next(iter(metrics.values())))
     skipped = metrics.pop('skipped', np.zeros(count)) > 0
@@ -172,6 +171,19 @@ class _Log:
     self.progress.set_postfix({k.split('/')[0]: f'{v:.4g}' for k, v in losses.items()},
                               refresh=False)
     self.shown = time.perf_counter()
+
+
+def _fetched(pending: list[dict]) -> dict[str, np.ndarray]:
+  """{metric: its values [steps]} of the metrics of dispatches, in their order.
+
+  jax.device_get takes 9 us a value on a CPU, where there is nothing to copy: with 8 metrics a step
+  7 % of a step of 1 ms.
+  """
+  for metrics in pending if jax.default_backend() != 'cpu' else ():
+    for value in metrics.values():
+      value.copy_to_host_async()  # all are under way before the first is waited for
+  return {name: np.concatenate([np.ravel(metrics[name]) for metrics in pending])
+          for name in sorted(pending[0])}
 
 
 def _check_finite(metrics: dict, first: int, skipped: np.ndarray, allowed: int) -> None:

@@ -144,6 +144,7 @@ def test_a_torn_file_is_made_again(cache):
   assert (kept() == np.arange(100.0)).all() and len(path.read_bytes()) > 800
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_kept_file_is_seen(cache):
   made = []
   kept = {'features': lambda: disk.kept_array('features', {}, lambda: made.append(0) or np.ones(3)),

@@ -134,8 +134,8 @@ assert 'f32[32,288]' in text and 'f32[256,288]' not in text, text  # each device
 
 
 def test_rows_are_split_over_devices():
-  env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-         'JAX_PLATFORMS': 'cpu'}
+  flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'
+  env = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
   done = subprocess.run([sys.executable, '-c', DEVICES], cwd=ROOT, env=env, capture_output=True,
                         text=True)
   assert done.returncode == 0, done.stderr[-3000:]

@@ -48,6 +48,7 @@ def _root(trained, tmp_path):
   return tmp_path
 
 
+@pytest.mark.slow
 def test_sampling_and_loading_need_no_data(trained, tmp_path):
   out = tmp_path / 'x.npz'
   done = programs.run('experiments.sample', f'--workdir={trained / "run"}', f'--out={out}',

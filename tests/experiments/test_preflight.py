@@ -63,17 +63,20 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, rest, words):
                                  '500 in odd'),
     ("'encoder': 'identity', 'evals.names': ('frechet',)",
      "column 'FD' is no one protocol: encoder"),
-    ("'evals.kw': {'prdc': {'k_ball': 7}}", "column 'recall' is no one protocol: k_ball is 3"),
-    ("'evals.kw': {'likelihood': {'estimator': 'importance_weighted'}}",
-     "column 'bound' is no one protocol: estimator"),
     ("'evals.kw': {'likelihood': {'num_repeats': 2}}", "no one protocol: num_repeats is 8"),
-    ("'model.kw': {'conditional': True}", "column 'bound' is no one protocol: conditioned_on")])
+    *(pytest.param(*row, marks=pytest.mark.slow) for row in (
+        ("'evals.kw': {'prdc': {'k_ball': 7}}", "column 'recall' is no one protocol: k_ball is 3"),
+        ("'evals.kw': {'likelihood': {'estimator': 'importance_weighted'}}",
+         "column 'bound' is no one protocol: estimator"),
+        ("'model.kw': {'conditional': True}",
+         "column 'bound' is no one protocol: conditioned_on")))])
 def test_two_protocols_in_a_column_are_found_before_the_work(tmp_path, overrides, words):
   path = write(tmp_path, f"add('odd', '{VAE}', {{{overrides}}})")
   for verb in ('list', 'run'):
     assert words in refused(tmp_path, verb, path).stderr
 
 
+@pytest.mark.slow
 def test_a_declared_axis_is_one_protocol():
   table = table_config.read('configs/tables/diffusion_likelihood.py', 'tiny')
   faults = preflight.check(table)
@@ -87,10 +90,11 @@ def test_a_declared_axis_is_one_protocol():
 @pytest.mark.parametrize('row, words', [
     ("add('odd', 'configs/digits.py:family=autoregressive,objective=wasserstein')",
      "objective 'wasserstein' on model 'autoregressive' and data 'digits' needs"),
-    (f"add('odd', '{VAE},model.widht=3')", "takes no 'widht'"),
-    (f"add('odd', '{VAE}', {{'batch_size': 0}})", 'batch_size=0; allowed: integers from 1'),
     (f"add('odd', '{VAE}', {{'evals.kw': {{'likelihood': {{'num_repeats': 0}}}}}})",
      'num_repeats=0; allowed: integers from 1'),
+    *(pytest.param(f"add('odd', '{VAE}{rest})", words, marks=pytest.mark.slow) for rest, words in (
+        (",model.widht=3'", "takes no 'widht'"),
+        ("', {'batch_size': 0}", 'batch_size=0; allowed: integers from 1'))),
     (f"add('odd', '{VAE}', {{'select.metric': 'js', 'select.every': 10}})", 'true_divergence')])
 def test_a_row_that_can_never_train_stops_the_table_and_stands_there_with_the_reason(
     tmp_path, row, words):
@@ -125,6 +129,7 @@ def test_data_that_are_not_here_are_named_before_the_work(tmp_path):
   assert programs.run('experiments.table', 'list', f'--table={path}', env=env).code == 0
 
 
+@pytest.mark.slow
 def test_a_table_survives_a_cell_that_fails_and_gives_the_reason(tmp_path):
   path = write(tmp_path)
   [cell] = table_config.read(str(path), 'tiny', str(tmp_path / 'out')).cells

@@ -140,6 +140,7 @@ def test_samples_are_bytes_and_depend_on_the_seed_and_their_number_alone(run):
   assert (run.parent / 'g.png').read_bytes().startswith(b'\x89PNG')
 
 
+@pytest.mark.slow
 def test_a_picture_shows_means_and_draws_where_they_are_asked_for(run):
   """The mean of a small VAE is smooth; the pixels of a draw are noise around it."""
   def roughness(name, *flags):
@@ -205,6 +206,7 @@ def test_a_step_is_traced_once_in_a_whole_run(tmp_path, argument):
   assert int(last.step) == 40 and len(traces) == 1
 
 
+@pytest.mark.slow
 def test_utilisation_skipped_steps_and_a_trace(tmp_path):
   run = tmp_path / 'run'
   done = train(run, '--config.log.mfu=True', '--config.nan_steps_allowed=2', '--profile=5',

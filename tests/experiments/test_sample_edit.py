@@ -38,6 +38,7 @@ def edited(run, out, *flags):
   return done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_known_is_kept_and_the_rest_is_drawn(run):
   flags = '--edit=inpaint', f'--mask={run.parent}/mask.png'
   said = edited(run, 'a.npz', *flags)

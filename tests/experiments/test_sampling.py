@@ -48,6 +48,7 @@ def test_weight_zero_is_no_label_one_is_the_label_and_two_costs_two(run):
                 '--guidance_interval=0.2,5')[1] == 4
 
 
+@pytest.mark.slow
 def test_a_guide_that_is_the_model_changes_nothing_but_the_cost(run):
   plain, _ = sample(run, '--cond=3', '--sampler=unipc', '--num_steps=4')
   guided, nfe = sample(run, '--cond=3', '--sampler=unipc', '--num_steps=4', '--guidance=3',

@@ -103,10 +103,15 @@ def test_too_few_arguments(cluster, name, arguments):
   assert code == 1 and not calls and stderr.startswith('usage: ')
 
 
-@pytest.mark.parametrize('code, restarts, again', [
-    (0, 0, False), (1, 0, False), (42, 0, True), (42, 99, True), (134, 0, True), (134, 20, False),
-    (137, 0, False), (143, 0, False)])
-@pytest.mark.parametrize('name', ['slurm.sbatch', 'slurm_table.sbatch'])
+ENDINGS = [(0, 0, False), (1, 0, False), (42, 0, True), (42, 99, True), (134, 0, True),
+           (134, 20, False), (137, 0, False), (143, 0, False)]
+
+
+@pytest.mark.parametrize('name, code, restarts, again', [
+    *(('slurm.sbatch', *ending) for ending in ENDINGS),
+    *(pytest.param('slurm_table.sbatch', *ending,  # lists the table first
+                   marks=[pytest.mark.slow] * (ending not in ((1, 0, False), (42, 0, True))))
+      for ending in ENDINGS)])
 def test_slurm_restarts_what_was_preempted(cluster, name, code, restarts, again):
   table = name == 'slurm_table.sbatch'
   arguments = TABLE if table else HARD
@@ -130,6 +135,7 @@ def test_slurm_does_not_restart_what_was_cancelled(cluster, tmp_path, name):
   assert ended == 42 and calls == []
 
 
+@pytest.mark.slow
 def test_slurm_runs_each_cell_of_a_table(cluster, tmp_path):
   table = (*TABLE, f'--out={tmp_path}/a table')
   listed = programs.run('experiments.table', 'list', *table).stdout

@@ -32,7 +32,7 @@ def kl_to_the_data(argument: str, dim: int, **settings) -> float:
   return gap.mean()
 
 
-@pytest.mark.parametrize('dim', [2, 6])
+@pytest.mark.parametrize('dim', [2, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('argument', ['family=gaussian', 'family=mixture,model.num_components=3'],
                          ids=['gaussian', 'mixture'])
 def test_what_is_fitted_reaches_the_gaussian(argument, dim):
@@ -98,8 +98,10 @@ def test_a_trained_denoiser_is_within_5_percent_of_the_closed_form():
   assert np.mean(errors) < 0.05
 
 
-@pytest.mark.parametrize('prediction', predictions.PREDICTIONS)
-@pytest.mark.parametrize('schedule', paths.SCHEDULES)
+@pytest.mark.parametrize('schedule, prediction', [
+    # every prediction on one schedule, every schedule with one prediction
+    pytest.param(s, p, marks=[pytest.mark.slow] * (s != 'cosine' and p != 'velocity'))
+    for s in paths.SCHEDULES for p in predictions.PREDICTIONS])
 def test_an_exact_output_is_read_back_as_the_exact_denoiser(schedule, prediction):
   mean, covariance = gaussian_parameters(4)
   exact = exact_denoiser(mean, covariance)
@@ -122,7 +124,7 @@ def test_an_exact_output_is_read_back_as_the_exact_denoiser(schedule, prediction
     assert relative_error(found[:, i], x_0[:, i]) < 1e-5
 
 
-@pytest.mark.parametrize('num_steps', [None, 1000])
+@pytest.mark.parametrize('num_steps', [None, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_bound_of_the_exact_denoiser_is_known(num_steps):
   mean, covariance = gaussian_parameters(3)
   path = paths.schedule('cosine', -10.0, 10.0)
@@ -161,7 +163,7 @@ FAMILIES = {'gaussian': 'family=gaussian,estimator=exact',
 
 
 @pytest.mark.parametrize('name', [
-    pytest.param(name, marks=[pytest.mark.slow] * (name == 'rational_quadratic'))
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in ('gaussian', 'affine')))
     for name in FAMILIES])
 def test_an_exact_density_integrates_to_1(name):
   settings = {} if name == 'mixture_em' else {

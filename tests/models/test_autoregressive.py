@@ -11,36 +11,29 @@ from genjax import prob
 from genjax.models import autoregressive
 from genjax.nn.transformer import TokenTransformer
 from genjax.types import BadInput, DataSpec
+from tests.networks import initial, moved
 
 SPEC = DataSpec((3, 4, 1), 5, 3)
 NET = TokenTransformer((3, 4, 1), 5, 3, width=16, num_blocks=2, num_heads=2)
 
 
-def scrambled(params, seed=0, scale=0.3):
-  """Parameters with every leaf moved, so that no zero initialisation hides a leak."""
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(seed), len(leaves))
-  return jax.tree.unflatten(tree, [x + scale * jax.random.normal(k, x.shape)
-                                   for k, x in zip(keys, leaves, strict=True)])
-
-
 def made(spec, **kw):
   """A small model of this data, its parameters moved, and its jitted log_prob."""
   model = autoregressive.make(spec, num_blocks=2, num_heads=2, **{'width': 16, **kw})
-  params = scrambled(jax.jit(lambda rng: model.init(rng, None))(jax.random.key(0)))
+  params = moved(initial(model, None), 0.3)
   return model, params, jax.jit(model.log_prob)
 
 
 @pytest.fixture(scope='module')
 def variables():
-  init = jax.jit(NET.init)(jax.random.key(0), jnp.zeros((1, 12), jnp.int32))
-  return {'params': scrambled(init['params'])}
+  """Every leaf is moved, so that no zero initialisation hides a leak."""
+  return moved(initial(NET, jnp.zeros((1, 12), jnp.int32)), 0.3)
 
 
 def test_logits_do_not_see_their_token_or_later_ones(variables):
   tokens = jax.random.randint(jax.random.key(1), (12,), 0, 5)
-  moved = jnp.where(jnp.eye(12, dtype=bool), (tokens + 1) % 5, tokens)  # row j moves token j
-  logits = jax.jit(NET.apply)(variables, jnp.vstack([tokens, moved, tokens]),
+  changed = jnp.where(jnp.eye(12, dtype=bool), (tokens + 1) % 5, tokens)  # row j moves token j
+  logits = jax.jit(NET.apply)(variables, jnp.vstack([tokens, changed, tokens]),
                               jnp.array([1] * 13 + [2]))
   change = jnp.abs(logits[1:] - logits[0]).max(-1)  # [what moved, where it is seen]
   seen = np.vstack([np.triu(np.ones((12, 12), bool), 1), np.ones((1, 12), bool)])

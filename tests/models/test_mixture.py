@@ -176,6 +176,7 @@ def test_discretised_masses_sum_to_one():
     assert float(jnp.exp(log_p).sum()) == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_discretised_fit_reaches_the_entropy():
   """Two equal products of Bernoullis: the fit's mean log-mass is that of the truth."""
   x = bits_data(5000)

@@ -38,7 +38,8 @@ def test_draws_follow_their_masses(likelihood):
   np.testing.assert_allclose(mean, masses @ prob.grid(5), atol=1e-5)
 
 
-@pytest.mark.parametrize('levels', [2, 17, 256])
+@pytest.mark.parametrize('levels', [
+    17, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 256))])
 def test_the_differentiable_mean_is_that_of_the_levels_up_to_the_edge(levels):
   likelihood = vae.logistic(levels)
   # location, log scale + 2: sharp and blunt, inside, at the edge and outside
@@ -99,7 +100,7 @@ def test_inexact_posterior_is_a_bound_and_weights_stay_unbiased():
 
 
 @pytest.mark.parametrize('likelihood', ['categorical', 'logistic'])
-@pytest.mark.parametrize('dropout', [0.0, 0.5])
+@pytest.mark.parametrize('dropout', [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_mass_of_all_integers_is_one(likelihood, dropout):
   model = vae.make(PIXELS, latent_dim=2, hidden=(16,), likelihood=likelihood,
                    encoder_dropout=dropout)

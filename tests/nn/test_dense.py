@@ -65,8 +65,8 @@ assert found[1].sharding.is_equivalent_to(across, 2), found[1].sharding
 
 
 def test_examples_stay_split_under_every_transformation_and_numbers_stay():
-  env = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
-         'JAX_PLATFORMS': 'cpu'}
+  flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'
+  env = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
   done = subprocess.run([sys.executable, '-c', MESH], env=env, capture_output=True, text=True,
                         cwd=Path(__file__).parents[2])
   assert done.returncode == 0, done.stderr

@@ -76,6 +76,7 @@ def test_the_spread_is_the_variance_of_x_0_given_x_t(path):
   assert (np.diff(found.log_ratio) >= 0.0).all()
 
 
+@pytest.mark.slow
 def test_steps_of_the_prior_keep_the_variance_of_a_gaussian():
   """Few ancestral steps with the spread: exact; without what x_0 varies by, too narrow."""
   cov = 0.3 * np.eye(2)
@@ -105,9 +106,10 @@ def errors(x, mean, cov):
 
 @pytest.mark.parametrize(('measurement', 'matrix', 'y'), [
     (measurements.inpainting([1.0, 0.0]), [[1.0, 0.0]], [0.3]),  # all three modes remain
-    (measurements.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1]),
+    pytest.param(measurements.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1], marks=pytest.mark.slow),
     # two rows of rank 1: the second value says as much again, and its misfit is noise
-    (measurements.linear([[0.6, 0.8], [0.3, 0.4]]), [[0.6, 0.8], [0.3, 0.4]], [0.1, 0.1])],
+    pytest.param(measurements.linear([[0.6, 0.8], [0.3, 0.4]]), [[0.6, 0.8], [0.3, 0.4]],
+                 [0.1, 0.1], marks=pytest.mark.slow)],
     ids=['inpainting', 'linear', 'rank 1 of 2'])
 def test_mean_and_covariance_are_those_of_the_exact_conditional(measurement, matrix, y):
   """In the plane, every mode possible: 0.15 of a deviation, 0.3 of the covariance, 0.2 nats."""

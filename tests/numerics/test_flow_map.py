@@ -121,7 +121,7 @@ def test_the_sampler_of_the_exact_map_is_exact_in_any_number_of_steps(name):
       assert count == nfe
 
 
-@pytest.mark.parametrize('name', ('vp', 'linear'))
+@pytest.mark.parametrize('name', ('vp', pytest.param('linear', marks=pytest.mark.slow)))
 def test_renoising_keeps_the_law(name):
   """2303.01469, Alg. 1: what comes back from noise has the law of the data again."""
   path, n = known.PATHS[name], 40_000

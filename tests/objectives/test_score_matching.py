@@ -32,8 +32,9 @@ def quadratic(precision):
 
 
 @pytest.mark.parametrize('kw', [
-    {'estimator': 'explicit'}, {'estimator': 'sliced', 'num_projections': 64},
-    {'estimator': 'sliced', 'num_projections': 64, 'variance_reduced': False}])
+    {'estimator': 'explicit'}, {'estimator': 'sliced', 'num_projections': 64}, pytest.param(
+        {'estimator': 'sliced', 'num_projections': 64, 'variance_reduced': False},
+        marks=pytest.mark.slow)])
 def test_minimiser_is_the_inverse_covariance_of_the_sample(kw):
   inverse = jnp.linalg.inv(S)
   value, metrics, grads = evaluate(quadratic(inverse), {'x': X}, **kw)
