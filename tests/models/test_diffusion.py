@@ -336,7 +336,8 @@ def test_learned_schedule_falls_and_keeps_its_ends():
   params = jax.jit(model.init)(jax.random.key(0), {'x': jnp.zeros((1, 2))})
   assert set(params) == {'network', 'schedule'}
   params['schedule'] = jax.tree.map(lambda a: np.asarray(a) + 1.0, params['schedule'])
-  logsnr = np.asarray(jax.jit(lambda params: paths.logsnr(*model.diffusion.path(params, t)))(params))
+  logsnr = np.asarray(jax.jit(
+      lambda params: paths.logsnr(*model.diffusion.path(params, t)))(params))
   np.testing.assert_allclose(logsnr[[0, -1]], [7.0, -5.0], atol=1e-4)
   assert (np.diff(logsnr) < 0).all()
 
