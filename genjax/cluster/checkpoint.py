@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from genjax.cluster import checkpoint_index, hosts, preempt, shards
+from genjax.cluster.checkpoint_index import identity as identity
 from genjax.cluster.checkpoint_index import steps
 from genjax.types import BadInput
 
@@ -166,28 +167,6 @@ def _agreed_steps(directory: pathlib.Path) -> list[int]:
 def _pruned(directory: pathlib.Path, step: int) -> 'Pruned':
   return Pruned(f'no checkpoint of step {step} in {directory}; there are: '
                 f'{", ".join(map(str, steps(directory))) or "none"}')
-
-
-def identity(directory: str | os.PathLike, step: int | None = None) -> dict | None:
-  """{'step', 'digest'} of a step, of all that was saved with it; None: it is not there.
-
-  step None: the best by validation where there is one, else the newest. Reads no array. Raises
-  BadInput where what says so is damaged.
-  """
-  directory, gone = pathlib.Path(directory), None
-  while (present := steps(directory)) and step in (None, *present):
-    path = directory / str(present[-1] if step is None else step)
-    content, damage = checkpoint_index.read(path)
-    best = step is None and not damage and content['meta'].get('best')
-    if best and best['step'] != present[-1]:
-      path = directory / str(best['step'])
-      content, damage = checkpoint_index.read(path)
-    if not damage:
-      return {'step': content['step'], 'digest': shards.digest(checkpoint_index.canonical(content))}
-    if path.is_dir() or path == gone:
-      raise BadInput(f'a checkpoint in {directory} is damaged: {damage}')
-    gone = path  # its training has deleted it, and has a newer one
-  return None
 
 
 def prune(directory: str | os.PathLike, keep_last: int, keep_every: int | None = None,

@@ -43,3 +43,25 @@ def read(path: pathlib.Path) -> tuple[dict, str]:
   if content['format'] != FORMAT:
     raise BadInput(f'{path} has format {content["format"]}; this version reads {FORMAT}')
   return content, ''
+
+
+def identity(directory: str | os.PathLike, step: int | None = None) -> dict | None:
+  """{'step', 'digest'} of a step, of all that was saved with it; None: it is not there.
+
+  step None: the best by validation where there is one, else the newest. Reads no array. Raises
+  BadInput where what says so is damaged.
+  """
+  directory, gone = pathlib.Path(directory), None
+  while (present := steps(directory)) and step in (None, *present):
+    path = directory / str(present[-1] if step is None else step)
+    content, damage = read(path)
+    best = step is None and not damage and content['meta'].get('best')
+    if best and best['step'] != present[-1]:
+      path = directory / str(best['step'])
+      content, damage = read(path)
+    if not damage:
+      return {'step': content['step'], 'digest': shards.digest(canonical(content))}
+    if path.is_dir() or path == gone:
+      raise BadInput(f'a checkpoint in {directory} is damaged: {damage}')
+    gone = path  # its training has deleted it, and has a newer one
+  return None

@@ -19,12 +19,13 @@ from genjax.nn.time_mlp import TimeMLP
 from genjax.nn.unet import UNet
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
+from genjax.numerics import schedules
 from genjax.types import BadInput, DataSpec, Denoised, Diffusion, Model, TwoTimes
 
 NETWORKS = {'dit': DiT, 'unet': UNet, 'time_mlp': TimeMLP}
 ON_IMAGES = ('dit', 'unet')
 PREDICTIONS = (*predictions.PREDICTIONS, 'levels')
-SCHEDULES = (*paths.SCHEDULES, 'learned')
+SCHEDULES = (*schedules.SCHEDULES, 'learned')
 CONDITIONS = ('time', 'logsnr')
 
 
@@ -38,7 +39,7 @@ class Noise(NamedTuple):
 
   def ends(self):
     """(0, 1), unless logsnr is infinite there."""
-    if self.name not in paths.UNBOUNDED:
+    if self.name not in schedules.UNBOUNDED:
       return 0.0, 1.0
     bounds = jnp.array([self.logsnr_max, self.logsnr_min])
     return tuple(paths.time_of_logsnr(self.fixed, bounds))
@@ -88,7 +89,7 @@ def make_noise(name: str, logsnr_min: float | None, logsnr_max: float | None,
     default_min, default_max = -10.0, default_logsnr_max(levels)
   low = default_min if logsnr_min is None else logsnr_min
   high = default_max if logsnr_max is None else logsnr_max
-  checked = paths.schedule('linear_logsnr' if name == 'learned' else name, low, high)
+  checked = schedules.schedule('linear_logsnr' if name == 'learned' else name, low, high)
   return Noise(name, low, high, None if name == 'learned' else checked)
 
 
@@ -152,7 +153,7 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
   told_logsnr = prediction == 'edm' or schedule in ('edm', 'learned')
   condition = condition or ('logsnr' if told_logsnr else 'time')
   if scale_input is None:
-    scale_input = prediction == 'edm' or schedule in paths.EXPLODING
+    scale_input = prediction == 'edm' or schedule in schedules.EXPLODING
   check(spec, prediction, condition, num_steps, variance, conditional, sigma_data=sigma_data,
         time_scale=1.0 if time_scale is None else time_scale)
   num_classes = spec.num_classes if conditional else 0
@@ -178,7 +179,7 @@ def make(spec: DataSpec, *, network: str | None = None, width: int | None = None
     if not learned:
       return noise.fixed(t)
     fall = monotone.apply({'params': params['schedule']}, t)
-    return paths.from_logsnr(
+    return schedules.from_logsnr(
         noise.logsnr_max + (noise.logsnr_min - noise.logsnr_max) * fall)
 
   def told(t, point):

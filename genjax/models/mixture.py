@@ -39,13 +39,7 @@ def make(spec: DataSpec, *, num_components: int | None = None, covariance: str |
   num_components < 1, or discretised=True without levels.
   """
   discretised = spec.levels is not None if discretised is None else discretised
-  if discretised and spec.levels is None:
-    raise BadInput('discretised=True needs data with levels; continuous data: False or None')
-  if discretised and covariance is not None:
-    raise BadInput(f'covariance={covariance!r} belongs to the Gaussian mixture; on data with '
-                   'levels ask for it with discretised=False')
-  if num_components is not None and num_components < 1:
-    raise BadInput(f'num_components {num_components} is not allowed; it is at least 1')
+  _check(spec, discretised, covariance, num_components)
   loop = {'tolerance': tolerance * int(np.prod(spec.shape)), 'max_steps': max_steps}
   if discretised:
     return categorical_mixture.make(spec, num_components or 50, smoothing, marginal_prior, loop,
@@ -86,6 +80,17 @@ def make(spec: DataSpec, *, num_components: int | None = None, covariance: str |
       sample_and_log_prob=sample_and_log_prob,
       energy=lambda params, x, cond: -log_density(params, flatten(x)),
       fit=fit), spec)
+
+
+def _check(spec: DataSpec, discretised: bool, covariance: str | None,
+           num_components: int | None) -> None:
+  if discretised and spec.levels is None:
+    raise BadInput('discretised=True needs data with levels; continuous data: False or None')
+  if discretised and covariance is not None:
+    raise BadInput(f'covariance={covariance!r} belongs to the Gaussian mixture; on data with '
+                   'levels ask for it with discretised=False')
+  if num_components is not None and num_components < 1:
+    raise BadInput(f'num_components {num_components} is not allowed; it is at least 1')
 
 
 def init_params(means, log_scale, covariance: str) -> dict:

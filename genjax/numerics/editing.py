@@ -97,6 +97,43 @@ def scales(path, t, spread: Spread):
   return on_x_t, on_x_0, std.at[-1].set(0.0)
 
 
+class _Measured(NamedTuple):
+  """What is known of each draw's particles, and the moves that it asks for."""
+
+  measurement: Measurement
+  u_y: jax.Array  # the measured components of y
+  noise: float
+  num: tuple[int, int]  # of draws, and of particles of each
+
+  def variance(self):
+    scale = self.measurement.scale
+    return (self.noise / jnp.where(scale > 0, scale, 1.0)) ** 2
+
+  def where(self):
+    return jnp.broadcast_to(self.measurement.scale > 0, self.u_y.shape)
+
+  def log_likelihood(self, x, rho):
+    """log N(u_y; rows(x), .) [n, P] of what is measured."""
+    total = self.variance() + rho**2
+    terms = -0.5 * ((self.measurement.rows(x) - self.u_y) ** 2 / total
+                    + jnp.log(2.0 * jnp.pi * total))
+    return (terms * self.where()).reshape(*self.num, -1).sum(-1)
+
+  def moved(self, keys, x, z, rho):
+    """z with its measured components drawn given those of x and y: both are Gaussian."""
+    variance = self.variance()
+    u, share = self.measurement.rows(x), rho**2 / (rho**2 + variance)
+    drawn = (u + share * (self.u_y - u)
+             + jnp.sqrt(share * variance) * _normal(keys, self.num[1], self.u_y.shape))
+    return z + lift(self.measurement, self.where() * (drawn - self.measurement.rows(z)), z)
+
+
+def _normal(keys, count: int, event):
+  """[n count, *event]: the draws of each key."""
+  z = jax.vmap(lambda key: jax.random.normal(key, (count, *event)))(keys)
+  return z.reshape(-1, *event)
+
+
 def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: Measurement, y,
                      spread: Spread, *, cond=None, num_particles: int = 16, num_steps: int = 25,
                      num_inner: int = 8, num_start: int = 20, noise: float = 0.0,
@@ -111,22 +148,12 @@ def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: M
   denoise as for the samplers, cond [n num_particles] or None; spread: the denoiser's. Raises
   BadInput for numbers out of range.
   """
-  for name, value in {'num_particles': num_particles, 'num_steps': num_steps,
-                      'num_inner': num_inner, 'num_start': num_start, 'rho_max': rho_max,
-                      'rho_min': rho_min}.items():
-    if not value > 0:
-      raise BadInput(f'{name} = {value} must be positive')
-  if not 0.0 <= noise < float('inf'):
-    raise BadInput(f'noise = {noise} must be at least 0 and finite')
+  _check(noise, num_particles=num_particles, num_steps=num_steps, num_inner=num_inner,
+         num_start=num_start, rho_max=rho_max, rho_min=rho_min)
   n, ask = len(keys), asked(denoise, cond, None)
   split = jax.vmap(lambda key: jax.random.split(key, num_steps + 3), out_axes=1)(keys)
-  u_y = components(measurement, y)
-  measured = jnp.broadcast_to(measurement.scale > 0, u_y.shape)
-  variance = (noise / jnp.where(measurement.scale > 0, measurement.scale, 1.0)) ** 2
-
-  def normal(keys, event=shape):
-    z = jax.vmap(lambda key: jax.random.normal(key, (num_particles, *event)))(keys)
-    return z.reshape(-1, *event)
+  known = _Measured(measurement, components(measurement, y), noise, (n, num_particles))
+  normal = lambda keys: _normal(keys, num_particles, shape)
 
   def prior_draw(keys, x_t, t, coefficients):
     """One draw of x_0 given each x_t at t[0]."""
@@ -137,29 +164,17 @@ def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: M
 
     return jax.lax.scan(step, x_t, (t, coefficients, jnp.arange(len(t))))[0]
 
-  def log_likelihood(x, rho):
-    """log N(u_y; rows(x), .) [n, P] of what is measured."""
-    total = variance + rho**2
-    terms = -0.5 * ((measurement.rows(x) - u_y) ** 2 / total + jnp.log(2.0 * jnp.pi * total))
-    return (terms * measured).reshape(n, num_particles, -1).sum(-1)
-
-  def moved(keys, x, z, rho):
-    """z with its measured components drawn given those of x and y: both are Gaussian."""
-    u, share = measurement.rows(x), rho**2 / (rho**2 + variance)
-    drawn = u + share * (u_y - u) + jnp.sqrt(share * variance) * normal(keys, u_y.shape)
-    return z + lift(measurement, measured * (drawn - measurement.rows(z)), z)
-
   def level(carry, inputs):
     x, log_weight, before = carry
     rho, t, coefficients, keys = inputs
     keys = jax.vmap(lambda key: jax.random.split(key, 4), out_axes=1)(keys)
-    log_weight = log_weight + log_likelihood(x, rho) - before
+    log_weight = log_weight + known.log_likelihood(x, rho) - before
     x, log_weight, effective = resampled(keys[0], x.reshape(n, num_particles, *shape), log_weight,
                                          resample_below)
     x = x.reshape(-1, *shape)
-    z = moved(keys[1], x, x + rho * normal(keys[2]), rho)
+    z = known.moved(keys[1], x, x + rho * normal(keys[2]), rho)
     x = prior_draw(keys[3], path(t[:1])[0] * z, t, coefficients)
-    return (x, log_weight, log_likelihood(x, rho)), effective
+    return (x, log_weight, known.log_likelihood(x, rho)), effective
 
   rho = jnp.geomspace(rho_max * jnp.sqrt(spread.variance[-1]), rho_min, num_steps)
   ratio = rho[:, None] * jnp.geomspace(1.0, 1.0 / DEEP, num_inner)
@@ -173,9 +188,17 @@ def posterior_sample(denoise, path, keys, shape: tuple[int, ...], measurement: M
   (x, log_weight, _), effective = jax.lax.scan(level, (x, zero, zero), of_levels)
   picking = jax.vmap(lambda key: jax.random.split(key, 2), out_axes=1)(split[2])
   picked = jax.vmap(jax.random.categorical)(picking[0], log_weight)
-  x = moved(picking[1], x, x, rho[-1]).reshape(n, num_particles, *shape)
-  stretch = jnp.log(jnp.where(measured, measurement.scale, 1.0)).sum()  # from u_y to y
+  x = known.moved(picking[1], x, x, rho[-1]).reshape(n, num_particles, *shape)
+  stretch = jnp.log(jnp.where(known.where(), measurement.scale, 1.0)).sum()  # from u_y to y
   return Posterior(x[jnp.arange(n), picked], num_start + num_steps * num_inner,
                    effective.mean(0),
                    jax.nn.logsumexp(log_weight, -1) - np.log(num_particles) - stretch
                    + log_prob_outside(measurement, y, noise))
+
+
+def _check(noise: float, **positive: float) -> None:
+  for name, value in positive.items():
+    if not value > 0:
+      raise BadInput(f'{name} = {value} must be positive')
+  if not 0.0 <= noise < float('inf'):
+    raise BadInput(f'noise = {noise} must be at least 0 and finite')

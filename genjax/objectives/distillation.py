@@ -18,27 +18,23 @@ def progressive(model: Model, *, init_from: str = '', first_steps: int = 32, las
                 stage_steps: int = 1000, weighting: str = 'truncated_snr') -> Objective:
   """Returns one player, the student, which starts at the parameters of the run in `init_from`.
 
-  In a stage the student takes N equal steps of time, and its x_hat regresses on the one with which
-  a DDIM step from t = i / N leads to where two DDIM steps of the teacher lead, each half as long
-  (Alg. 2); N halves from first_steps to last_steps, a stage being stage_steps updates but for the
-  last, which takes what is left of the run. At the end of each the student becomes the teacher (as
-  it is, not its average), and goes on with its optimizer's state: params['teacher'] = {'model',
-  'stage'} is trained by nobody. The teacher of the first stage takes 2 first_steps steps.
+  The student takes N steps of time. Its x_hat regresses on the one with which a DDIM step from
+  t = i / N leads to where two DDIM steps of the teacher lead, each half as long (Alg. 2).
+
+  first_steps, last_steps: N halves from the first to the last, stage by stage.
+  stage_steps: updates of a stage; the last takes what is left of the run.
   weighting: of |x_hat - target|^2 / D: 'truncated_snr' max(alpha^2 / sigma^2, 1), or another of
-  `numerics.weighting`, of which 'snr_plus_1' is theirs too (Sec. 4).
-  What stands afterwards: flow_map, true for the steps of the last stage; denoise does not. Metrics:
-  x_mse (to the target), num_steps. Raises BadInput for numbers of steps of which one is not the
-  other halved, and without a teacher.
+    `numerics.weighting`, of which 'snr_plus_1' is the paper's too (Sec. 4).
+
+  At the end of a stage the student becomes the teacher, params['teacher'] = {'model', 'stage'},
+  and keeps its optimizer's state. Afterwards: flow_map, true for the steps of the last stage.
+  Metrics: x_mse (to the target), num_steps. Raises BadInput for numbers of steps of which one is
+  not the other halved, and without a teacher.
   """
   check.one_of('weighting', weighting, WEIGHTINGS)
   check.positive(first_steps=first_steps, last_steps=last_steps, stage_steps=stage_steps)
+  _check(init_from, first_steps, last_steps)
   last_stage = (first_steps // last_steps).bit_length() - 1
-  if last_steps << max(last_stage, 0) != first_steps:
-    raise BadInput(f'first_steps={first_steps} is not last_steps={last_steps} doubled; allowed: '
-                   f'{last_steps}, {2 * last_steps}, {4 * last_steps}, ...')
-  if not init_from:
-    raise BadInput("objective 'distillation' has no teacher; allowed: config.init_from=DIR, the "
-                   'run directory of a diffusion on these data with this model.kw')
   diffusion = model.diffusion
   weight = None if weighting == 'truncated_snr' else weights.weight(weighting)
 
@@ -78,6 +74,16 @@ def progressive(model: Model, *, init_from: str = '', first_steps: int = 32, las
 
 
 ESTIMATORS = {'progressive': Estimator(('denoise', 'fixed_path'), progressive)}
+
+
+def _check(init_from: str, first_steps: int, last_steps: int) -> None:
+  stages = (first_steps // last_steps).bit_length() - 1
+  if last_steps << max(stages, 0) != first_steps:
+    raise BadInput(f'first_steps={first_steps} is not last_steps={last_steps} doubled; allowed: '
+                   f'{last_steps}, {2 * last_steps}, {4 * last_steps}, ...')
+  if not init_from:
+    raise BadInput("objective 'distillation' has no teacher; allowed: config.init_from=DIR, the "
+                   'run directory of a diffusion on these data with this model.kw')
 
 
 def two_steps(denoise, path, x_t, t, u, s):

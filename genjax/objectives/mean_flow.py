@@ -23,17 +23,16 @@ def average_velocity(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min
 
   The network regresses u on v - (t - s) du/dt, held constant, du/dt by one jvp along (v, 1), v the
   example's own velocity. On any path that target is u + dx_s / dt, x_s as in `numerics.flow_map`.
-  apart: the probability of s < t; else s = t and the loss is flow matching. t and s are the
-  larger and the smaller of two draws of time_sampling (of `numerics.times`, but 'importance') with
-  time_mean, time_std, in [t_min, 1]. Each example's loss is divided by (its value + weight_floor)
-  to the weight_power; powers of 1 and 1/2 make its gradient or its tangent of one size.
-  guidance: weight of the label against "no label" in the velocity, which
-  costs one more evaluation in training and none in sampling; label_dropout: the probability that a
-  label becomes "no label", of which guidance has need.
-  What stands afterwards: flow_map, and denoise, its s = t (of the guided field). Metrics: u_mse
-  (per dimension), x_mse. Raises BadInput for values out of range.
+
+  apart: probability of s < t; else s = t, which is flow matching.
+  time_sampling, time_mean, time_std: two draws in [t_min, 1] (`numerics.times`) are t >= s.
+  weight_power, weight_floor: p and c of the weight 1 / (|error|^2 + c)^p.
+  guidance: weight of the label against "no label" in the velocity; needs label_dropout.
+  label_dropout: probability that a condition is dropped.
+
+  Afterwards: flow_map, and denoise, its s = t (of the guided field). Metrics: u_mse (per
+  dimension), x_mse. Raises BadInput for values out of range.
   """
-  check.one_of('time_sampling', time_sampling, SAMPLINGS)
   check.fraction(apart=apart, t_min=t_min, label_dropout=label_dropout)
   check.not_negative(weight_power=weight_power, guidance=guidance)
   check.positive(weight_floor=weight_floor, time_std=1.0 if time_std is None else time_std)
@@ -52,15 +51,8 @@ def average_velocity(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min
     eps = jax.random.normal(rng_eps, x_0.shape)
     x_t = paths.diffuse(x_0, eps, *path(t))
 
-    target = x_0  # says what the velocity is
-    if cond is not None and label_dropout:
-      dropped = jax.random.bernoulli(rng_drop, label_dropout, cond.shape[:1])
-      null = conditions.null(spec)(cond.shape[0])
-      if guidance != 1.0:
-        unlabelled = jax.lax.stop_gradient(field(theta, x_t, t, t, null, None))
-        target = jnp.where(paths.match(dropped, x_0), x_0,
-                           unlabelled + guidance * (x_0 - unlabelled))
-      cond = conditions.where(dropped, null, cond)
+    unlabelled = lambda null: jax.lax.stop_gradient(field(theta, x_t, t, t, null, None))
+    target, cond = _guided(rng_drop, x_0, cond, spec, label_dropout, guidance, unlabelled)
 
     def flow_map(x_t, t):  # x_s = x_t - (t - s) u on the linear path (Eq. 12)
       x_hat = field(theta, x_t, t, s, cond, rng_net)
@@ -90,6 +82,7 @@ ESTIMATORS = {'average_velocity': Estimator(('two_time',), average_velocity)}
 def _check(spec: DataSpec, time_sampling: str, normal: tuple, guidance: float,
            label_dropout: float) -> None:
   """Refuses choices that contradict each other or the data."""
+  check.one_of('time_sampling', time_sampling, SAMPLINGS)
   if normal != (None, None) and time_sampling not in times.NORMAL:
     raise BadInput(f'time_mean={normal[0]} and time_std={normal[1]} are of time_sampling '
                    f'{" and ".join(times.NORMAL)}, not {time_sampling!r}; allowed: None')
@@ -99,6 +92,22 @@ def _check(spec: DataSpec, time_sampling: str, normal: tuple, guidance: float,
   if guidance != 1.0 and not label_dropout:
     raise BadInput(f'guidance={guidance!r} asks the network without labels, and label_dropout=0.0 '
                    'never trains it so; allowed: a label_dropout such as 0.1')
+
+
+def _guided(rng, x_0, cond, spec: DataSpec, label_dropout: float, guidance: float, unlabelled):
+  """The x_0 that says what the velocity is, guided where a label is kept (Eq. 19), and cond.
+
+  unlabelled(null) is the network's own x_0 without a label.
+  """
+  if cond is None or not label_dropout:
+    return x_0, cond
+  dropped = jax.random.bernoulli(rng, label_dropout, cond.shape[:1])
+  null = conditions.null(spec)(cond.shape[0])
+  target = x_0
+  if guidance != 1.0:
+    x_hat = unlabelled(null)
+    target = conditions.where(dropped, x_0, x_hat + guidance * (x_0 - x_hat))
+  return target, conditions.where(dropped, null, cond)
 
 
 def _two_times(rng, n: int, apart: float, draw):

@@ -13,6 +13,7 @@ from genjax.evals.quadrature import stretched_grid
 from genjax.models import autoregressive, diffusion_bound, mixture
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
+from genjax.numerics import schedules
 from genjax.train import init
 from genjax.types import DataSpec
 from tests.learning import running
@@ -101,11 +102,11 @@ def test_a_trained_denoiser_is_within_5_percent_of_the_closed_form():
 @pytest.mark.parametrize('schedule, prediction', [
     # every prediction on one schedule, every schedule with one prediction
     pytest.param(s, p, marks=[pytest.mark.slow] * (s != 'cosine' and p != 'velocity'))
-    for s in paths.SCHEDULES for p in predictions.PREDICTIONS])
+    for s in schedules.SCHEDULES for p in predictions.PREDICTIONS])
 def test_an_exact_output_is_read_back_as_the_exact_denoiser(schedule, prediction):
   mean, covariance = gaussian_parameters(4)
   exact = exact_denoiser(mean, covariance)
-  path = paths.schedule(schedule, -10.0, 10.0)
+  path = schedules.schedule(schedule, -10.0, 10.0)
   point = paths.at(path, paths.time_of_logsnr(path, jnp.asarray(LOGSNR)))
   a, s, d_a, d_s = (np.asarray(field, np.float64) for field in point)
   np.testing.assert_allclose(2 * np.log(a / s), LOGSNR, atol=2e-5)
@@ -127,7 +128,7 @@ def test_an_exact_output_is_read_back_as_the_exact_denoiser(schedule, prediction
 @pytest.mark.parametrize('num_steps', [None, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_bound_of_the_exact_denoiser_is_known(num_steps):
   mean, covariance = gaussian_parameters(3)
-  path = paths.schedule('cosine', -10.0, 10.0)
+  path = schedules.schedule('cosine', -10.0, 10.0)
   n, cov = 200_000, jnp.asarray(covariance, jnp.float32)
 
   def denoise(x_t, t):

@@ -10,6 +10,7 @@ from genjax.models import diffusion, diffusion_bound
 from genjax.nn.monotone import Monotone
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
+from genjax.numerics import schedules
 from genjax.types import BadInput, DataSpec
 
 MEAN = jnp.array([0.5, -0.3])
@@ -36,7 +37,7 @@ def expected(path, x, denoise=None, **kw):
 
 @pytest.mark.parametrize('point', [(0.5, -0.3), (1.4, 1.0)])
 def test_the_bound_is_tight_for_the_exact_denoiser(point):
-  path = paths.cosine(-10.0, 10.0)
+  path = schedules.cosine(-10.0, 10.0)
   terms, error = expected(path, jnp.tile(jnp.array(point), (8 * N, 1)))
   log_p = prob.normal_log_prob(jnp.array(point), MEAN, STD).sum()
   assert error < 0.04
@@ -49,12 +50,12 @@ def between(path, *bounds):
 
 
 @pytest.mark.parametrize(('uniform_in', 'name'), [
-    *(('logsnr', name) for name in paths.SCHEDULES), ('time', 'cosine'), ('time', 'linear'),
+    *(('logsnr', name) for name in schedules.SCHEDULES), ('time', 'cosine'), ('time', 'linear'),
     *(pytest.param('time', name, marks=pytest.mark.slow) for name in ('sub_vp', 've', 'edm'))])
 def test_diffusion_term_is_the_integral_of_mmse_on_every_schedule(uniform_in, name):
   """1/2 int mmse d snr = 1/2 log det(I + snr S) between equal finite ends, whatever between."""
   x = MEAN + STD * jax.random.normal(jax.random.key(0), (N, 2))
-  path = paths.schedule(name, -6.0, 8.0)
+  path = schedules.schedule(name, -6.0, 8.0)
   terms, _ = expected(path, x, ends=between(path, 8.0, -6.0), uniform_in=uniform_in)
   snr = np.exp([8.0, -6.0])
   high, low = (0.5 * np.log1p(s * np.square(STD)).sum() for s in snr)
@@ -66,7 +67,7 @@ def test_diffusion_term_is_the_integral_of_mmse_on_every_schedule(uniform_in, na
 
 def test_eps_error_of_the_exact_denoiser_is_the_least_possible():
   """min E|eps - eps_hat|^2 = tr[a^2 S (a^2 S + s^2)^-1], and the score is that of x_t's density."""
-  path = paths.cosine()
+  path = schedules.cosine()
   t = jnp.full(N, 0.4)
   alpha, sigma = (float(a) for a in path(jnp.array(0.4)))
   x_0 = MEAN + STD * jax.random.normal(jax.random.key(0), (N, 2))
@@ -92,7 +93,7 @@ def test_gap_of_the_t_step_bound_is_known(name, num_steps, v):
   r is the exact reverse variance over the chosen one, beta_tilde^(1 - v) beta^v: DDPM's two fixed
   choices are v = 0 and 1.
   """
-  path = paths.schedule(name, -5.0, 6.0)
+  path = schedules.schedule(name, -5.0, 6.0)
   start, end = between(path, 6.0, -5.0) if name == 'linear' else (0.0, 1.0)
   x = MEAN + STD * jax.random.normal(jax.random.key(0), (16 * N, 2))
   variance = {0.0: 'posterior', 1.0: 'upper'}.get(v, 'learned')
@@ -122,7 +123,7 @@ def test_gap_of_the_t_step_bound_is_known(name, num_steps, v):
 
 def test_bound_on_a_mass_is_tight_for_a_coin():
   """x = -1 or 1, P(1) = 0.3: E[x_0|x_t] = tanh(a x_t / s^2 + logit / 2)."""
-  path = paths.cosine(-10.0, diffusion.default_logsnr_max(2))
+  path = schedules.cosine(-10.0, diffusion.default_logsnr_max(2))
 
   def denoise(x_t, t):
     alpha, sigma = (a[:, None] for a in path(t))
@@ -149,7 +150,7 @@ def test_beta_is_exact_for_unit_data_and_beta_tilde_for_a_point():
   for x, data_std, variance in (
       (jax.random.normal(jax.random.key(0), (N, 1)), 1.0, 'upper'),
       (jnp.full((N, 1), 0.3), 0.0, 'posterior')):
-    path = paths.cosine(-6.0, 6.0)
+    path = schedules.cosine(-6.0, 6.0)
 
     def denoise(x_t, t, std=data_std):
       alpha, sigma = (a[:, None] for a in path(t))

@@ -7,6 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from genjax.numerics import path as paths
+from genjax.numerics import schedules
 from genjax.numerics.samplers import DENOISING
 from tests.numerics import known_denoisers as known
 
@@ -95,7 +96,7 @@ def test_order_against_the_exact_ode(name, order, kw, path):
         ('heun', 2, 'logsnr', {}), ('dpmpp_2m', 2, 'time', {}), ('dpmpp_2m', 2, 'edm', {}),
         ('unipc', 3, 'edm', {'order': 3}))])
 def test_orders_at_other_times(name, order, spacing, kw):
-  assert_is(order, slope_of_error(name, paths.cosine(), 1.0, 160, spacing=spacing, **kw))
+  assert_is(order, slope_of_error(name, schedules.cosine(), 1.0, 160, spacing=spacing, **kw))
 
 
 @pytest.mark.parametrize(('name', 'spacing'), [
@@ -105,7 +106,7 @@ def test_a_first_step_from_no_signal_leaves_no_error_that_stays(name, spacing):
   assert_is(2, slope_of_error(name, known.linear, WIDE, 300, spacing=spacing))
 
 
-@pytest.mark.parametrize(('path', 'exact'), [(known.linear, 0.98), (paths.cosine(), 0.9995)])
+@pytest.mark.parametrize(('path', 'exact'), [(known.linear, 0.98), (schedules.cosine(), 0.9995)])
 def test_a_first_step_from_little_signal_has_the_width_of_the_path(path, exact):
   """Euler-Maruyama from alpha(1) = 0 or nearly: the drift of that step is no small one."""
   # data at 0; asked at the second and last time, the denoiser repeats where the first step led

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from genjax.numerics import path as paths
+from genjax.numerics import schedules
 from genjax.types import BadInput
 
-BOUNDED = [name for name in paths.SCHEDULES if name not in paths.UNBOUNDED]
+BOUNDED = [name for name in schedules.SCHEDULES if name not in schedules.UNBOUNDED]
 PRESERVING = ('cosine', 'linear_beta', 'linear_logsnr', 'zero_terminal_snr')
 
 
 @pytest.mark.parametrize('name', BOUNDED)
 @pytest.mark.parametrize('bounds', [(-10.0, 10.0), (-6.0, 13.3)])
 def test_schedules_fall_between_their_bounds(name, bounds):
-  path = paths.schedule(name, *bounds)
+  path = schedules.schedule(name, *bounds)
   t = jnp.linspace(0.0, 1.0, 1001)
   alpha, sigma = path(t)
   logsnr = paths.logsnr(alpha, sigma)
@@ -26,13 +27,13 @@ def test_schedules_fall_between_their_bounds(name, bounds):
 
 @pytest.mark.parametrize('name', PRESERVING)
 def test_variance_is_preserved(name):
-  alpha, sigma = paths.schedule(name, -6.0, 13.3)(jnp.linspace(0.0, 1.0, 1001))
+  alpha, sigma = schedules.schedule(name, -6.0, 13.3)(jnp.linspace(0.0, 1.0, 1001))
   np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, atol=1e-6)
 
 
-@pytest.mark.parametrize('name', paths.UNBOUNDED)
+@pytest.mark.parametrize('name', schedules.UNBOUNDED)
 def test_ends_without_signal_or_noise_are_exact_and_have_slopes(name):
-  path = paths.schedule(name, -10.0, 10.0)
+  path = schedules.schedule(name, -10.0, 10.0)
   t = jnp.linspace(0.0, 1.0, 1001)
   for of in (paths.at, jax.jit(paths.at, static_argnums=0)):
     point = of(path, t)
@@ -43,14 +44,14 @@ def test_ends_without_signal_or_noise_are_exact_and_have_slopes(name):
   if name == 'zero_terminal_snr':
     np.testing.assert_allclose(paths.logsnr(*path(jnp.zeros(1))), 10.0, atol=2e-3)
     # 2305.08891, Alg. 1: shifted and scaled, nothing else
-    before, _ = paths.linear_beta(-10.0, 10.0)(t)
+    before, _ = schedules.linear_beta(-10.0, 10.0)(t)
     first, last = float(before[0]), float(before[-1])
     np.testing.assert_allclose(point.alpha, (before - last) * first / (first - last), atol=1e-6)
 
 
-@pytest.mark.parametrize('name', list(paths.SCHEDULES))
+@pytest.mark.parametrize('name', list(schedules.SCHEDULES))
 def test_time_of_logsnr_inverts_and_has_finite_slopes(name):
-  path = paths.schedule(name, -10.0, 10.0)
+  path = schedules.schedule(name, -10.0, 10.0)
   value = jnp.linspace(-9.9, 9.9, 33)
   t = paths.time_of_logsnr(path, value)
   np.testing.assert_allclose(paths.logsnr(*path(t)), value, atol=2e-3)
@@ -63,30 +64,30 @@ def test_time_of_logsnr_inverts_and_has_finite_slopes(name):
 
 def test_paths_follow_double_precision():
   with jax.enable_x64(True):
-    for name in paths.SCHEDULES:
-      alpha, sigma = paths.schedule(name, -10.0, 10.0)(jnp.linspace(0.01, 0.9, 5))
+    for name in schedules.SCHEDULES:
+      alpha, sigma = schedules.schedule(name, -10.0, 10.0)(jnp.linspace(0.01, 0.9, 5))
       assert alpha.dtype == sigma.dtype == jnp.float64
-  alpha, _ = paths.cosine()(jnp.ones(1, jnp.bfloat16))
+  alpha, _ = schedules.cosine()(jnp.ones(1, jnp.bfloat16))
   assert alpha.dtype == jnp.float32
 
 
 def test_the_other_schedules_follow_their_formulas():
   t = jnp.array([0.0, 0.25, 0.5, 1.0])
-  _, sigma = paths.edm()(t)  # 2206.00364, Eq. 5 from the last of its steps to the first
+  _, sigma = schedules.edm()(t)  # 2206.00364, Eq. 5 from the last of its steps to the first
   low, high = 0.002 ** (1 / 7), 80.0 ** (1 / 7)
   np.testing.assert_allclose(sigma, (high + (1 - np.asarray(t)) * (low - high)) ** 7, rtol=1e-5)
-  _, sigma = paths.ve(-2 * np.log(50.0), -2 * np.log(0.01))(t)
+  _, sigma = schedules.ve(-2 * np.log(50.0), -2 * np.log(0.01))(t)
   np.testing.assert_allclose(sigma, 0.01 * 5000.0 ** np.asarray(t), rtol=1e-5)
-  alpha, sigma = paths.sub_vp(-10.0, 10.0)(t)
+  alpha, sigma = schedules.sub_vp(-10.0, 10.0)(t)
   np.testing.assert_allclose(sigma, 1 - alpha**2, atol=2e-7)
-  np.testing.assert_array_equal(paths.linear()(t), (1 - t, t))
+  np.testing.assert_array_equal(schedules.linear()(t), (1 - t, t))
 
 
 def test_cosine_and_linear_beta_follow_their_formulas():
-  alpha, sigma = paths.cosine(-20.0, 20.0)(jnp.array([0.3]))
+  alpha, sigma = schedules.cosine(-20.0, 20.0)(jnp.array([0.3]))
   np.testing.assert_allclose([alpha[0], sigma[0]], [np.cos(0.15 * np.pi), np.sin(0.15 * np.pi)],
                              atol=1e-4)
-  alpha, _ = paths.linear_beta(-9.9, 25.0)(jnp.array([0.5]))
+  alpha, _ = schedules.linear_beta(-9.9, 25.0)(jnp.array([0.5]))
   np.testing.assert_allclose(alpha[0], np.exp(-0.25 * 0.25 * 19.9 - 0.25 * 0.1), rtol=0.02)
 
 
@@ -109,7 +110,7 @@ def test_posterior_is_bayes_rule(general):
 
 def test_posterior_composes_to_the_marginal():
   """x_t ~ q(.|x_0), x_s ~ q(.|x_t,x_0) has the moments of q(x_s|x_0)."""
-  path = paths.cosine()
+  path = schedules.cosine()
   (a_s, s_s), (a_t, s_t) = path(jnp.array([0.31])), path(jnp.array([0.35]))
   on_t, on_0, var = paths.posterior_coefficients(a_s, s_s, a_t, s_t)
   np.testing.assert_allclose(on_t * a_t + on_0, a_s, rtol=1e-5)
@@ -133,6 +134,6 @@ def test_the_divergence_of_a_step_is_that_of_its_two_normals():
 
 def test_refusals_name_the_value():
   with pytest.raises(BadInput, match='sine.*cosine'):
-    paths.schedule('sine', -10.0, 10.0)
+    schedules.schedule('sine', -10.0, 10.0)
   with pytest.raises(BadInput, match='3.0'):
-    paths.schedule('cosine', 3.0, 1.0)
+    schedules.schedule('cosine', 3.0, 1.0)

@@ -7,6 +7,7 @@ import pytest
 
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
+from genjax.numerics import schedules
 from genjax.types import BadInput
 
 T = jnp.linspace(0.05, 0.95, 7)
@@ -23,10 +24,10 @@ def targets(x_0, eps, p, sigma_data):
           'velocity': d_a * x_0 + d_s * eps, 'edm': (x_0 - c_skip * x) / c_out}
 
 
-@pytest.mark.parametrize('name', list(paths.SCHEDULES))
+@pytest.mark.parametrize('name', list(schedules.SCHEDULES))
 def test_every_prediction_gives_the_data_back(name):
   with jax.enable_x64(True):
-    p = paths.at(paths.schedule(name, -10.0, 10.0), jnp.asarray(np.asarray(T), jnp.float64))
+    p = paths.at(schedules.schedule(name, -10.0, 10.0), jnp.asarray(np.asarray(T), jnp.float64))
     x_0, eps = jax.random.normal(jax.random.key(0), (2, 7, 3), jnp.float64)
     x_t = paths.diffuse(x_0, eps, p.alpha, p.sigma)
     of_all = targets(x_0, eps, p, 0.7)
@@ -41,11 +42,11 @@ def test_every_prediction_gives_the_data_back(name):
                                -eps / p.sigma[:, None], rtol=1e-9)
 
 
-@pytest.mark.parametrize('name', list(paths.SCHEDULES))
+@pytest.mark.parametrize('name', list(schedules.SCHEDULES))
 @pytest.mark.parametrize('prediction', list(predictions.PREDICTIONS))
 def test_conversions_are_finite_at_both_ends(name, prediction):
   """alpha(1) = 0 and sigma(0) = 0 too, and so are their gradients."""
-  p = paths.at(paths.schedule(name, -10.0, 10.0), jnp.array([0.0, 1.0]))
+  p = paths.at(schedules.schedule(name, -10.0, 10.0), jnp.array([0.0, 1.0]))
 
   def total(output, x_t):
     return predictions.to_data(prediction, output, x_t, p).sum()
@@ -56,22 +57,22 @@ def test_conversions_are_finite_at_both_ends(name, prediction):
 
 def test_v_is_edm_turned_round_for_unit_data_and_velocity_is_that_of_rectified_flow():
   x_t, output = jax.random.normal(jax.random.key(0), (2, 7, 3))
-  p = paths.at(paths.cosine(), T)
+  p = paths.at(schedules.cosine(), T)
   np.testing.assert_allclose(predictions.to_data('edm', output, x_t, p, 1.0),
                              predictions.to_data('v', -output, x_t, p), atol=1e-5)
-  p = paths.at(paths.linear(), T)
+  p = paths.at(schedules.linear(), T)
   np.testing.assert_allclose(predictions.to_data('velocity', output, x_t, p),
                              x_t - T[:, None] * output, atol=1e-5)
   # dx_t/dt of a cosine path is -v times its rate of turning
   b = float(np.arctan(np.exp(-5.0)))
-  p = paths.at(paths.cosine(), T)
+  p = paths.at(schedules.cosine(), T)
   turning = (0.5 * np.pi - 2 * b) * output
   np.testing.assert_allclose(predictions.to_data('velocity', turning, x_t, p),
                              predictions.to_data('v', output, x_t, p), atol=1e-4)
 
 
 def test_input_scale_makes_unit_variance():
-  p = paths.at(paths.edm(), T)
+  p = paths.at(schedules.edm(), T)
   var = 0.5**2 * p.alpha**2 + p.sigma**2
   np.testing.assert_allclose(predictions.c_in(p, 0.5) ** 2 * var, 1.0, rtol=1e-5)
 

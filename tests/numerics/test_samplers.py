@@ -7,13 +7,14 @@ import pytest
 from scipy import stats
 
 from genjax.numerics import path as paths
+from genjax.numerics import schedules
 from genjax.numerics.samplers import DENOISING
 from genjax.numerics.samplers.grid import grid
 from genjax.numerics.samplers.multistep import _unipc_shares
 from genjax.types import BadInput
 from tests.numerics import known_denoisers as known
 
-PATH = paths.cosine(-10.0, 10.0)
+PATH = schedules.cosine(-10.0, 10.0)
 FIXED = [name for name in DENOISING if name != 'ode']
 ENOUGH = {'ddpm': {'num_steps': 200}, 'ddim': {'num_steps': 200}, 'euler': {'num_steps': 150},
           'heun': {'num_steps': 30}, 'dpmpp_2m': {'num_steps': 40}, 'unipc': {'num_steps': 30},
@@ -129,9 +130,9 @@ def test_a_learned_variance_lies_where_the_network_says():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('schedule', paths.SCHEDULES)
+@pytest.mark.parametrize('schedule', schedules.SCHEDULES)
 def test_every_schedule_by_every_sampler_is_finite_and_near_the_law(schedule):
-  path = paths.schedule(schedule, -10.0, 10.0)
+  path = schedules.schedule(schedule, -10.0, 10.0)
   denoise = known.gaussian(path)
 
   @jax.jit

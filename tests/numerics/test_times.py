@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from genjax.numerics import path as paths
-from genjax.numerics import times
+from genjax.numerics import schedules, times
 
 RNG = jax.random.key(2)
 
 
 def test_stratified_times_fall_one_into_each_part():
-  t, density, *_ = times.draw('stratified', RNG, 50, paths.cosine(), 0.01)
+  t, density, *_ = times.draw('stratified', RNG, 50, schedules.cosine(), 0.01)
   assert t.min() >= 0.01 and t.max() <= 1.0 and (density == 1.0).all()
   np.testing.assert_allclose(np.diff(np.sort(t)), np.full(49, 0.99 / 50), rtol=1e-3)
 
 
 def test_uniform_times_are_independent():
-  t = times.draw('uniform', RNG, 2000, paths.cosine(), 0.01).t
+  t = times.draw('uniform', RNG, 2000, schedules.cosine(), 0.01).t
   assert stats.kstest(t, stats.uniform(0.01, 0.99).cdf).pvalue > 1e-3
   assert np.histogram(t, 2000, (0.01, 1.0))[0].max() > 1  # and not spread
 
@@ -43,7 +42,7 @@ def test_every_step_is_drawn_alike(num_steps):
 @pytest.mark.parametrize('normal', [(None, None), (-0.4, 0.7)])
 @pytest.mark.parametrize('t_min', [0.0, 0.1])
 def test_logit_normal_times_follow_their_law(normal, t_min):
-  t = times.draw('logit_normal', RNG, 4000, paths.linear(), t_min, normal).t
+  t = times.draw('logit_normal', RNG, 4000, schedules.linear(), t_min, normal).t
   mean, std = (0.0, 1.0) if normal == (None, None) else normal
   cdf = lambda t: stats.norm(mean, std).cdf(np.log(t) - np.log1p(-np.asarray(t)))
   low = cdf(t_min) if t_min else 0.0
@@ -53,7 +52,7 @@ def test_logit_normal_times_follow_their_law(normal, t_min):
 
 @pytest.mark.parametrize('name', ['edm', 'linear', 'cosine', 'zero_terminal_snr'])
 def test_edm_times_have_a_log_normal_sigma_on_any_path(name):
-  path = paths.schedule(name, -2 * np.log(80.0), -2 * np.log(0.002))
+  path = schedules.schedule(name, -2 * np.log(80.0), -2 * np.log(0.002))
   t = times.draw('edm', RNG, 4000, path, 0.0).t
   alpha, sigma = path(t)
   assert stats.kstest(np.log(sigma / alpha)[t < 1.0], stats.norm(-1.2, 1.2).cdf).statistic < 2e-3
@@ -96,7 +95,7 @@ def test_importance_of_steps_weighs_each_by_its_probability(num_steps):
 def test_parts_are_as_likely_and_cover_the_interval():
   """Of a law whose density falls to nothing: t lies in its part; together they are [t_min, 1]."""
   for name in times.NORMAL:
-    t, _, (first, last), _ = times.draw(name, RNG, 10000, paths.cosine(), 0.01)
+    t, _, (first, last), _ = times.draw(name, RNG, 10000, schedules.cosine(), 0.01)
     assert ((first <= t) & (t <= last)).all()
     ends, counts = np.unique(first, return_counts=True)
     assert len(ends) == times.NUM_PARTS and counts.min() > 90 and counts.max() < 110

@@ -7,6 +7,7 @@ import pytest
 
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
+from genjax.numerics import schedules
 from genjax.numerics import weighting as weights
 from genjax.types import BadInput
 
@@ -37,7 +38,7 @@ def disagreement(schedule, prediction, t, dtype):
   relative difference at any t}.
   """
   t = jnp.asarray(t, dtype)
-  p = paths.at(paths.schedule(schedule, -10.0, 10.0), t)
+  p = paths.at(schedules.schedule(schedule, -10.0, 10.0), t)
   x_0, eps, raw = jax.random.normal(jax.random.key(3), (3, len(t), 4), dtype)
   x_t = paths.diffuse(x_0, eps, p.alpha, p.sigma)
   a, s, d_a, d_s = (field[:, None] for field in p)
@@ -66,10 +67,10 @@ def disagreement(schedule, prediction, t, dtype):
   return dict(zip(weights.WEIGHTINGS, far.max(-1), strict=True))
 
 
-@pytest.mark.parametrize('schedule', list(paths.SCHEDULES))
+@pytest.mark.parametrize('schedule', list(schedules.SCHEDULES))
 def test_equal_effective_weight_gives_the_same_gradient_for_the_same_output(schedule):
   """To 1e-9 in double precision, and 1e-3 in single for t from 1e-3."""
-  t = np.linspace(1e-3, 0.999 if schedule in paths.UNBOUNDED else 1.0, 12)
+  t = np.linspace(1e-3, 0.999 if schedule in schedules.UNBOUNDED else 1.0, 12)
   for prediction in predictions.PREDICTIONS:
     far = disagreement(schedule, prediction, t, jnp.float32)
     assert max(far.values()) < 1e-3, (prediction, far)
@@ -78,17 +79,17 @@ def test_equal_effective_weight_gives_the_same_gradient_for_the_same_output(sche
     assert max(far.values()) < 1e-9, (prediction, far)
 
 
-@pytest.mark.parametrize('schedule', list(paths.SCHEDULES))
+@pytest.mark.parametrize('schedule', list(schedules.SCHEDULES))
 @pytest.mark.parametrize('weighting', weights.WEIGHTINGS)
 def test_weights_are_finite_at_both_ends(schedule, weighting):
-  weight = weights.weight(weighting)(paths.at(paths.schedule(schedule, -10.0, 10.0),
+  weight = weights.weight(weighting)(paths.at(schedules.schedule(schedule, -10.0, 10.0),
                                               jnp.array([0.0, 1e-8, 0.5, 1.0])))
   assert jnp.isfinite(weight).all() and (weight >= 0).all() and weight[2] > 0
 
 
 def test_slope_of_snr_is_its_derivative():
   with jax.enable_x64(True):
-    path, t = paths.sub_vp(), jnp.linspace(0.1, 1.0, 5)
+    path, t = schedules.sub_vp(), jnp.linspace(0.1, 1.0, 5)
     snr_at = lambda t: (lambda a, s: (a / s) ** 2)(*path(t))
     snr, slope = weights.snr_and_slope(paths.at(path, t))
     expected, by_jvp = jax.jvp(snr_at, (t,), (jnp.ones(5),))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.numerics import path as paths
+from genjax.numerics import schedules
 from genjax.types import BadInput, Denoised
 from tests.objectives.exact_diffusion import (
     DIFFUSION,
@@ -30,7 +30,7 @@ from tests.objectives.exact_diffusion import (
         {'num_steps': 100, 'time_sampling': 'uniform'}, {'weighting': 'edm'}))])
 def test_diffusion_loss_is_its_integral_or_sum_whatever_the_times(kw):
   """Of N(0, 1) on the cosine path the integral is 4.792 nats, and 10 steps add up to 290.5."""
-  path = paths.cosine()
+  path = schedules.cosine()
 
   def denoise(params, x_t, t, cond, rng):
     x_0 = params['scale'] * path(t)[0][:, None] * x_t  # alpha x_t, as alpha^2 + sigma^2 = 1

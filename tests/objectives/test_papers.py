@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.numerics import path as paths
+from genjax.numerics import schedules
 from genjax.objectives import consistency, mean_flow
 from genjax.types import DataSpec, Denoised, Diffusion, Model, TwoTimes
 
@@ -43,7 +43,7 @@ def test_mean_flow_is_its_algorithm(power, monkeypatch):
     def denoise(params, x_t, t, s, cond, rng):  # x_hat of `numerics.flow_map` on the linear path
       return x_t - t[:, None] * network(params, x_t, s, t)
 
-    path = paths.schedule('linear', -10.0, 10.0)
+    path = schedules.schedule('linear', -10.0, 10.0)
     model = Model(None, diffusion=Diffusion(lambda params, t: path(t), None,
                                             TwoTimes(None, denoise)))
     objective = mean_flow.average_velocity(model, spec=SPEC, weight_power=power)

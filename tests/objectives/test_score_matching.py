@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genjax import compat
-from genjax.numerics import path as paths
+from genjax.numerics import schedules
 from genjax.objectives import score_matching
 from genjax.prob import sum_event
 from genjax.types import BadInput, Denoised, Model
@@ -140,7 +140,7 @@ def test_flow_matching_reaches_its_closed_form_minimum(sampling):
 def test_edm_recipe_is_its_weight_over_log_normal_times():
   """2206.00364, Table 1: lambda(sigma) |D - y|^2 averaged over log sigma ~ N(-1.2, 1.2^2)."""
   std = 0.5
-  path = paths.edm()
+  path = schedules.edm()
   model = diffusing(
       path=lambda params, t: path(t),
       denoise=lambda params, x_t, t, *_: Denoised(
