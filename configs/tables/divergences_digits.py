@@ -11,7 +11,7 @@ sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 3}}
 # training steps of the runs whose length the table sets; the others take the config's
 STEPS = {
     'tiny': {'autoregressive': 500, 'flow': 500, 'vae': 600, 'ebm': 2000, 'diffusion': 2800,
-             'implicit': 5000},
+             'implicit': 4000},
     'small': {'autoregressive': 800, 'flow': 800, 'vae': 1000, 'ebm': 4000, 'diffusion': 10000,
               'implicit': 20000},
 }
@@ -27,10 +27,10 @@ CHEAPER = {
     'vae': IN_TWO,
     'ebm': {'batch_size': 64, 'optim.lr': 1e-3},
     'diffusion': {'model.kw.num_blocks': 2, 'model.kw.width': 96, 'optim.lr': 4e-3},
-    'implicit': {'optim.lr': 1e-3, 'optim_by_player.critic.lr': 2e-3, 'checkpoint.every': 5000},
-    **dict.fromkeys(('KL', 'reverse KL', 'JS'), {
-        'batch_size': 32, 'objective.kw.gradient_penalty': 10.0}),
-    'Wasserstein': {'batch_size': 48, 'objective.kw.num_critic': 1},
+    'implicit': {'batch_size': 48, 'optim.lr': 1e-3, 'optim_by_player.critic.lr': 2e-3,
+                 'checkpoint.every': 4000},
+    **dict.fromkeys(('KL', 'reverse KL', 'JS'), {'objective.kw.gradient_penalty': 10.0}),
+    'Wasserstein': {'objective.kw.num_critic': 1},
 }
 # what the generator is trained by; network, seeds, generator updates and batch are the same
 GENERATOR = {
@@ -109,6 +109,6 @@ signals these samples with 5 % of them replaced by training images. *C_T* below 
 lie nearer to the training set than test images do. *authentic*: samples farther from their nearest
 training image than this from its own nearest. *FLD*: how much worse test images fit a mixture
 around the samples than one around training images. The rows named *generator* share network,
-seeds, number of generator updates and batch; a Wasserstein critic is updated more often per step,
-which shows in *examples*.
+seeds, number of generator updates and batch; at size small a Wasserstein critic is updated more
+often per step, which shows in *examples*.
 """
