@@ -21,11 +21,11 @@ STEPS = {
 # 200 divides validation and test split: one compiled program measures both
 IN_TWO = {'evals.kw.likelihood.batch_size': 200}
 CHEAPER = {
-    'autoregressive': {'batch_size': 32, 'model.kw.dropout': 0.0, **IN_TWO},
+    'autoregressive': {'batch_size': 32, 'networks.causal.kw.dropout': 0.0, **IN_TWO},
     'flow': IN_TWO,
     'vae': IN_TWO,
     'ebm': {'optim.lr': 1e-3},
-    'diffusion': {'model.kw.num_blocks': 2},
+    'diffusion': {'networks.denoiser.kw.num_blocks': 2},
     'implicit': {'optim.lr': 1e-3},
     'Wasserstein': {'objective.kw.num_critic': 2},
 }

@@ -1,0 +1,65 @@
+"""How far two records are apart: python -m tests.golden.compare GOLDEN OTHER.
+
+Prints the largest relative difference of each pair's losses, gradients, samples and 20 steps, and
+whether the evaluators' figures are equal bit for bit; the initial parameters that changed are
+listed. Exit code 1 where a bound is missed.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+from tests.golden import pairs, record, renamed
+
+BOUNDS = {'loss': 1e-5, 'metric': 1e-5, 'grad': 1e-5, 'sample': 1e-4, 'rsample': 1e-4,
+          'fitted': 1e-5, 'after': 1e-3}
+
+
+def apart(one: dict, other: dict) -> float:
+  """The largest difference of the arrays of a group, relative to the norm of each pair of them."""
+  worst = 0.0
+  for path in one.keys() | other.keys():
+    if path not in one or path not in other:
+      return np.inf
+    a, b = (np.asarray(of[path], np.float64).reshape(-1) for of in (one, other))
+    if a.shape != b.shape:
+      return np.inf
+    scale = max(np.linalg.norm(a), np.linalg.norm(b), 1e-6 * np.sqrt(a.size))
+    worst = max(worst, float(np.linalg.norm(a - b) / scale))
+  return worst
+
+
+def compare(golden: dict, other: dict) -> dict[str, float]:
+  """{group: how far it is apart} of two recorded pairs."""
+  return {group: apart(golden.get(group, {}), other.get(group, {})) for group in BOUNDS
+          if group in golden or group in other}
+
+
+def main(golden: pathlib.Path, other: pathlib.Path) -> int:
+  missed = 0
+  for name in pairs.PAIRS:
+    one = record.read(golden / f'{name}.npz', renamed.of(name))
+    two = record.read(other / f'{name}.npz')
+    found = compare(one, two)
+    above = [group for group, value in found.items() if value > BOUNDS[group]]
+    missed += bool(above)
+    print(f'{name:32s}' + '  '.join(f'{group} {value:.0e}' for group, value in found.items())
+          + (f'   ABOVE: {", ".join(above)}' if above else ''))
+    changed = [path for path, value in one.get('init', {}).items()
+               if not np.allclose(value, two.get('init', {}).get(path, np.nan), rtol=1e-5)]
+    if changed:
+      print(f'    initialised otherwise: {", ".join(changed)}')
+  figures, others = (json.loads((path / 'evaluators.json').read_text()) for path in (golden, other))
+  for name in figures | others:
+    if figures.get(name) != others.get(name):
+      missed += 1
+      print(f'{name}: {figures.get(name)} is now {others.get(name)}')
+  equal = sum(figures[name] == others.get(name) for name in figures)
+  print(f'evaluators equal bit for bit: {equal} of {len(figures)}; bounds missed: {missed}')
+  return int(bool(missed))
+
+
+if __name__ == '__main__':
+  sys.exit(main(*map(pathlib.Path, sys.argv[1:])))
