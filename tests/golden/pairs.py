@@ -2,6 +2,7 @@
 
 TOY = {'data.kw': {'num_train': 512, 'num_validation': 64, 'num_test': 64}}
 DIGITS, PLANE = 'configs/digits.py:', 'configs/toy2d.py:'
+MLPS = 'posterior.features=(16,),decoder.features=(16,)'
 DIT = 'denoiser.patch=4,denoiser.width=16,denoiser.num_blocks=1,denoiser.num_heads=2'
 AR = 'causal.width=16,causal.num_blocks=1,causal.num_heads=2'
 SMALL_CRITIC = {'networks.critic.kw': {'features': (16,)}}
@@ -16,15 +17,15 @@ PAIRS = {
     # by gradient
     'gaussian-exact': (PLANE + 'data=ring8,family=gaussian,objective=kl,estimator=exact', TOY),
     'gaussian-reverse_kl': (PLANE + 'data=ring8,family=gaussian,objective=reverse_kl', TOY),
-    'vae-bound': (DIGITS + 'family=vae,objective=kl,model.latent_dim=2,posterior.features=(16,),decoder.features=(16,)', {}),
-    'vae-free_bits': (DIGITS + 'family=vae,objective=kl,model.latent_dim=2,posterior.features=(16,),decoder.features=(16,),'
+    'vae-bound': (DIGITS + f'family=vae,objective=kl,model.latent_dim=2,{MLPS}', {}),
+    'vae-free_bits': (DIGITS + f'family=vae,objective=kl,model.latent_dim=2,{MLPS},'
                       'objective.beta=0.5,objective.free_bits=0.1,conditional=True', {}),
-    'vae-importance_weighted': (DIGITS + 'family=vae,objective=kl,estimator=importance_weighted,'
-                                'model.latent_dim=2,posterior.features=(16,),decoder.features=(16,),objective.num_samples=3',
+    'vae-importance_weighted': (DIGITS + f'family=vae,objective=kl,estimator=importance_weighted,'
+                                f'model.latent_dim=2,{MLPS},objective.num_samples=3',
                                 {}),
-    'vae-plane': (PLANE + 'data=ring8,family=vae,objective=kl,posterior.features=(16,),decoder.features=(16,)', TOY),
-    'flow-spline': (DIGITS + 'family=flow,objective=kl,model.num_couplings=2,conditioner.features=(16,)',
-                    {}),
+    'vae-plane': (PLANE + f'data=ring8,family=vae,objective=kl,{MLPS}', TOY),
+    'flow-spline': (DIGITS + 'family=flow,objective=kl,model.num_couplings=2,'
+                    'conditioner.features=(16,)', {}),
     'flow-affine': (PLANE + 'data=ring8,family=flow,objective=kl,model.transform=affine,'
                     'model.num_couplings=2,conditioner.features=(16,)', TOY),
     'flow-reverse_kl': (PLANE + 'data=ring8,family=flow,objective=reverse_kl,'
