@@ -1,4 +1,4 @@
-"""The flow map of the probability-flow ODE, x_t -> x_s, and what its slope in t asks of a network.
+"""The flow map of the probability-flow ODE, x_t -> x_s, and its derivative along the ODE.
 
 One DDIM step from t to s with some x_hat in place of E[x_0 | x_t] is
 
@@ -7,13 +7,11 @@ One DDIM step from t to s with some x_hat in place of E[x_0 | x_t] is
 exact where x_hat is the mean of E[x_0 | x_u], u from t to s, over alpha_u / sigma_u. A network
 that gives x_hat of (x_t, t, s) so gives a flow map with x_t at s = t by construction, on any path:
 on the linear one x_hat = x_t - t u, with u the average velocity of 2505.13447; for s = 0 it is
-the consistency function of 2303.01469, and with prediction 'v' that of 2410.11081.
+the consistency function of 2303.01469, and with prediction 'v' that of 2410.11081. A flow map does
+not change along the ODE: dx_s / dt = 0 there, which on the linear path is the MeanFlow identity.
 """
 
-from collections.abc import Callable
-
 import jax
-import jax.numpy as jnp
 
 from genjax.numerics.path import Path, at, match
 from genjax.numerics.samplers.grid import towards
@@ -35,39 +33,29 @@ def _scales(path, x_t, t, s):
   return tuple(match(a, x_t) for a in (*path(t), *path(s)))
 
 
-def velocity_coefficients(path: Path, t):
-  """h, k [B] of the velocity h x_t + k x_0 of the path at t, sigma_t > 0; k is below 0."""
-  point = at(path, t)
-  h = point.d_sigma / point.sigma
-  return h, point.d_alpha - point.alpha * h
+def velocity(path: Path, x_t, x_0, t) -> jax.Array:
+  """dx_t / dt [B, ...] of the path through x_t that began at x_0, for sigma_t > 0.
 
-
-def moved(path: Path, x_hat, t, by) -> jax.Array:
-  """Velocity that x_hat [B, ...] gives at t, less itself plus `by`, which two are held constant.
-
-  In value it is -by; its square pulls the velocity by `by`, which may depend on x_hat.
+  On the linear path (x_t - x_0) / t = eps - x_0; of E[x_0 | x_t] it is the ODE's.
   """
-  k = match(velocity_coefficients(path, t)[1], x_hat)
-  return k * (x_hat - jax.lax.stop_gradient(x_hat)) - jax.lax.stop_gradient(by)
+  h, k = _velocity_coefficients(path, x_t, t)
+  return h * x_t + k * x_0
 
 
-def slope(denoise: Callable, path: Path, x_t, x_0, t, s, share=1.0):
-  """x_hat [B, ...] at (x_t, t, s), and how x_s changes along dx_t / dt, which is 0 for a flow map.
+def by_velocity_error(path: Path, x_t, x_0, x_hat, t, s) -> jax.Array:
+  """The part of dx_s / dt [B, ...] along `velocity` that is due to the network's velocity error.
 
-  denoise(x_t, t, s) -> x_hat; x_0 [B, ...] says what dx_t / dt is: its mean given x_t makes it
-  the ODE's, and the result is affine in it, so that an example of the data is an unbiased choice.
-  At s = t the slope is the error of the velocity. share in [0, 1]: of the part that is the slope
-  of the network (2410.11081 multiplies it by a share that grows in training).
+  x_s, of `step`, is A x_t + B velocity(x_hat), and this is A (velocity(x_0) - velocity(x_hat)):
+  what is left of dx_s / dt if the network is held constant along the way. At s = t it is all.
   """
-  h, k = (match(a, x_t) for a in velocity_coefficients(path, t))
-
-  def arrive(x_t, t):
-    x_hat = denoise(x_t, t, s)
-    return step(path, x_t, x_hat, t, s), x_hat
-
-  (_, x_hat), (d_x_s, _) = jax.jvp(arrive, (x_t, t), (h * x_t + k * x_0, jnp.ones_like(t)))
-  # x_s = A x_t + B velocity, and the slope is A times the velocity's error, plus the rest
+  h, k = _velocity_coefficients(path, x_t, t)
   alpha_t, sigma_t, alpha_s, sigma_s = _scales(path, x_t, t, s)
   r = sigma_s / sigma_t
-  of_error = (r * k - (alpha_s - r * alpha_t) * h) * (x_0 - x_hat)
-  return x_hat, of_error + share * (d_x_s - of_error)
+  return (r * k - (alpha_s - r * alpha_t) * h) * (x_0 - x_hat)
+
+
+def _velocity_coefficients(path, x_t, t):
+  """h, k of the velocity h x_t + k x_0, broadcast to x_t."""
+  point = at(path, t)
+  h = point.d_sigma / point.sigma
+  return match(h, x_t), match(point.d_alpha - point.alpha * h, x_t)

@@ -222,6 +222,12 @@ def d_logsnr(point: Point) -> jax.Array:
   return 2.0 * (point.d_alpha / point.alpha - point.d_sigma / point.sigma)
 
 
+def angular_speed(point: Point) -> jax.Array:
+  """d arctan(sigma / alpha) / dt [B]: pi / 2 on the path 'cosine', finite at both ends."""
+  return ((point.alpha * point.d_sigma - point.sigma * point.d_alpha)
+          / (point.alpha**2 + point.sigma**2))
+
+
 def time_of_logsnr(path: Path, value: jax.Array, num_halvings: int = 24) -> jax.Array:
   """t [B] with logsnr(t) = value [B], by bisection: for any path that falls from t = 0 to 1."""
   def halve(_, bounds):

@@ -45,13 +45,25 @@ def continuous(model: Model, *, t_min: float = 1e-3, time_mean: float | None = N
     alpha, sigma = path(t)
     x_t = paths.diffuse(x_0, jax.random.normal(rng_eps, x_0.shape), alpha, sigma)
 
-    share = jnp.minimum(step / warmup, 1.0)
-    x_hat, slope = maps.slope(lambda x_t, t, s: diffusion.denoise(theta, x_t, t, cond, rng_net).x_0,
-                              path, x_t, x_0, t, jnp.full_like(t, t_min), share)
-    g = paths.match(alpha, x_t) * slope
+    s = jnp.full_like(t, t_min)
+
+    def f(x_t, t):  # cos t x_t - sin t F(x_t, t) on the path of TrigFlow (Sec. 3.1)
+      x_hat = diffusion.denoise(theta, x_t, t, cond, rng_net).x_0
+      return maps.step(path, x_t, x_hat, t, s), x_hat
+
+    # the paper's time is the angle arctan(sigma / alpha); per unit of it:
+    dt = 1.0 / paths.angular_speed(paths.at(path, t))
+    per_angle = paths.match(dt, x_t)
+    velocity = per_angle * maps.velocity(path, x_t, x_0, t)
+    (_, x_hat), (d_f, _) = jax.jvp(f, (x_t, t), (velocity, dt))
+    # g = cos t df/dt, the part that differentiates the network scaled by r (Alg. 1)
+    r = jnp.minimum(step / warmup, 1.0)
+    held = per_angle * maps.by_velocity_error(path, x_t, x_0, x_hat, t, s)
+    g = paths.match(alpha, x_t) * (held + r * (d_f - held))
     norm = jnp.sqrt(sum_event(g**2))
-    g = g / paths.match(norm + tangent_floor, x_t)
-    losses = sum_event(maps.moved(path, x_hat, t, g) ** 2)
+    g = g / paths.match(norm + tangent_floor, x_t)  # tangent normalisation (Sec. 4.2)
+    network = per_angle * maps.velocity(path, x_t, x_hat, t)  # F
+    losses = sum_event((network - jax.lax.stop_gradient(network + g)) ** 2)  # Eq. 8, w = 0
     metrics = {'tangent_norm': norm.mean() / x_0[0].size**0.5, 'x_mse': ((x_0 - x_hat) ** 2).mean()}
     return losses.mean(), Aux(metrics, carry)
 

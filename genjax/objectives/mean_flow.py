@@ -21,10 +21,8 @@ def average_velocity(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min
                      label_dropout: float = 0.0) -> Objective:
   """Returns one player that trains x_s = x_t - (t - s) u(x_t, t, s), u the average velocity.
 
-  The network regresses u on v - (t - s) du/dt, held constant, du/dt by one jvp
-  along (v, 1), v the example's own velocity. On other paths than the linear one, where
-  x_s = r x_t + c x_hat (`numerics.flow_map`), it is the x_hat that makes x_s stand still, with its
-  error counted as that of the velocity, of which this is the general case.
+  The network regresses u on v - (t - s) du/dt, held constant, du/dt by one jvp along (v, 1), v the
+  example's own velocity. On any path that target is u + dx_s / dt, x_s as in `numerics.flow_map`.
   apart: the probability of s < t; else s = t and the loss is flow matching. t and s are the
   larger and the smaller of two draws of time_sampling (of `numerics.times`, but 'importance') with
   time_mean, time_std, in [t_min, 1]. Each example's loss is divided by (its value + weight_floor)
@@ -64,9 +62,17 @@ def average_velocity(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min
                            unlabelled + guidance * (x_0 - unlabelled))
       cond = conditions.where(dropped, null, cond)
 
-    x_hat, slope = maps.slope(lambda x_t, t, s: field(theta, x_t, t, s, cond, rng_net), path, x_t,
-                              target, t, s)
-    square = sum_event(maps.moved(path, x_hat, t, slope) ** 2)
+    def flow_map(x_t, t):  # x_s = x_t - (t - s) u on the linear path (Eq. 12)
+      x_hat = field(theta, x_t, t, s, cond, rng_net)
+      return maps.step(path, x_t, x_hat, t, s), x_hat
+
+    v = maps.velocity(path, x_t, target, t)  # eps - x_0 on the linear path (Alg. 1)
+    (_, x_hat), (d_x_s, _) = jax.jvp(flow_map, (x_t, t), (v, jnp.ones_like(t)))
+    u = maps.velocity(path, x_t, x_hat, t)
+    # d x_s / dt = v - u - (t - s) du / dt, so that this is v - (t - s) du / dt (Eq. 10)
+    u_target = u + d_x_s
+    square = sum_event((u - jax.lax.stop_gradient(u_target)) ** 2)  # Eq. 9
+    # w = 1 / (|error|^2 + c)^p (Sec. 4.3)
     losses = square * jax.lax.stop_gradient(square + weight_floor) ** -weight_power
     metrics = {'u_mse': square.mean() / x_0[0].size, 'x_mse': ((x_0 - x_hat) ** 2).mean()}
     return losses.mean(), Aux(metrics, carry)
