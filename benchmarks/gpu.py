@@ -126,7 +126,8 @@ def sampling(config) -> dict:
   def evaluate(params, x):  # as many as the sampler's, each on what the last one said
     t = jnp.full((n,), 0.5)
     return jax.lax.fori_loop(
-        0, evaluations, lambda _, x: run.model.denoise(params, x, t, None, None), x)
+        0, evaluations,
+        lambda _, x: run.model.diffusion.denoise(params, x, t, None, None).x_0, x)
 
   drawn = sharding.compiled(jax.jit(draw).lower(params, jax.random.key(1)))
   evaluations = int(drawn(params, jax.random.key(1))[1])

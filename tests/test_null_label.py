@@ -43,8 +43,10 @@ def config_of(objective, objective_kw=(), family='diffusion', model_kw=(), weigh
     (config_of('kl', conditional=False), True)])  # takes no label at all
 def test_a_null_label_is_trained_where_labels_are_dropped(config, trained):
   model = wiring.run(config).model
-  assert model.null_label == (10 if trained else None)
-  assert 'null_label' not in compat.provides(model)
+  assert (model.null_cond is not None) == trained
+  if trained:
+    np.testing.assert_array_equal(model.null_cond(3), [10, 10, 10])
+  assert 'null_cond' not in compat.provides(model)
   if not trained:
     for asked in (lambda: draw.make(model, DIGITS, seed=0, conditional=True, cond=10),
                   lambda: model.sample({}, jax.random.key(0), 2, None)):
@@ -68,12 +70,13 @@ def test_guidance_by_dropped_labels_and_by_a_worse_run_is_not_refused():
   config.sampler.guidance.autoguidance = 'a worse run'
   run = wiring.run(config)
   assert run.model.sample is None  # until the guide is there
-  guided = wiring.autoguided(config, run.dataset.spec, run.model, run.model)
-  assert guided.sample is not None and guided.null_label is None
+  guided = wiring.autoguided(config, run.dataset.spec, run.objective, run.model, run.model)
+  assert guided.sample is not None and guided.null_cond is None
 
 
 def test_no_label_is_the_null_label_of_a_model_that_knows_one():
-  model = Model(init=None, sample=lambda params, rng, n, cond: cond, null_label=10)
+  model = Model(init=None, sample=lambda params, rng, n, cond: cond,
+                null_cond=lambda n: np.full(n, 10))
   np.testing.assert_array_equal(parts._unlabelled(model).sample({}, None, 2, None), [10, 10])
   assert parts._unlabelled(model).sample({}, None, 2, 'labels') == 'labels'
 

@@ -45,7 +45,9 @@ def test_a_long_value_is_shortened(value, words):
 
 
 def test_every_keyword_with_a_range_has_a_taker():
-  makes = [*(module.make for table in (FAMILIES, OBJECTIVES, EVALS) for module in table.values()),
+  makes = [*(module.make for module in FAMILIES.values()),
+           *(estimator.make for table in (OBJECTIVES, EVALS) for module in table.values()
+             for estimator in module.ESTIMATORS.values()),
            *NETWORKS.values(), *SAMPLERS.values(), *data.BUNDLED.values()]
   taken = {name for make in makes for name in inspect.signature(make).parameters}
   assert set(ranges.BY_KEYWORD) <= taken, set(ranges.BY_KEYWORD) - taken
@@ -58,9 +60,9 @@ def test_integers_without_a_range_of_their_own_are_sizes():
     pass
 
   good = {'width': 2**20, 'depth': None, 'start': 0, 'share': -3.0, 'hidden': (1, 2)}
-  compat.check_kw('model', 'mine', make, (), good, {})
+  compat.check_keywords("model 'mine'", make, (), good, {})
   for bad, words in (({'width': 0}, 'integers from 1 to 1048576'), ({'width': 2**20 + 1}, 'width='),
                      ({'start': -1}, 'integers from 0'), ({'share': NAN}, 'finite numbers'),
                      ({'hidden': (3, 0)}, r'hidden=\(3, 0\)')):
     with pytest.raises(BadInput, match=words):
-      compat.check_kw('model', 'mine', make, (), bad, {})
+      compat.check_keywords("model 'mine'", make, (), bad, {})

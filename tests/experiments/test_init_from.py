@@ -52,7 +52,7 @@ def test_a_student_starts_at_its_teacher_and_goes_on_without_it(teacher, tmp_pat
   # nothing moves at a rate of 1e-30: the student, its average and the teacher are the given run
   given, kept = runs.load(teacher), runs.load(student)
   np.testing.assert_allclose(arrays(kept.params), arrays(given.params), rtol=1e-6)
-  assert kept.model.denoise is None and kept.model.flow_map
+  assert kept.model.diffusion.denoise is None and kept.model.flow_map
   origin = rundir.read(student)['init_from']
   assert origin['step'] == 20 and len(origin['digest']) > 8
   assert rundir.read(teacher).get('init_from') is None

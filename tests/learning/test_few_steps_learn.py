@@ -24,8 +24,8 @@ SETTINGS = {'batch_size': 256, 'steps_per_dispatch': 100, 'ema': 0.99, 'optim__l
 
 def figure(run, params, num_steps, name=''):
   """Sliced W2 by that many evaluations."""
-  model = parts.with_sampler(run.model._replace(sample=None), run.dataset.spec, name,
-                             {'num_steps': num_steps})
+  chosen = parts.suited(run.objective.sampler, name, {'num_steps': num_steps})
+  model = parts.with_sampler(run.model._replace(sample=None), run.dataset.spec, *chosen)
   x, nfe = jax.jit(lambda rng: model.sample(params, rng, 4000, None))(jax.random.key(2))
   assert nfe == num_steps
   exact = np.asarray(run.dataset.sample(jax.random.key(1), 4000), np.float64)

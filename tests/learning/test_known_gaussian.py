@@ -86,13 +86,13 @@ def test_a_trained_denoiser_is_within_5_percent_of_the_closed_form():
       steps=6000, batch_size=512, steps_per_dispatch=100, ema=0.995, optim__lr=2e-3)
   run, params, _ = running.train(config)
   mean, covariance = gaussian_parameters()
-  exact, path = exact_denoiser(mean, covariance), lambda t: run.model.path(params, t)
+  exact, path = exact_denoiser(mean, covariance), lambda t: run.model.diffusion.path(params, t)
   errors = []
   for logsnr in LOGSNR:
     t = paths.time_of_logsnr(path, jnp.full(1, logsnr))
     alpha, sigma = (np.float64(a[0]) for a in path(t))
     x_t = noisy(mean, covariance, alpha, sigma, 2000)
-    found = run.model.denoise(params, x_t, jnp.broadcast_to(t, 2000), None, None)
+    found = run.model.diffusion.denoise(params, x_t, jnp.broadcast_to(t, 2000), None, None).x_0
     errors.append(relative_error(found, exact(x_t, alpha, sigma)))
   print(np.round(errors, 4))
   assert np.mean(errors) < 0.05

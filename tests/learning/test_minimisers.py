@@ -133,8 +133,8 @@ def with_best_critic(toy, divergence: str, side: int):
     return best(jnp.maximum(log_ratio, -80.0)), {}  # exp(80) and its products are in float32
 
   model = quantile_noise(gaussian.make(SPEC), side)
-  return adversarial.make(model, Critic(None, ratio), estimator='critic', spec=SPEC,
-                          divergence=divergence, saturating=True)
+  return adversarial.by_critic(model, Critic(None, ratio), spec=SPEC, divergence=divergence,
+                               saturating=True)
 
 
 @pytest.mark.parametrize('divergence', quadrature.GENERATORS)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import prob
+from genjax import compat, prob
 from genjax.models import diffusion, diffusion_bound
 from genjax.nn.monotone import Monotone
 from genjax.numerics import path as paths
@@ -202,8 +202,10 @@ def test_family_gives_finite_terms_and_gradients(spec, prediction):
   assert set(terms) == {'reconstruction', 'prior', 'diffusion'}
   assert all(v.shape == (4,) and jnp.isfinite(v).all() for v in terms.values())
   assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
-  x_hat = jax.jit(model.denoise)(params, x, jnp.linspace(0.0, 1.0, 4), None, jax.random.key(2))
-  assert x_hat.shape == x.shape and x_hat.dtype == jnp.float32 and jnp.isfinite(x_hat).all()
+  x_hat, share = jax.jit(model.diffusion.denoise)(
+      params, x, jnp.linspace(0.0, 1.0, 4), None, jax.random.key(2))
+  assert share is None and jnp.isfinite(x_hat).all()
+  assert x_hat.shape == x.shape and x_hat.dtype == jnp.float32
 
 
 @pytest.mark.parametrize(('kw', 'word'), [
@@ -254,7 +256,8 @@ def test_dtype_reaches_the_network_and_the_answer_stays_float32(kw):
   assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
 
   def denoise(model):
-    return lambda params: model.denoise(params, batch['x'], jnp.ones(2), None, None)
+    return lambda params: model.diffusion.denoise(
+        params, batch['x'], jnp.ones(2), None, None).x_0
 
   assert jax.eval_shape(denoise(model), params).dtype == jnp.float32
   assert 'bf16' in str(jax.make_jaxpr(denoise(model))(params))
@@ -286,14 +289,21 @@ def test_bounds_are_finite_on_every_path(schedule, kw):
   params = jax.jit(model.init)(jax.random.key(0), {'x': x})
   grads, terms = loss_and_gradient(model, x, params)
   assert all(jnp.isfinite(v).all() for v in jax.tree.leaves((grads, terms)))
-  x_hat = model.denoise(params, x, jnp.linspace(0.0, 1.0, 8), None, None)
+  x_hat, v = model.diffusion.denoise(params, x, jnp.linspace(0.0, 1.0, 8), None, None)
   assert jnp.isfinite(x_hat).all()
-  assert (model.reverse is not None) == ('variance' in kw)
-  assert (model.schedule_loss is not None) == (schedule == 'learned')
-  if model.reverse:
-    again, v = model.reverse(params, x, jnp.linspace(0.0, 1.0, 8), None, None)
+  assert model.diffusion.learned_variance_steps == (4 if 'variance' in kw else None)
+  assert (model.diffusion.schedule_loss is not None) == (schedule == 'learned')
+  assert (v is not None) == ('variance' in kw)
+  if v is not None:
     assert v.shape == x.shape and (v == 0.5).all()  # the head starts at zero
-    np.testing.assert_array_equal(again, x_hat)
+
+
+def test_a_diffusion_provides_what_its_schedule_and_its_variance_allow():
+  provided = lambda **kw: compat.provides(diffusion.make(POINTS, **kw))
+  fixed = {'elbo', 'diffusion', 'denoise', 'fixed_path'}
+  assert provided() == fixed | {'two_time'}
+  assert provided(num_steps=4, variance='learned') == fixed
+  assert provided(schedule='learned') == fixed - {'fixed_path'} | {'schedule_loss'}
 
 
 def test_learned_variance_stands_beside_levels():
@@ -301,11 +311,11 @@ def test_learned_variance_stands_beside_levels():
   model = diffusion.make(spec, width=8, num_blocks=1, num_steps=4, variance='learned')
   x = prob.from_levels(jnp.array([[0, 2, 4], [1, 3, 0]]), 5)
   params = jax.jit(model.init)(jax.random.key(0), {'x': x})
-  x_hat, v = model.reverse(params, x, jnp.array([0.1, 0.9]), None, None)
+  x_hat, v = model.diffusion.denoise(params, x, jnp.array([0.1, 0.9]), None, None)
   assert x_hat.shape == v.shape == x.shape
   # the last number put out for each dimension is its variance
   params['head']['bias'] = jnp.tile(jnp.array([0.0, 0.0, 0.0, 0.0, 9.0, 2.0]), 3)
-  moved, v = model.reverse(params, x, jnp.array([0.1, 0.9]), None, None)
+  moved, v = model.diffusion.denoise(params, x, jnp.array([0.1, 0.9]), None, None)
   np.testing.assert_allclose(v, jax.nn.sigmoid(2.0), rtol=1e-6)
   assert (moved >= x_hat).all() and moved[1].min() > 0.9
 
@@ -325,7 +335,7 @@ def test_learned_schedule_falls_and_keeps_its_ends():
   params = jax.jit(model.init)(jax.random.key(0), {'x': jnp.zeros((1, 2))})
   assert set(params) == {'network', 'schedule'}
   params['schedule'] = jax.tree.map(lambda a: a + 1.0, params['schedule'])
-  logsnr = paths.logsnr(*model.path(params, t))
+  logsnr = paths.logsnr(*model.diffusion.path(params, t))
   np.testing.assert_allclose(logsnr[jnp.array([0, -1])], [7.0, -5.0], atol=1e-4)
   assert (jnp.diff(logsnr) < 0).all()
 
@@ -342,7 +352,7 @@ def test_a_learned_schedule_moves_the_variance_of_the_bound_and_not_its_mean():
   error = 4 * float(jnp.maximum(before.std(), after.std())) / N**0.5
   assert abs(float(before.mean() - after.mean())) < error
   assert abs(float(before.std() / after.std()) - 1) > 0.1
-  loss = jax.jit(model.schedule_loss)(params, {'x': x}, jax.random.key(1))
+  loss = jax.jit(model.diffusion.schedule_loss)(params, {'x': x}, jax.random.key(1))
   np.testing.assert_allclose(loss, (before / 2) ** 2, rtol=1e-3, atol=1e-6)
 
 
@@ -358,10 +368,10 @@ def test_what_the_network_is_told_and_shown():
       diffusion.TimeMLP.__call__ = lambda self, x, t, *rest: (seen.append((x, t)),
                                                               original(self, x, t, *rest))[1]
       t = jnp.array([0.0, 0.4, 1.0])
-      model.denoise(params, jnp.ones((3, 2)), t, None, None)
+      model.diffusion.denoise(params, jnp.ones((3, 2)), t, None, None)
     finally:
       diffusion.TimeMLP.__call__ = original
-    return (*seen[-1], *model.path(params, t))
+    return (*seen[-1], *model.diffusion.path(params, t))
 
   x, t, _, _ = told()
   np.testing.assert_array_equal((x[:, 0], t), (jnp.ones(3), jnp.array([0.0, 0.4, 1.0])))

@@ -23,7 +23,8 @@ def denoise(x_t, t, cond, rng):
 
 X = jax.random.normal(jax.random.key(0), (4, 2))
 COND = jnp.array([0, 1, 1, 0])
-NONE = jnp.full(4, 2)
+null = lambda n: jnp.full(n, 2)
+NONE = null(4)
 
 
 def parts(t):
@@ -33,7 +34,7 @@ def parts(t):
 @pytest.mark.parametrize(('weight', 'cost'), [(0.0, 1), (1.0, 1), (2.5, 2)])
 def test_weights_zero_and_one_are_the_models_themselves(weight, cost):
   t = jnp.full(4, 0.6)
-  guided = guidance.classifier_free(denoise, PATH, 2, weight)
+  guided = guidance.classifier_free(denoise, PATH, null, weight)
   labelled, none = parts(t)
   np.testing.assert_allclose(guided.denoise(X, t, COND, None), none + weight * (labelled - none),
                              atol=1e-6)
@@ -44,13 +45,13 @@ def test_it_is_the_same_guidance_of_the_noise():
   t = jnp.full(4, 0.3)
   alpha, sigma = PATH(t[0])
   eps = [(X - alpha * x_0) / sigma for x_0 in parts(t)]
-  x_0 = guidance.classifier_free(denoise, PATH, 2, 3.0).denoise(X, t, COND, None)
+  x_0 = guidance.classifier_free(denoise, PATH, null, 3.0).denoise(X, t, COND, None)
   np.testing.assert_allclose((X - alpha * x_0) / sigma, eps[1] + 3.0 * (eps[0] - eps[1]),
                              atol=1e-5)
 
 
 def test_inside_the_interval_alone_also_within_one_batch():
-  guided = guidance.classifier_free(denoise, PATH, 2, 3.0, (0.5, 2.0))
+  guided = guidance.classifier_free(denoise, PATH, null, 3.0, (0.5, 2.0))
   t = jnp.array([0.2, 0.4, 0.6, 1.0])  # ratios 0.25, 0.67, 1.5, infinite
   labelled, none = parts(t)
   inside = np.array([False, True, True, False])[:, None]
@@ -72,7 +73,7 @@ def test_the_count_is_of_the_networks_rows(name):
     jax.debug.callback(lambda x: rows.append(len(x)), x_t)
     return denoise(x_t, t, cond, rng)
 
-  guided = guidance.classifier_free(counted, PATH, 2, 2.0, (0.2, 5.0))
+  guided = guidance.classifier_free(counted, PATH, null, 2.0, (0.2, 5.0))
   _, nfe = jax.jit(lambda x: SAMPLERS[name](guided.denoise, PATH, jax.random.key(0), x, COND,
                                             cost=guided.cost, num_steps=9))(X)
   jax.effects_barrier()
@@ -83,7 +84,7 @@ def test_the_count_is_of_the_networks_rows(name):
 @pytest.mark.slow
 def test_guided_samples_of_gaussians_are_where_the_closed_form_says():
   """Equal covariances: the guided denoiser is that of the mean none + w (labelled - none)."""
-  guided = guidance.classifier_free(denoise, PATH, 2, 2.0)
+  guided = guidance.classifier_free(denoise, PATH, null, 2.0)
   x_T = jax.random.normal(jax.random.key(1), (4096, 2))
   x_0, nfe = jax.jit(lambda x: SAMPLERS['heun'](guided.denoise, PATH, jax.random.key(0), x,
                                                 jnp.zeros(4096, int), cost=guided.cost,
@@ -107,4 +108,4 @@ def test_autoguidance_goes_away_from_the_worse_model():
     (-1.0, (0.0, 1.0), '-1.0'), (2.0, (1.0, 0.5), '0.5'), (2.0, (1.0,), 'two noise ratios')])
 def test_refusals(weight, interval, word):
   with pytest.raises(BadInput, match=word):
-    guidance.classifier_free(denoise, PATH, 2, weight, interval)
+    guidance.classifier_free(denoise, PATH, null, weight, interval)

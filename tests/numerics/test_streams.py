@@ -75,7 +75,7 @@ def served_twice(family, objective, estimator, kind):
               'dequantisation': 'gaussian'}
   batch = {'x': rows['x'], 'mask': jax.ShapeDtypeStruct(rows['x'].shape[:1], bool)}
   spec = run.dataset.spec
-  for estimator in compat.legal(likelihood.NEEDS, compat.provides(
+  for estimator in compat.legal(likelihood.ESTIMATORS, compat.provides(
       run.model, data.properties(run.dataset))):
     terms = likelihood._terms_fn(
         run.model, estimator, lambda batch, rng: data.prepare(batch, spec, rng), spec,

@@ -29,7 +29,7 @@ def exact(name, params):
 
 
 def start(model, critic, x, **kw):
-  objective = adversarial.make(model, critic, estimator='critic', spec=SPEC, **kw)
+  objective = adversarial.by_critic(model, critic, spec=SPEC, **kw)
   return objective, *objective.init(jax.random.key(0), {'x': x})
 
 
@@ -123,9 +123,8 @@ def test_real_data_are_dequantised_and_labels_are_passed_on(gaussian):
     seen.append((np.asarray(x), cond))
     return x[:, 0], {}
 
-  objective = adversarial.make(
-      gaussian(1), Critic(lambda rng, x, cond: {}, apply), estimator='critic',
-      spec=DataSpec((1,), 17, 10))
+  objective = adversarial.by_critic(
+      gaussian(1), Critic(lambda rng, x, cond: {}, apply), spec=DataSpec((1,), 17, 10))
   batch = {'x': jnp.zeros((64, 1)), 'cond': jnp.arange(64) % 10}
   params, carry = objective.init(RNG, batch)
   objective.players[0].loss(params, carry, batch, RNG, 0)
@@ -136,7 +135,7 @@ def test_real_data_are_dequantised_and_labels_are_passed_on(gaussian):
 
 def test_what_only_a_bound_describes_is_removed_and_exact_models_stay_whole(
     gaussian, linear_critic):
-  make = lambda model: adversarial.make(model, linear_critic, estimator='critic', spec=SPEC).model
+  make = lambda model: adversarial.by_critic(model, linear_critic, spec=SPEC).model
   exact_model = gaussian(1)
   assert make(exact_model) is exact_model
   vae = Model(init=len, sample=len, rsample=len, elbo=len, log_weight=len)

@@ -1,16 +1,18 @@
 """MeanFlow, consistency and distillation: their losses at the exact maps of a Gaussian."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax import wiring
+from genjax import compat, wiring
 from genjax.models import diffusion
 from genjax.numerics import flow_map as maps
-from genjax.objectives import consistency, distillation, mean_flow
+from genjax.objectives import consistency, distillation, mean_flow, score_matching
 from genjax.train import init
-from genjax.types import BadInput, DataSpec, Model, TwoTimes
+from genjax.types import BadInput, DataSpec, Denoised, Diffusion, Model, TwoTimes
 from genjax.wiring import parts
 from tests import networks
 from tests.numerics import known_denoisers as known
@@ -23,17 +25,22 @@ EXACT = {'gain': jnp.ones(()), 'shift': jnp.zeros(())}
 T_MIN = 1e-2
 
 
+def diffusing(path, x_hat, init=None, two_time=None):
+  """A diffusion on a path t -> alpha, sigma whose denoiser says x_hat."""
+  return Model(init=init, diffusion=Diffusion(
+      lambda params, t: path(t), lambda *args: Denoised(x_hat(*args)), two_time))
+
+
 def gaussian_model(path):
   """A diffusion of the known Gaussian: exact for gain 1 and shift 0, and else not."""
   def of(x_hat, params):
     return params['gain'] * x_hat + params['shift']
 
   init = lambda rng, batch: EXACT
-  return Model(
-      init=init, path=lambda params, t: path(t),
-      denoise=lambda params, x_t, t, cond, rng: of(
-          exact_x_hat(path, x_t, t, jnp.full_like(t, T_MIN)), params),
-      two_times=TwoTimes(init, lambda params, x_t, t, s, cond, rng: of(
+  return diffusing(
+      path, lambda params, x_t, t, cond, rng: of(
+          exact_x_hat(path, x_t, t, jnp.full_like(t, T_MIN)), params), init,
+      TwoTimes(init, lambda params, x_t, t, s, cond, rng: of(
           exact_x_hat(path, x_t, t, s), params)))
 
 
@@ -57,11 +64,11 @@ def gradients(objective, step=10**6):
 
 
 OBJECTIVES = {
-    'mean_flow': lambda model: mean_flow.make(model, spec=POINTS, t_min=T_MIN, apart=0.5,
-                                              weight_power=0.0),
+    'mean_flow': lambda model: mean_flow.average_velocity(
+        model, spec=POINTS, t_min=T_MIN, apart=0.5, weight_power=0.0),
     # tangents that are hardly normalised: what is normalised has no mean of 0
-    'consistency': lambda model: consistency.make(model, spec=POINTS, t_min=T_MIN, warmup=1,
-                                                  tangent_floor=1e4)}
+    'consistency': lambda model: consistency.continuous(
+        model, t_min=T_MIN, warmup=1, tangent_floor=1e4)}
 
 
 @pytest.mark.parametrize('name', OBJECTIVES)
@@ -81,11 +88,11 @@ def test_the_tangent_is_normalised_and_its_slope_warmed_up():
   with jax.enable_x64(True):
     path = known.vp
     x = jax.random.normal(jax.random.key(0), (256, 2), jnp.float64)
-    moving = lambda steep: Model(
-        init=lambda *_: {}, path=lambda p, t: path(t),
-        denoise=lambda p, x_t, t, cond, rng: x_t + jnp.sin(steep * (t[:, None] - 0.5)) * 1e-9)
-    make = lambda steep, floor: consistency.make(moving(steep), spec=POINTS, warmup=100,
-                                                 tangent_floor=floor).players[0].loss
+    moving = lambda steep: diffusing(
+        path, lambda p, x_t, t, cond, rng: x_t + jnp.sin(steep * (t[:, None] - 0.5)) * 1e-9,
+        lambda *_: {})
+    make = lambda steep, floor: consistency.continuous(
+        moving(steep), warmup=100, tangent_floor=floor).players[0].loss
     compiled = {floor: networks.jit(lambda steep, step, floor=floor: make(steep, floor)(
         {'model': {}}, (), {'x': x}, jax.random.key(1), step)[0]) for floor in (0.1, 1e-9)}
     loss = lambda steep, step, floor=0.1: compiled[floor](steep, step)
@@ -98,7 +105,8 @@ def test_the_tangent_is_normalised_and_its_slope_warmed_up():
 def test_the_loss_of_mean_flow_is_divided_by_its_own_power():
   x = jax.random.normal(jax.random.key(0), (64, 2))
   model = gaussian_model(known.linear)
-  loss = lambda power: mean_flow.make(model, spec=POINTS, weight_power=power).players[0].loss
+  loss = lambda power: mean_flow.average_velocity(
+      model, spec=POINTS, weight_power=power).players[0].loss
   value = lambda power: float(networks.jit(loss(power))(
       {'model': {**EXACT, 'gain': 2.0}}, (), {'x': x}, jax.random.key(1), 0)[0])
   assert value(1.0) == pytest.approx(1.0, abs=0.02) and value(0.0) > 2.0
@@ -120,10 +128,10 @@ def test_guidance_of_mean_flow_moves_the_target_of_labelled_examples_alone():
     return params['gain'] * jnp.where((cond == 3)[:, None], 5.0, 0.0) * jnp.ones_like(x_t)
 
   # a path on which the velocity is h x_t - x_0 at all times
-  model = Model(init=None, path=lambda p, t: (jnp.ones_like(t), jnp.exp(t)),
-                two_times=TwoTimes(None, field))
-  objective = mean_flow.make(model, spec=LABELLED, apart=0.0, weight_power=0.0, guidance=3.0,
-                             label_dropout=0.4)
+  model = diffusing(lambda t: (jnp.ones_like(t), jnp.exp(t)), None,
+                    two_time=TwoTimes(None, field))
+  objective = mean_flow.average_velocity(
+      model, spec=LABELLED, apart=0.0, weight_power=0.0, guidance=3.0, label_dropout=0.4)
   batch = {'x': jnp.ones((5000, 2)), 'cond': jnp.zeros(5000, jnp.int32)}
   _, aux = networks.jit(objective.players[0].loss)(
       {'model': {'gain': 1.0}}, (), batch, jax.random.key(0), 0)
@@ -152,8 +160,8 @@ def test_the_target_of_distillation_is_two_exact_steps():
 
 def stages(model, **kw):
   """(objective, the loss's value and what it writes at a step), for parameters {'model': gain}."""
-  objective = distillation.make(model, spec=POINTS, init_from='a run', first_steps=8, last_steps=2,
-                                stage_steps=10, **kw)
+  objective = distillation.progressive(
+      model, init_from='a run', first_steps=8, last_steps=2, stage_steps=10, **kw)
   x = jax.random.normal(jax.random.key(0), (512, 2))
 
   def at(step, params):
@@ -166,8 +174,8 @@ def stages(model, **kw):
 
 def test_steps_halve_by_stages_and_the_student_becomes_the_teacher():
   path = known.vp
-  model = Model(init=lambda rng, batch: jnp.float32(0.7), path=lambda p, t: path(t),
-                denoise=lambda p, x_t, t, cond, rng: p * known.gaussian(path)(x_t, t))
+  model = diffusing(path, lambda p, x_t, t, cond, rng: p * known.gaussian(path)(x_t, t),
+                    lambda rng, batch: jnp.float32(0.7))
   objective, at = stages(model)
   params, carry = objective.init(None, None)
   assert carry == () and objective.players[0].trains == ('model',)
@@ -189,7 +197,7 @@ def test_a_student_that_makes_the_two_steps_has_no_loss():
   path, n = known.vp, 8
   two = lambda x_t, t: distillation.two_steps(known.gaussian(path), path, x_t, t, t - 0.5 / n,
                                               t - 1.0 / n)
-  model = Model(init=None, path=lambda p, t: path(t), denoise=lambda p, x_t, t, cond, rng: (
+  model = diffusing(path, lambda p, x_t, t, cond, rng: (
       p['share'] * two(x_t, t) + (1.0 - p['share']) * known.gaussian(path)(x_t, t)))
   _, at = stages(model)
   teacher = {'model': {'share': 0.0}, 'stage': jnp.int32(0)}
@@ -202,59 +210,69 @@ def test_a_student_that_makes_the_two_steps_has_no_loss():
   assert max(plain(0, params)[0], of_noise(0, params)[0]) < off
 
 
-def trained(objective, **kw):
-  """The model that an objective leaves of a small diffusion, and parameters off their start."""
+def trained(make, **kw):
+  """A small diffusion, an objective on it, and parameters of its model off their start."""
   base = diffusion.make(POINTS, width=16, num_blocks=1, schedule='linear', prediction='velocity')
-  goal = objective.make(base, spec=POINTS, **kw)
+  goal = make(base, **kw)
   params, _ = init.initialise(goal.init, jax.random.key(0), {'x': jnp.zeros((1, 2))})
-  return base, goal.model, networks.moved(params['model'], 0.3)
+  return base, goal, networks.moved(params['model'], 0.3)
 
 
-FEW = [(mean_flow, {}), (consistency, {}), (distillation, {'init_from': 'a run'})]
+MEAN_FLOW = functools.partial(mean_flow.average_velocity, spec=POINTS)
+CONSISTENCY, DISTILLATION = consistency.continuous, distillation.progressive
+FEW = pytest.mark.parametrize(('make', 'kw'), [
+    (MEAN_FLOW, {}), (CONSISTENCY, {}), (DISTILLATION, {'init_from': 'a run'})],
+    ids=('mean_flow', 'consistency', 'distillation'))
 
 
-@pytest.mark.parametrize(('objective', 'kw'), FEW, ids=lambda v: getattr(v, '__name__', '')[-10:])
-def test_what_stands_afterwards(objective, kw):
-  base, model, theta = trained(objective, **kw)
-  assert model.flow_map and model.elbo is model.two_times is model.reverse is None
-  assert (model.denoise is not None) == (objective is mean_flow)
+@FEW
+def test_what_stands_afterwards(make, kw):
+  base, goal, theta = trained(make, **kw)
+  model, diffusion = goal.model, goal.model.diffusion
+  assert model.flow_map and model.elbo is diffusion.two_time is None
+  assert diffusion.learned_variance_steps is None
+  assert (diffusion.denoise is not None) == (make is MEAN_FLOW)
+  assert ('denoise' in compat.provides(model)) == (make is MEAN_FLOW)
   x, t = jax.random.normal(jax.random.key(1), (64, 2)), jnp.linspace(0.05, 1.0, 64)
   flow_map = networks.jit(lambda s: model.flow_map(theta, x, t, s, None))
   np.testing.assert_allclose(flow_map(t), x, atol=1e-5)
   away = flow_map(0.5 * t)
   assert np.abs(away - x).min(0).max() > 1e-4
-  if objective is mean_flow:  # on the linear path: x_s = x_t - (t - s) u, and u at s = t is v
-    x_0 = networks.jit(model.denoise)(theta, x, t, None, None)
+  if make is MEAN_FLOW:  # on the linear path: x_s = x_t - (t - s) u, and u at s = t is v
+    x_0 = networks.jit(diffusion.denoise)(theta, x, t, None, None).x_0
     near = 0.999 * t
     u = (x - flow_map(near)) / (t - near)[:, None]
     np.testing.assert_allclose(u, (x - x_0) / t[:, None], rtol=0.02, atol=0.02)
   else:
-    x_0 = networks.jit(base.denoise)(theta, x, t, None, None)
+    x_0 = networks.jit(base.diffusion.denoise)(theta, x, t, None, None).x_0
+    path = lambda t: base.diffusion.path(theta, t)
     np.testing.assert_allclose(
-        away, maps.step(lambda t: base.path(theta, t), x, x_0, t, 0.5 * t), rtol=1e-5, atol=1e-6)
+        away, maps.step(path, x, x_0, t, 0.5 * t), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(('objective', 'kw'), FEW, ids=lambda v: getattr(v, '__name__', '')[-10:])
-def test_the_sampler_that_suits_needs_no_line(objective, kw):
-  _, model, theta = trained(objective, **kw)
+@FEW
+def test_the_sampler_that_suits_needs_no_line(make, kw):
+  _, goal, theta = trained(make, **kw)
+  model, chosen = goal.model, lambda name, given: parts.suited(goal.sampler, name, given)
   sample = lambda name, **kw: networks.jit(lambda key: parts.with_sampler(
-      model, POINTS, name, kw).sample(theta, key, 8, None))(jax.random.key(3))
+      model, POINTS, *chosen(name, kw)).sample(theta, key, 8, None))(jax.random.key(3))
   x, nfe = sample('')
-  assert nfe == {mean_flow: 1, consistency: 2, distillation: 4}[objective]
+  assert nfe == {MEAN_FLOW: 1, CONSISTENCY: 2, DISTILLATION: 4}[make]
   assert sample('', num_steps=3)[1] == sample('flow_map', times=(0.6, 0.3))[1] == 3
   np.testing.assert_array_equal(x, sample('flow_map')[0])
-  if objective is mean_flow:
+  if make is MEAN_FLOW:
     assert sample('ddim', num_steps=7)[1] == 7  # its field is a denoiser's
   else:
     with pytest.raises(BadInput, match="'ddim' asks for denoise.*allowed: flow_map"):
       sample('ddim')
   with pytest.raises(BadInput, match='takes no guidance'):
-    parts.with_sampler(model, LABELLED, '', {}, weight=2.0)
+    parts.with_sampler(model, LABELLED, *chosen('', {}), weight=2.0)
 
 
 def test_a_denoiser_has_no_flow_map_and_ddim_suits_it():
-  base, _, theta = trained(consistency)
-  assert parts.suited(base, '', {'eta': 1.0}) == ('ddim', {'eta': 1.0})
+  base = diffusion.make(POINTS, width=16, num_blocks=1)
+  trained_for = score_matching.denoising(base, spec=POINTS).sampler
+  assert parts.suited(trained_for, '', {'eta': 1.0}) == ('ddim', {'eta': 1.0})
   with pytest.raises(BadInput, match="'flow_map' asks for flow_map.*ddim.*heun"):
     parts.with_sampler(base, POINTS, 'flow_map', {})
 
@@ -262,38 +280,40 @@ def test_a_denoiser_has_no_flow_map_and_ddim_suits_it():
 def test_two_times_are_heard_apart_and_embedded_slowly():
   """The network of two times changes with s, and far less by t than the usual embedding does."""
   model = diffusion.make(POINTS, width=16, num_blocks=1)
-  params = networks.jit(model.two_times.init)(jax.random.key(0), {})
+  two_time = model.diffusion.two_time
+  params = networks.jit(two_time.init)(jax.random.key(0), {})
   params['head']['kernel'] = jnp.ones_like(params['head']['kernel'])
   x, t = jnp.ones((64, 2)), jnp.linspace(0.1, 1.0, 64)
-  of = lambda s: model.two_times.denoise(params, x, t, s, None, None)
+  of = lambda s: two_time.denoise(params, x, t, s, None, None)
   assert np.abs(of(t) - of(0.5 * t)).max() > 1e-3
   assert params['time']['kernel'].shape[0] == 2 * networks.jit(model.init)(
       jax.random.key(0), {})['time']['kernel'].shape[0]
-  rough = diffusion.make(POINTS, width=16, num_blocks=1, time_scale=1000.0).two_times
+  rough = diffusion.make(POINTS, width=16, num_blocks=1, time_scale=1000.0).diffusion.two_time
   jumps = [np.abs(np.diff(np.asarray(m.denoise(params, x, t, t, None, None))[:, 0], 2)).mean()
-           for m in (model.two_times, rough)]
+           for m in (two_time, rough)]
   assert jumps[1] > 10 * jumps[0], jumps
-  assert diffusion.make(POINTS, schedule='learned').two_times is None
-  assert diffusion.make(POINTS, num_steps=4, variance='learned').two_times is None
+  for kw in ({'schedule': 'learned'}, {'num_steps': 4, 'variance': 'learned'}):
+    other = diffusion.make(POINTS, **kw)
+    assert other.diffusion.two_time is None and 'two_time' not in compat.provides(other)
 
 
-@pytest.mark.parametrize(('objective', 'kw', 'words'), [
-    (mean_flow, {'apart': 1.5}, 'apart=1.5'), (mean_flow, {'guidance': 2.0}, 'without labels'),
-    (mean_flow, {'time_sampling': 'importance'}, 'importance'),
-    (mean_flow, {'time_sampling': 'uniform', 'time_mean': 0.0}, 'time_mean=0.0'),
-    (consistency, {'warmup': 0}, 'warmup=0'), (consistency, {'t_min': 0.0}, 't_min=0.0'),
-    (distillation, {}, 'no teacher.*config.init_from'),
-    (distillation, {'init_from': 'a', 'first_steps': 12, 'last_steps': 8}, 'allowed: 8, 16'),
-    (distillation, {'init_from': 'a', 'first_steps': 2, 'last_steps': 4}, 'allowed: 4, 8'),
-    (distillation, {'init_from': 'a', 'weighting': 'snr'}, 'truncated_snr')])
-def test_bad_words_are_refused(objective, kw, words):
+@pytest.mark.parametrize(('make', 'kw', 'words'), [
+    (MEAN_FLOW, {'apart': 1.5}, 'apart=1.5'), (MEAN_FLOW, {'guidance': 2.0}, 'without labels'),
+    (MEAN_FLOW, {'time_sampling': 'importance'}, 'importance'),
+    (MEAN_FLOW, {'time_sampling': 'uniform', 'time_mean': 0.0}, 'time_mean=0.0'),
+    (CONSISTENCY, {'warmup': 0}, 'warmup=0'), (CONSISTENCY, {'t_min': 0.0}, 't_min=0.0'),
+    (DISTILLATION, {}, 'no teacher.*config.init_from'),
+    (DISTILLATION, {'init_from': 'a', 'first_steps': 12, 'last_steps': 8}, 'allowed: 8, 16'),
+    (DISTILLATION, {'init_from': 'a', 'first_steps': 2, 'last_steps': 4}, 'allowed: 4, 8'),
+    (DISTILLATION, {'init_from': 'a', 'weighting': 'snr'}, 'truncated_snr')])
+def test_bad_words_are_refused(make, kw, words):
   with pytest.raises(BadInput, match=words):
-    objective.make(gaussian_model(known.vp), spec=POINTS, **kw)
+    make(gaussian_model(known.vp), **kw)
 
 
 def test_guidance_needs_dropped_labels():
   with pytest.raises(BadInput, match='label_dropout'):
-    mean_flow.make(gaussian_model(known.vp), spec=LABELLED, guidance=2.0)
+    mean_flow.average_velocity(gaussian_model(known.vp), spec=LABELLED, guidance=2.0)
 
 
 @pytest.mark.parametrize('objective', (pytest.param('mean_flow', marks=pytest.mark.slow),

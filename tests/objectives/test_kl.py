@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 
 from genjax import compat
 from genjax.objectives import kl
-from genjax.types import BadInput, DataSpec, Model
+from genjax.types import BadInput, DataSpec, Diffusion, Model
 
 SPEC = DataSpec((2,), None, None)
 RNG = jax.random.key(3)
@@ -22,7 +24,7 @@ def gradient(objective, batch, rng=RNG):
 
 def test_exact_gradient_is_that_of_maximum_likelihood(gaussian):
   value, aux, grads, params, _ = gradient(
-      kl.make(gaussian(2), estimator='exact', spec=SPEC), {'x': X})
+      kl.exact(gaussian(2)), {'x': X})
   mean, var = params['model']['mean'], jnp.exp(2 * params['model']['log_std'])
   np.testing.assert_allclose(grads['model']['mean'], (mean - X.mean(0)) / var, rtol=1e-4)
   np.testing.assert_allclose(
@@ -30,21 +32,24 @@ def test_exact_gradient_is_that_of_maximum_likelihood(gaussian):
   np.testing.assert_allclose(value, aux.metrics['nll'])
 
 
-def test_fit_has_no_players_and_is_ruled_out_by_a_keyword(gaussian):
+def test_fit_has_no_players_and_stands_back_for_what_is_asked(gaussian):
   model = gaussian(2)._replace(fit=lambda rng, x: {'mean': x.mean(0)})
-  objective = kl.make(model, estimator='fit', spec=SPEC)
+  objective = kl.fit(model)
   assert objective.players == () and objective.fit is model.fit
-  with pytest.raises(BadInput, match='fit=False'):
-    kl.make(model, estimator='fit', spec=SPEC, fit=False)
-  choose = lambda kw: compat.choose('objective', 'kl', kl.NEEDS, compat.provides(model), kw,
-                                    model='gaussian', data='ring8', others={}, models={})
-  assert choose({}) == 'fit'
-  assert choose({'fit': False}) == 'exact'
+  choose = lambda asked: compat.choose(
+      'objective', 'kl', kl.ESTIMATORS, compat.provides(model), asked, model='gaussian',
+      data='ring8', others={}, models=dict)
+  assert choose(None) == choose('') == choose('fit') == 'fit'
+  assert choose('exact') == 'exact'
+  with pytest.raises(BadInput, match="no estimator 'em'; it has: fit, exact, bound, importance"):
+    choose('em')
+  with pytest.raises(BadInput, match=r"needs elbo \(bound\)\.\n"):  # of no other estimator
+    choose('bound')
 
 
 def test_an_energy_alone_picks_contrastive_divergence():
   have = compat.provides(Model(init=len, sample=len, energy=len))
-  assert compat.legal(kl.NEEDS, have) == ('contrastive_divergence',)
+  assert compat.legal(kl.ESTIMATORS, have) == ('contrastive_divergence',)
 
 
 def bounded(log_w_std=0.8):
@@ -63,11 +68,11 @@ def bounded(log_w_std=0.8):
 
 def test_bound_weighs_its_kl_terms_and_logs_each():
   value, aux, grads, _, _ = gradient(
-      kl.make(bounded(), estimator='bound', spec=SPEC), {'x': X})
+      kl.bound(bounded()), {'x': X})
   np.testing.assert_allclose(value, 5.5)
   assert set(aux.metrics) == {'reconstruction', 'kl_top', 'kl_z', 'elbo'}
   value, aux, grads, _, _ = gradient(
-      kl.make(bounded(), estimator='bound', spec=SPEC, beta=4.0, free_bits=1.0), {'x': X})
+      kl.bound(bounded(), beta=4.0, free_bits=1.0), {'x': X})
   np.testing.assert_allclose(value, 3.0 + 4.0 * (2.0 + 1.0))
   # the KLs themselves, not the terms of the bound
   assert aux.metrics['kl_top'] >= 0 and aux.metrics['kl_z'] >= 0 > aux.metrics['reconstruction']
@@ -78,12 +83,12 @@ def test_bound_weighs_its_kl_terms_and_logs_each():
 def test_beta_without_a_kl_term_is_refused():
   model = bounded()._replace(elbo=lambda params, batch, rng: {'log_density': batch['x'][:, 0]})
   with pytest.raises(BadInput, match='beta=2.0.*log_density'):
-    gradient(kl.make(model, estimator='bound', spec=SPEC, beta=2.0), {'x': X})
+    gradient(kl.bound(model, beta=2.0), {'x': X})
 
 
 def test_importance_weighted_rises_from_the_elbo_to_the_likelihood():
   x = {'x': jnp.zeros((4000, 2))}
-  bounds = [-gradient(kl.make(bounded(), estimator='importance_weighted', spec=SPEC,
+  bounds = [-gradient(kl.importance_weighted(bounded(),
                               num_samples=k), x)[0] for k in (1, 4, 64)]
   np.testing.assert_allclose(bounds[0], -3.0, atol=0.05)  # L_1 = m
   assert bounds[0] < bounds[1] < bounds[2]
@@ -93,7 +98,7 @@ def test_importance_weighted_rises_from_the_elbo_to_the_likelihood():
 
 
 def test_contrastive_divergence_gradient_and_chains(gaussian):
-  objective = kl.make(gaussian(2), estimator='contrastive_divergence', spec=SPEC, alpha=0.0,
+  objective = kl.contrastive_divergence(gaussian(2), spec=SPEC, alpha=0.0,
                       num_steps=5, restart=0.25)
   _, aux, grads, params, carry = gradient(objective, {'x': X})
   chains = aux.carry['rows']['chains']
@@ -107,7 +112,7 @@ def test_contrastive_divergence_gradient_and_chains(gaussian):
 
 
 def test_contrastive_divergence_reaches_the_moments(gaussian):
-  objective = kl.make(gaussian(2), estimator='contrastive_divergence', spec=SPEC, alpha=0.0,
+  objective = kl.contrastive_divergence(gaussian(2), spec=SPEC, alpha=0.0,
                       num_steps=10, step_size=0.1, restart=0.0)
   params, carry = objective.init(jax.random.key(1), {'x': X})
   loss = objective.players[0].loss
@@ -129,19 +134,22 @@ def test_contrastive_divergence_reaches_the_moments(gaussian):
 def test_chains_keep_their_labels_and_levels_start_within_the_box(gaussian):
   spec = DataSpec((2,), 17, 3)
   batch = {'x': jnp.zeros((64, 2)), 'cond': jnp.full(64, 2)}
-  objective = kl.make(gaussian(2), estimator='contrastive_divergence', spec=spec, restart=0.0)
+  objective = kl.contrastive_divergence(gaussian(2), spec=spec, restart=0.0)
   params, carry = objective.init(jax.random.key(1), {**batch, 'cond': jnp.arange(64) % 3})
   assert np.abs(carry['rows']['chains']).max() <= 1.0
   _, aux = objective.players[0].loss(params, carry, batch, RNG, 0)
   np.testing.assert_array_equal(aux.carry['rows']['cond'], jnp.arange(64) % 3)
 
 
-@pytest.mark.parametrize('kw', [
-    {'beta': -1.0}, {'num_samples': 0}, {'restart': 1.5}, {'step_size': 'x'}])
-def test_values_out_of_range_are_named(gaussian, kw):
+@pytest.mark.parametrize(('make', 'kw'), [
+    (kl.bound, {'beta': -1.0}), (kl.bound, {'free_bits': -0.5}),
+    (kl.importance_weighted, {'num_samples': 0}),
+    (functools.partial(kl.contrastive_divergence, spec=SPEC), {'restart': 1.5}),
+    (functools.partial(kl.contrastive_divergence, spec=SPEC), {'step_size': 'x'})])
+def test_values_out_of_range_are_named(gaussian, make, kw):
   name = next(iter(kw))
   with pytest.raises(BadInput, match=f'{name}=.*has to'):
-    kl.make(gaussian(2), estimator='exact', spec=SPEC, **kw)
+    make(gaussian(2), **kw)
 
 
 def test_a_learned_schedule_is_a_second_player_on_its_own_parameters():
@@ -151,8 +159,9 @@ def test_a_learned_schedule_is_a_second_player_on_its_own_parameters():
 
   model = Model(lambda rng, batch: {'network': jnp.float32(2.0), 'schedule': jnp.float32(3.0)},
                 elbo=lambda params, batch, rng: {'diffusion': -terms(params, batch['x'][:, 0])},
-                schedule_loss=lambda params, batch, rng: terms(params, batch['x'][:, 0]) ** 2)
-  objective = kl.make(model, estimator='bound', spec=DataSpec((1,), None, None))
+                diffusion=Diffusion(None, None, schedule_loss=lambda params, batch, rng: (
+                    terms(params, batch['x'][:, 0]) ** 2)))
+  objective = kl.bound(model)
   assert [(p.name, p.trains) for p in objective.players] == [
       ('model', ('model/network',)), ('schedule', ('model/schedule',))]
   batch = {'x': jnp.array([[1.0], [3.0]])}
@@ -161,6 +170,6 @@ def test_a_learned_schedule_is_a_second_player_on_its_own_parameters():
                                        for player in objective.players)
   assert float(value) == 12.0 and float(aux.metrics['diffusion']) == -12.0
   assert float(square) == float(of_square.metrics['bound_square']) == 180.0
-  fixed = kl.make(model._replace(schedule_loss=None), estimator='bound',
-                  spec=DataSpec((1,), None, None))
-  assert [p.trains for p in fixed.players] == [('model',)]
+  for diffusion in (None, Diffusion(None, None)):
+    fixed = kl.bound(model._replace(diffusion=diffusion))
+    assert [p.trains for p in fixed.players] == [('model',)]

@@ -5,9 +5,7 @@ import pytest
 
 from genjax.objectives import reverse_kl
 from genjax.prob import normal_log_prob, sum_event
-from genjax.types import BadInput, DataSpec
-
-SPEC = DataSpec((1,), None, None)
+from genjax.types import BadInput
 
 
 def log_density(x):
@@ -15,8 +13,7 @@ def log_density(x):
 
 
 def value_and_grad(model, batch_size=4000, params=None, **kw):
-  objective = reverse_kl.make(
-      model, estimator='pathwise', spec=SPEC, log_density=log_density, **kw)
+  objective = reverse_kl.pathwise(model, log_density=log_density, **kw)
   batch = {'x': jnp.zeros((batch_size, 1))}
   start, carry = objective.init(jax.random.key(0), batch)
   loss = objective.players[0].loss

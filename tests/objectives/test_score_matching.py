@@ -7,8 +7,17 @@ from genjax import compat
 from genjax.numerics import path as paths
 from genjax.objectives import score_matching
 from genjax.prob import sum_event
-from genjax.types import BadInput, Model
-from tests.objectives.exact_diffusion import DIFFUSION, GAUSSIAN, SPEC, STEEP, VARIANCE, evaluate
+from genjax.types import BadInput, Denoised, Model
+from tests.objectives.exact_diffusion import (
+    DIFFUSION,
+    GAUSSIAN,
+    SPEC,
+    STEEP,
+    VARIANCE,
+    diffusing,
+    evaluate,
+    make,
+)
 
 MIX = jnp.array([[1.0, 0.0, 0.0], [0.5, 0.8, 0.0], [-0.3, 0.2, 0.6]])
 X = jax.random.normal(jax.random.key(0), (2000, 3)) @ MIX.T
@@ -19,7 +28,7 @@ S = X.T @ X / len(X)
 def quadratic(precision):
   """E(x) = x^T precision x / 2."""
   energy = lambda params, x, cond: 0.5 * ((x @ params['precision']) * x).sum(-1)
-  return Model(lambda rng, batch: {'precision': precision}, energy=energy, flow_map=len)
+  return Model(lambda rng, batch: {'precision': precision}, energy=energy)
 
 
 @pytest.mark.parametrize('kw', [
@@ -80,7 +89,7 @@ def test_exact_denoiser_has_the_least_eps_error_and_the_integral_of_the_mmse():
     ('sigmoid', lambda snr: 0.5 * STEEP * snr / (1 + np.exp(-2.0) * snr))])
 def test_weightings_are_those_of_the_papers(weighting, weight):
   # a denoiser that says 0 has the error |x_0|^2, here 1 per dimension
-  model = DIFFUSION._replace(denoise=lambda params, x_t, t, cond, rng: 0 * params['scale'] * x_t)
+  model = diffusing(denoise=lambda params, x_t, *_: Denoised(0 * params['scale'] * x_t))
   value, _, _ = evaluate(
       model, {'x': jnp.ones((4000, 3))}, estimator='denoising', weighting=weighting)
   t = 1e-3 + (1 - 1e-3) * (np.arange(100000) + 0.5) / 100000
@@ -92,8 +101,7 @@ def test_weight_is_finite_where_the_path_ends_without_signal():
   ending = lambda params, t: (jnp.sin(0.5 * np.pi * (1.0 - t)), jnp.sin(0.5 * np.pi * t))
   for name in ('simple', 'elbo', 'edm', 'flow_matching'):
     value, metrics, grads = evaluate(
-        DIFFUSION._replace(path=ending), {'x': X}, estimator='denoising', weighting=name,
-        t_min=0.999)
+        diffusing(path=ending), {'x': X}, estimator='denoising', weighting=name, t_min=0.999)
     assert all(np.isfinite(v) for v in (value, grads['scale'], *metrics.values()))
 
 
@@ -109,9 +117,9 @@ def test_flow_matching_reaches_its_closed_form_minimum(sampling):
 
   def denoise(params, x_t, t, cond, rng):
     gain = (1 - t) * VARIANCE / ((1 - t) ** 2 * VARIANCE + t**2)
-    return params['scale'] * gain[:, None] * x_t
+    return Denoised(params['scale'] * gain[:, None] * x_t)
 
-  model = DIFFUSION._replace(path=linear, denoise=denoise)
+  model = diffusing(path=linear, denoise=denoise)
   t = 0.05 + 0.95 * (np.arange(20000) + 0.5) / 20000
   kw = {'estimator': 'denoising', 'weighting': 'flow_matching', 't_min': 0.05}
   least = VARIANCE / ((1 - t) ** 2 * VARIANCE + t**2)
@@ -123,8 +131,8 @@ def test_flow_matching_reaches_its_closed_form_minimum(sampling):
   value, _, grads = evaluate(model, GAUSSIAN, time_sampling=sampling, **kw)
   np.testing.assert_allclose(value, expected, rtol=0.01)
   np.testing.assert_allclose(grads['scale'], 0.0, atol=0.03)
-  worse = evaluate(model._replace(denoise=lambda p, x, *rest: 1.1 * denoise(p, x, *rest)),
-                   GAUSSIAN, time_sampling=sampling, **kw)[0]
+  off = lambda *args: Denoised(1.1 * denoise(*args).x_0)
+  worse = evaluate(diffusing(path=linear, denoise=off), GAUSSIAN, time_sampling=sampling, **kw)[0]
   assert worse > expected * 1.02
 
 
@@ -132,9 +140,9 @@ def test_edm_recipe_is_its_weight_over_log_normal_times():
   """2206.00364, Table 1: lambda(sigma) |D - y|^2 averaged over log sigma ~ N(-1.2, 1.2^2)."""
   std = 0.5
   path = paths.edm()
-  model = DIFFUSION._replace(
+  model = diffusing(
       path=lambda params, t: path(t),
-      denoise=lambda params, x_t, t, *_: (
+      denoise=lambda params, x_t, t, *_: Denoised(
           params['scale'] * (std**2 / (std**2 + path(t)[1] ** 2))[:, None] * x_t))
   x = std * jax.random.normal(jax.random.key(0), (100000, 3))
   value, metrics, grads = evaluate(model, {'x': x}, estimator='denoising', weighting='edm')
@@ -145,25 +153,20 @@ def test_edm_recipe_is_its_weight_over_log_normal_times():
   np.testing.assert_allclose(metrics['diffusion_loss'], nats, rtol=0.03)
 
 
-def test_a_learned_schedule_and_variance_need_what_trains_them():
-  for field, words in (('schedule_loss', "schedule='learned'.*objective='kl'"),
-                       ('reverse', "variance='learned'.*num_steps is None")):
-    with pytest.raises(BadInput, match=words):
-      score_matching.make(DIFFUSION._replace(**{field: len}), estimator='denoising', spec=SPEC)
-
-
 def test_the_estimator_follows_from_what_the_model_and_the_data_provide():
-  legal = lambda fields, data: compat.legal(score_matching.NEEDS, frozenset(fields) | {data})
+  legal = lambda fields, data: compat.legal(score_matching.ESTIMATORS, frozenset(fields) | {data})
   assert legal(['energy', 'sample'], 'data.discrete') == ('denoising_one_level',)
   assert legal(['energy', 'sample'], 'data.continuous')[0] == 'explicit'
-  assert legal(['denoise', 'path', 'elbo'], 'data.discrete')[0] == 'denoising'
+  assert legal(['denoise', 'fixed_path', 'elbo'], 'data.discrete')[0] == 'denoising'
+  assert legal(['denoise', 'elbo'], 'data.discrete') == ()  # a learned schedule
   assert legal(['log_prob', 'sample'], 'data.continuous')[0] == 'explicit'
   assert legal(['log_prob', 'sample'], 'data.discrete') == ()  # a mass has no score
 
 
 def test_model_loses_only_the_map_between_times():
-  model = score_matching.make(quadratic(S), estimator='explicit', spec=SPEC).model
-  assert model.energy is not None and model.flow_map is None
+  assert make(DIFFUSION._replace(flow_map=len, elbo=len)).model == DIFFUSION._replace(elbo=len)
+  model = quadratic(S)
+  assert make(model, 'explicit').model == model
 
 
 @pytest.mark.parametrize('kw, match', [
@@ -171,10 +174,17 @@ def test_model_loses_only_the_map_between_times():
     ({'time_mean': 0.3}, 'time_mean=0.3.*logit_normal'), ({'num_steps': 0}, 'num_steps=0'),
     ({'label_dropout': 0.1}, 'without labels'),
     ({'num_steps': 10, 'time_sampling': 'edm'}, 'num_steps=10.*stratified, uniform, importance'),
-    ({'t_min': 2.0}, 't_min=2.0'), ({'noise_std': 0.0}, 'noise_std=0.0')])
+    ({'t_min': 2.0}, 't_min=2.0')])
 def test_bad_values_are_named(kw, match):
   with pytest.raises(BadInput, match=match):
-    score_matching.make(DIFFUSION, estimator='denoising', spec=SPEC, **kw)
+    score_matching.denoising(DIFFUSION, spec=SPEC, **kw)
+
+
+def test_bad_values_of_the_other_estimators_are_named():
+  with pytest.raises(BadInput, match='noise_std=0.0'):
+    score_matching.denoising_one_level(quadratic(S), spec=SPEC, noise_std=0.0)
+  with pytest.raises(BadInput, match='num_projections=0'):
+    score_matching.sliced(quadratic(S), num_projections=0)
 
 
 def test_digits_meet_an_energy_dequantised():

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax import compat
 from genjax.objectives import wasserstein
 from genjax.types import BadInput, DataSpec
 
@@ -10,8 +11,9 @@ SPEC = DataSpec((1,), None, None)
 RNG = jax.random.key(2)
 
 
-def start(model, critic, x, estimator='critic', **kw):
-  objective = wasserstein.make(model, critic, estimator=estimator, spec=SPEC, **kw)
+def start(model, critic, x, **kw):
+  objective = (wasserstein.by_sinkhorn(model, spec=SPEC, **kw) if critic is None else
+               wasserstein.by_critic(model, critic, spec=SPEC, **kw))
   params, carry = objective.init(jax.random.key(0), {'x': x})
   losses = [lambda p, player=player: player.loss(p, carry, {'x': x}, RNG, 0)
             for player in objective.players]
@@ -63,7 +65,7 @@ def test_a_player_has_no_gradient_in_the_others_parameters(gaussian, linear_crit
 
 def test_sinkhorn_of_a_shift_is_its_square_and_pulls_the_mean(quantile_gaussian, quantiles):
   x = 2.0 + 1.2 * quantiles(64)
-  objective, params, (loss,) = start(quantile_gaussian, None, x, 'sinkhorn')
+  objective, params, (loss,) = start(quantile_gaussian, None, x)
   assert set(params) == {'model'}
   (value, aux), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
   np.testing.assert_allclose(value, 1.5**2, rtol=2e-3)
@@ -75,5 +77,9 @@ def test_sinkhorn_of_a_shift_is_its_square_and_pulls_the_mean(quantile_gaussian,
 def test_bad_values_are_named(gaussian, linear_critic):
   with pytest.raises(BadInput, match='num_critic=0'):
     start(gaussian(1), linear_critic, jnp.zeros((2, 1)), num_critic=0)
-  with pytest.raises(BadInput, match="estimator='dual' is not one of: critic, sinkhorn"):
-    start(gaussian(1), linear_critic, jnp.zeros((2, 1)), 'dual')
+  with pytest.raises(BadInput, match='epsilon=0.0'):
+    start(gaussian(1), None, jnp.zeros((2, 1)), epsilon=0.0)
+  with pytest.raises(BadInput, match="no estimator 'dual'; it has: critic, sinkhorn"):
+    compat.choose('objective', 'wasserstein', wasserstein.ESTIMATORS,
+                  compat.provides(gaussian(1)), 'dual', model='gaussian', data='ring8', others={},
+                  models=dict)
