@@ -34,8 +34,9 @@ def fourier_features(x: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
 class CondEmbed(nn.Module):
   """cond -> float32 [B, features]; None, the label num_classes and a row of NaN: "no condition".
 
-  Labels int32 [B], with num_classes above 0: a table of num_classes + 1 rows, the last for "no
-  label". Vectors float32 [B, context]: a linear map of each, or a learned vector for none.
+  Labels int32 [B]: a table of num_classes + 1 rows, the last for "no label", of which there is
+  nothing else where num_classes is 0. Vectors float32 [B, context], with context above 0: a linear
+  map of each, or a learned vector for none.
   """
 
   features: int
@@ -46,8 +47,8 @@ class CondEmbed(nn.Module):
   @nn.compact
   def __call__(self, cond, batch_size: int) -> jax.Array:
     init = nn.initializers.normal(self.init_std)
-    if self.num_classes:
-      if cond is None:
+    if not self.context:
+      if cond is None or not self.num_classes:
         cond = jnp.full((batch_size,), self.num_classes, jnp.int32)
       table = self.param('table', init, (self.num_classes + 1, self.features))
       return table[cond.astype(jnp.int32)]

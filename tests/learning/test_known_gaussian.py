@@ -10,12 +10,13 @@ import pytest
 from genjax import prob
 from genjax.data.toys import gaussian_parameters
 from genjax.evals.quadrature import stretched_grid
-from genjax.models import autoregressive, diffusion_bound, mixture
+from genjax.models import diffusion_bound, mixture
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
 from genjax.train import init
 from genjax.types import DataSpec
 from tests.learning import running
+from tests.networks import family
 
 LOGSNR = np.linspace(-6.0, 6.0, 25)
 GRADIENT = {'steps_per_dispatch': 100, 'batch_size': 512, 'optim__lr': 1e-2, 'ema': 0.99}
@@ -175,7 +176,8 @@ def test_an_exact_density_integrates_to_1(name):
   assert abs(mass - 1.0) < 0.01
 
 
-DISCRETE = {'autoregressive': lambda spec: autoregressive.make(spec, width=16, num_blocks=2),
+DISCRETE = {'autoregressive': lambda spec: family(
+    'autoregressive', spec, {'causal': {'width': 16, 'num_blocks': 2}}),
             'mixture': lambda spec: mixture.make(spec, num_components=5)}
 
 
