@@ -73,8 +73,7 @@ def attempt(config, declared, devices, level: str) -> dict:
 
 def remedies(config, declared, where: topology.Slice, devices) -> list[dict]:
   """The first setting of each kind that fits at O0; where no kind does alone, of kinds together."""
-  remat = {key: value for key, value in wiring.remat_settings(config, declared.spec, True).items()
-           if not _now(config, key)}
+  remat = wiring.remat_settings(config, declared.spec, True)
   kinds = {'remat': [remat] if remat else [], **KINDS}
   possible = {kind: [s for s in settings if is_allowed(config, declared, where, s)]
               for kind, settings in kinds.items()}

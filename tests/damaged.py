@@ -53,7 +53,7 @@ def make(root: pathlib.Path) -> pathlib.Path:
   os.environ['GENJAX_CACHE'] = str(live / 'cache')
   os.environ.pop('GENJAX_DATA', None)
   write_idx(root / 'idx')
-  settings = {**SETTINGS, 'encoder': str(live / 'encoder.npz')}
+  settings = {**SETTINGS, 'evals.encoder': str(live / 'encoder.npz')}
   (root / 'table.py').write_text(TABLE.format(config=CONFIG, settings=settings))
   program('prepare', f'--data={DATA}', f'--from={root / "idx"}')
   program('encoder', f'--data={DATA}', f'--out={live / "encoder.npz"}', '--steps=60')

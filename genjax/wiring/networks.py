@@ -28,15 +28,15 @@ WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'conditioner')
 
 def roles(*makes: Callable) -> tuple[str, ...]:
   """The roles that these make(...) name."""
-  return tuple(role for role in ROLES for make in makes
-               if role in inspect.signature(make).parameters)
+  return tuple(role for role in ROLES
+               if any(role in inspect.signature(make).parameters for make in makes))
 
 
-def of_run(family: str, objective: str) -> tuple[str, ...]:
-  """The roles that this family, and any estimator of this objective, names."""
-  makes = [FAMILIES[family].make,
-           *(each.make for each in OBJECTIVES[objective].ESTIMATORS.values())]
-  return tuple(dict.fromkeys(roles(*makes)))
+def of_run(family: str, objective: str, estimator: str | None) -> tuple[str, ...]:
+  """The roles that this family and this estimator of the objective, None: any, name."""
+  estimators = OBJECTIVES[objective].ESTIMATORS
+  makes = [estimators[estimator]] if estimator else estimators.values()
+  return roles(FAMILIES[family].make, *(each.make for each in makes))
 
 
 def taking(keyword: str, networks: Mapping, spec: DataSpec, used: tuple[str, ...]) -> list[str]:
@@ -115,11 +115,15 @@ def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
   if 'dtype' in chosen:
     chosen['dtype'] = product_dtype(chosen['dtype'])
   others = {f'network {other!r}': each for other, each in NETWORKS[kind].items()}
-  return of_module(bind(f'network {name!r} of the role {role}', module, sizes, chosen, others))
+  net = bind(f'network {name!r} of the role {role}', module, sizes, chosen, others)
+  return of_module(net, stepped=kind == 'causal')
 
 
-def of_module(module) -> Network:
-  """A flax module as functions of its parameters. None here has running statistics yet."""
+def of_module(module, stepped: bool = False) -> Network:
+  """A flax module as functions of its parameters; stepped: it has `start` and `step`.
+
+  No module here has running statistics, so that nothing is written.
+  """
 
   def init(rng, *inputs):
     return module.init(rng, *inputs)['params']
@@ -129,7 +133,7 @@ def of_module(module) -> Network:
     rngs = {} if rng is None else {'dropout': rng}
     return module.apply({'params': params}, *inputs, deterministic=rng is None, rngs=rngs), {}
 
-  if not hasattr(module, 'start'):
+  if not stepped:
     return Network(init, apply)
   return Network(
       init, apply,

@@ -181,7 +181,7 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
   first = math.ceil(math.log2(max(need.temporaries / free, 2)))
   parts = [2**n for n in range(first, first + TRIES) if config.batch_size % 2**n == 0]
   remat = remat_settings(config, made.dataset.spec, True)
-  ways = [[remat] if changed(config, remat).to_dict() != config.to_dict() else [],
+  ways = [[remat] if remat else [],
           [{'accumulate': config.accumulate * n} for n in parts],
           [{'batch_size': config.batch_size // n} for n in parts]]
   fitting = [next(filter(fits, settings), None) for settings in ways]
@@ -201,10 +201,12 @@ def changed(config, settings: dict):
 
 
 def remat_settings(config, spec, value: bool) -> dict[str, bool]:
-  """{key: value} that sets rematerialisation of every network of the run that has it."""
-  used = networks.of_run(config.model.family, config.objective.name)
+  """{key: value} that sets rematerialisation of every network of the run that has it not yet so."""
+  used = networks.of_run(config.model.family, config.objective.name,
+                         config.objective.kw.get('estimator'))
   return {f'networks.{role}.kw.remat': value
-          for role in networks.taking('remat', sections(config), spec, used)}
+          for role in networks.taking('remat', sections(config), spec, used)
+          if bool(config.networks[role].kw.get('remat')) != value}
 
 
 def dispatched(config, made: Run, on_mesh) -> tuple:
@@ -238,9 +240,9 @@ def fit(config, made: Run):
 
 def model_flops(config, made: Run) -> int:
   """FLOPs in products of one step, without what rematerialisation computes a second time."""
-  plain_config = changed(config, remat_settings(config, made.dataset.spec, False))
-  if plain_config.to_dict() != config.to_dict():
-    config, made = plain_config, run(plain_config, known=made.dataset)
+  if off := remat_settings(config, made.dataset.spec, False):
+    config = changed(config, off)
+    made = run(config, known=made.dataset)
   return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
 
 

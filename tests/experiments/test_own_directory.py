@@ -107,7 +107,7 @@ def test_a_home_directory_is_expanded_wherever_a_path_stands(root, monkeypatch):
   assert done.code == 0 and (root / 'x.npz').exists(), done.stderr
   monkeypatch.setenv('HOME', '/home/a,b')  # what a grammar would split
   config = configs.load('configs/folder.py:path=~/images,family=vae')
-  configs.override(config, {'init_from': '~/run', 'encoder': '~/e.npz'})
+  configs.override(config, {'init_from': '~/run', 'evals.encoder': '~/e.npz'})
   assert (config.data.kw.path, config.init_from, config.evals.encoder) == (
       '/home/a,b/images', '/home/a,b/run', '/home/a,b/e.npz')
   assert runs.rundir.place('~/run') == pathlib.Path('/home/a,b/run')

@@ -19,7 +19,8 @@ PAIRS = {
     'gaussian-reverse_kl': (PLANE + 'data=ring8,family=gaussian,objective=reverse_kl', TOY),
     'vae-bound': (DIGITS + f'family=vae,objective=kl,model.latent_dim=2,{MLPS}', {}),
     'vae-free_bits': (DIGITS + f'family=vae,objective=kl,model.latent_dim=2,{MLPS},'
-                      'objective.beta=0.5,objective.free_bits=0.1,conditional=True', {}),
+                      'posterior.embed=4,decoder.embed=4,objective.beta=0.5,objective.free_bits=0.1,'
+                      'conditional=True', {}),
     'vae-importance_weighted': (DIGITS + f'family=vae,objective=kl,estimator=importance_weighted,'
                                 f'model.latent_dim=2,{MLPS},objective.num_samples=3',
                                 {}),
@@ -44,7 +45,7 @@ PAIRS = {
     'implicit-kl': (PLANE + 'data=ring8,family=implicit,objective=adversarial,divergence=kl,'
                     'generator.features=(16,)', {**TOY, **SMALL_CRITIC}),
     'implicit-critic': (DIGITS + 'family=implicit,objective=wasserstein,estimator=critic,'
-                        'generator.features=(16,),conditional=True', SMALL_CRITIC),
+                        'generator.features=(16,),critic.embed=10,conditional=True', SMALL_CRITIC),
     'implicit-sinkhorn': (DIGITS + 'family=implicit,objective=wasserstein,estimator=sinkhorn,'
                           'generator.features=(16,)', {}),
     'diffusion-denoising': (DIGITS + f'family=diffusion,objective=score_matching,{DIT}', {}),

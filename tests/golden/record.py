@@ -207,6 +207,12 @@ def read(path: pathlib.Path, renames=()) -> dict[str, dict]:
   return groups
 
 
+def of_golden(path: pathlib.Path, name: str) -> dict[str, dict]:
+  """A recorded pair under the keys of now."""
+  groups = read(path / f'{name}.npz', renamed.of(name))
+  return {**groups, 'params': renamed.made(name, groups['params'])}
+
+
 def main(argv=None):
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--out', type=pathlib.Path, required=True)
@@ -216,15 +222,14 @@ def main(argv=None):
   args.out.mkdir(parents=True, exist_ok=True)
   for name in pairs.PAIRS:
     if re.search(args.only, name) and not (args.out / f'{name}.npz').exists():
-      golden = args.golden and read(args.golden / f'{name}.npz', renamed.of(name))
+      golden = args.golden and of_golden(args.golden, name)
       np.savez_compressed(args.out / f'{name}.npz', **of_pair(name, golden))
       print(name, flush=True)
   if args.only:
     return
   source = args.golden or args.out
-  renames = renamed.of if args.golden else lambda name: ()
-  recorded = {**of_samples(), **of_models(
-      lambda pair: read(source / f'{pair}.npz', renames(pair)))}
+  recorded = {**of_samples(), **of_models(lambda pair: of_golden(source, pair) if args.golden
+                                          else read(source / f'{pair}.npz'))}
   (args.out / 'evaluators.json').write_text(json.dumps(recorded, indent=1))
 
 
