@@ -12,7 +12,7 @@ def make(kw) -> UNet2DModel:
 
   Fewer parameters: the time is embedded in 4 width from width numbers, not from 128.
   """
-  sizes, side = kw['model'], torch_train.SIDE
+  sizes, side = kw['denoiser'], torch_train.SIDE
   channels = [m * sizes['width'] for m in sizes['multipliers']]
   attends = ['Attn' if side >> i in sizes['attention'] else '' for i in range(len(channels))]
   return UNet2DModel(

@@ -35,8 +35,8 @@ TIMED = flags.DEFINE_integer('timed', 20, 'Calls that are timed, after three tha
 OUT = flags.DEFINE_string('out', None, 'JSON file for the figures; none: only printed.')
 WARM_UP = 3
 GOALS = {'utilisation': 0.5, 'sampling over its evaluations': 1.2}
-TOY = {'model.kw.width': 16, 'model.kw.num_blocks': 1, 'model.kw.num_heads': 2,
-       'model.kw.patch': 8}
+TOY = {f'networks.denoiser.kw.{key}': value for key, value in {
+    'width': 16, 'num_blocks': 1, 'num_heads': 2, 'patch': 8}.items()}
 
 
 def main(argv):
@@ -70,7 +70,7 @@ def config_of(data: dict, dtype: str):
   every = {'steps': 10**6, 'steps_per_dispatch': 1, 'log.every': 1, 'checkpoint.every': 1}
   configs.override(config, {
       **data, **every, **(TOY if SIZE.value == 'toy' else {}), 'batch_size': BATCH.value,
-      'model.kw.dtype': dtype, 'sampler.kw.num_steps': NUM_STEPS.value})
+      'networks.denoiser.kw.dtype': dtype, 'sampler.kw.num_steps': NUM_STEPS.value})
   return config
 
 

@@ -20,7 +20,7 @@ DATA = {'plane': {'data.name': 'ring8'}, 'digits': {'data.name': 'digits'},
 def config_of(workload, k: int):
   """The workload's config: its sizes, Adam alone (no average, clipping or decay), K steps."""
   config = configs.load(workload.config)
-  sizes = {f'{section}.kw.{key}': value
+  sizes = {f'{"networks." if section in config.networks else ""}{section}.kw.{key}': value
            for section, kw in workload.kw.items() for key, value in kw.items()}
   data = images() if workload.data == 'images' else DATA[workload.data]
   every = {'steps': 1000 * k, 'log.every': k, 'checkpoint.every': k, 'select.every': 0}

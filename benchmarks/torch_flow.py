@@ -14,7 +14,7 @@ SLOPE_OFFSET = math.log(math.expm1(1.0 - MIN_SLOPE))
 
 
 class Conditioner(nn.Module):
-  """genjax.nn.coupling.Conditioner: x [B, d] -> parameters [B, num_transformed, num_params]."""
+  """a residual genjax.nn.mlp.MLP: x [B, d] -> parameters [B, num_transformed, num_params]."""
 
   def __init__(self, size: int, hidden, num_transformed: int, num_params: int):
     super().__init__()
@@ -100,6 +100,6 @@ class Flow(nn.Module):
 def train(kw, batch_size: int, lr: float) -> rounds.Side:
   """Maximum likelihood."""
   size = kw.get('data', {}).get('dim', 2)
-  flow = Flow(size, **kw['model'])
+  flow = Flow(size, **kw['model'], hidden=kw['conditioner']['features'])
   optimizer, x = torch_train.adam((flow,), lr), torch.randn(batch_size, size)
   return torch_train.side(lambda: torch_train.minimise(-flow.log_prob(x).mean(), optimizer), flow)

@@ -13,9 +13,9 @@ SIDE, LEVELS = 8, 17  # of the digits
 def autoregressive(kw, batch_size: int, lr: float) -> rounds.Side:
   """As genjax.models.autoregressive.sample: the cache is allocated once and filled in place."""
   del lr
-  net = nets.TokenTransformer(SIDE, LEVELS, **kw['model']).eval()
-  tokens, width = SIDE * SIDE, kw['model']['width']
-  heads = kw['model']['num_heads']
+  net = nets.TokenTransformer(SIDE, LEVELS, **kw['causal']).eval()
+  tokens, width = SIDE * SIDE, kw['causal']['width']
+  heads = kw['causal']['num_heads']
   cache = [tuple(torch.zeros(batch_size, heads, tokens, width // heads) for _ in range(2))
            for _ in net.blocks]
 
@@ -36,7 +36,7 @@ def ddim(kw, batch_size: int, lr: float) -> rounds.Side:
   """Deterministic DDIM of the transformer."""
   del lr
   side = torch_train.SIDE
-  net = nets.DiT(side, **kw['model']).eval()
+  net = nets.DiT(side, **kw['denoiser']).eval()
   return deterministic(net, (batch_size, side, side), kw['sampler']['num_steps'])
 
 

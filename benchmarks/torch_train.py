@@ -60,7 +60,7 @@ def logistic_cell_log_prob(x, mean, log_scale):
 
 def vae(kw, batch_size: int, lr: float) -> rounds.Side:
   """Minus the ELBO of genjax.models.vae."""
-  hidden, latent_dim = kw['model']['hidden'], kw['model']['latent_dim']
+  hidden, latent_dim = kw['posterior']['features'], kw['model']['latent_dim']
   encoder = nets.mlp(SIDE * SIDE, hidden, 2 * latent_dim)
   decoder = nets.mlp(latent_dim, hidden[::-1], 2 * SIDE * SIDE)
   optimizer, x = adam((encoder, decoder), lr), images(batch_size)
@@ -104,20 +104,20 @@ def denoising(net, x_0, lr: float, t_min: float = 1e-3) -> rounds.Side:
 
 def score(kw, batch_size: int, lr: float) -> rounds.Side:
   """Denoising score matching in the plane."""
-  net = nets.TimeMLP(2, kw['model']['width'], kw['model']['num_blocks'])
+  net = nets.TimeMLP(2, kw['denoiser']['width'], kw['denoiser']['num_blocks'])
   return denoising(net, torch.randn(batch_size, 2), lr)
 
 
 def dit(kw, batch_size: int, lr: float) -> rounds.Side:
   """Denoising score matching of images."""
-  net = nets.DiT(SIDE, **kw['model'])
+  net = nets.DiT(SIDE, **kw['denoiser'])
   return denoising(net, images(batch_size).view(-1, SIDE, SIDE), lr)
 
 
 def wgan_gp(kw, batch_size: int, lr: float, num_critic: int = 5) -> rounds.Side:
   """num_critic updates of the critic and one of the generator, as genjax.objectives.wasserstein."""
   latent_dim, half = kw['model']['latent_dim'], 1.0 / (LEVELS - 1)
-  generator = nets.mlp(latent_dim, kw['model']['hidden'], SIDE * SIDE, 'relu')
+  generator = nets.mlp(latent_dim, kw['generator']['features'], SIDE * SIDE, 'relu')
   critic = nets.mlp(SIDE * SIDE, kw['critic']['features'], 1)
   of_generator, of_critic = (adam((m,), lr, (0.5, 0.9)) for m in (generator, critic))
   data = images((num_critic + 1) * batch_size).chunk(num_critic + 1)

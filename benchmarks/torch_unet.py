@@ -105,7 +105,7 @@ class UNet(nn.Module):
 
 def make(kw) -> UNet:
   """The network of a workload, its weights channels last."""
-  return UNet(torch_train.SIDE, **kw['model']).to(memory_format=torch.channels_last)
+  return UNet(torch_train.SIDE, **kw['denoiser']).to(memory_format=torch.channels_last)
 
 
 def train(kw, batch_size: int, lr: float) -> rounds.Side:

@@ -18,7 +18,7 @@ class Workload(NamedTuple):
   data: str  # 'images': random 28x28 of 256 levels; 'digits', 'plane', 'vectors'
   batch_size: int
   k: int  # steps in one of our dispatches, as the config has it
-  kw: dict  # section -> keyword arguments
+  kw: dict  # section or role -> keyword arguments
   sides: dict  # peer -> 'module:function' (kw, batch_size, lr) -> rounds.Side
   goals: dict  # peer -> least ratio of times
   tried: str = ''  # shown where a goal is not reached
@@ -27,10 +27,10 @@ class Workload(NamedTuple):
 DIGITS, TOY = 'configs/digits.py', 'configs/toy2d.py'
 SCORE = 'family=diffusion,objective=score_matching,model.prediction=v'
 DIT = f'{DIGITS}:{SCORE}'
-ON_UNET = f'{DIT},model.network=unet,model.patch=None'
+ON_UNET = f'{DIT},denoiser=unet'
 UNET = {'width': 32, 'num_blocks': 2, 'num_heads': 4, 'multipliers': (1, 2, 2),
         'attention': (14,)}
-FLOW = {'num_couplings': 8, 'hidden': (96, 96)}
+FLOW, CONDITIONER = {'num_couplings': 8}, {'conditioner': {'features': (96, 96)}}
 VS_TORCH = {'torch': 2.0, 'zuko': 4.0}
 TRIED_FLOW = (
     'a product for the triangular solve in front (affine: 8.3 to 4.3 ms a step), pairs of '
@@ -51,58 +51,63 @@ TRIED_UNET = (
 
 TRAIN = {
     'vae': Workload(
-        'MLP VAE, 784-512-256-32, discretised logistic', f'{DIGITS}:family=vae', 'images', 128, 10,
-        {'model': {'hidden': (512, 256), 'latent_dim': 32}},
+        'MLP VAE, 784-512-256-32, discretised logistic',
+        f'{DIGITS}:family=vae,posterior=mlp,decoder=mlp', 'images', 128, 10,
+        {'model': {'latent_dim': 32}, 'posterior': {'features': (512, 256)},
+         'decoder': {'features': (256, 512)}},
         {'torch': 'torch_train:vae'}, {'torch': 1.5}),
     'score': Workload(
         'score network in the plane, residual MLP 128 x 3',
         f'{TOY}:{SCORE}', 'plane', 512, 100,
-        {'model': {'width': 128, 'num_blocks': 3}}, {'torch': 'torch_train:score'},
+        {'denoiser': {'width': 128, 'num_blocks': 3}}, {'torch': 'torch_train:score'},
         {'torch': 1.4}),
     'flow_affine': Workload(
         'affine coupling flow, 64 dimensions', f'{TOY}:family=flow', 'vectors', 512, 100,
-        {'model': {'transform': 'affine', **FLOW}, 'data': {'dim': 64}},
+        {'model': {'transform': 'affine', **FLOW}, **CONDITIONER, 'data': {'dim': 64}},
         {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH, TRIED_FLOW),
     'flow_spline': Workload(
         'spline coupling flow in the plane, 8 bins', f'{TOY}:family=flow', 'plane', 512, 100,
-        {'model': {'transform': 'rational_quadratic', 'num_bins': 8, **FLOW}},
+        {'model': {'transform': 'rational_quadratic', 'num_bins': 8, **FLOW}, **CONDITIONER},
         {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH,
         TRIED_SPLINE),
     'flow_spline_16': Workload(
         'spline coupling flow, 16 dimensions, 8 bins', f'{TOY}:family=flow', 'vectors', 512, 100,
-        {'model': {'transform': 'rational_quadratic', 'num_bins': 8, **FLOW}, 'data': {'dim': 16}},
+        {'model': {'transform': 'rational_quadratic', 'num_bins': 8, **FLOW}, **CONDITIONER,
+         'data': {'dim': 16}},
         {'torch': 'torch_flow:train', 'zuko': 'zuko_flow:train'}, VS_TORCH,
         TRIED_SPLINE),
     'wgan_gp': Workload(
         'WGAN-GP, MLPs, 5 critic updates and 1 of the generator',
-        f'{DIGITS}:family=implicit,objective=wasserstein', 'images', 128, 10,
-        {'model': {'hidden': (256, 512), 'latent_dim': 64}, 'critic': {'features': (512, 256)}},
+        f'{DIGITS}:family=implicit,objective=wasserstein,generator=mlp,critic=mlp', 'images',
+        128, 10,
+        {'model': {'latent_dim': 64}, 'generator': {'features': (256, 512)},
+         'critic': {'features': (512, 256)}},
         {'torch': 'torch_train:wgan_gp'}, {'torch': 1.8}),
     'dit': Workload(
         'DiT, patch 4, width 128, 4 blocks, 4 heads, 28x28',
         DIT, 'images', 128, 10,
-        {'model': {'patch': 4, 'width': 128, 'num_blocks': 4, 'num_heads': 4}},
+        {'denoiser': {'patch': 4, 'width': 128, 'num_blocks': 4, 'num_heads': 4}},
         {'torch': 'torch_train:dit'}, {'torch': 1.0}),
     'unet': Workload(
         'UNet, width 32 x (1, 2, 2), 2 blocks a level, attention at 14, 28x28',
-        ON_UNET, 'images', 32, 2, {'model': UNET}, {'torch': 'torch_unet:train'}, {'torch': 0.9},
+        ON_UNET, 'images', 32, 2, {'denoiser': UNET}, {'torch': 'torch_unet:train'}, {'torch': 0.9},
         TRIED_UNET),
 }
 SAMPLE = {
     'autoregressive': Workload(
         'autoregressive, 64 pixels with a cache, width 128, 4 blocks, 16 samples',
         f'{DIGITS}:family=autoregressive', 'digits', 16, 1,
-        {'model': {'width': 128, 'num_blocks': 4, 'num_heads': 4}},
+        {'causal': {'width': 128, 'num_blocks': 4, 'num_heads': 4}},
         {'torch': 'torch_sample:autoregressive'}, {'torch': 1.2}),
     'ddim': Workload(
         'DiT of the training suite, DDIM of 50 steps, 64 samples',
         DIT, 'images', 64, 1,
-        {'model': {'patch': 4, 'width': 128, 'num_blocks': 4, 'num_heads': 4},
+        {'denoiser': {'patch': 4, 'width': 128, 'num_blocks': 4, 'num_heads': 4},
          'sampler': {'num_steps': 50}},
         {'torch': 'torch_sample:ddim'}, {'torch': 1.2}),
     'unet_ddim': Workload(
         'UNet of the training suite, DDIM of 10 steps, 16 samples',
-        ON_UNET, 'images', 16, 1, {'model': UNET, 'sampler': {'num_steps': 10}},
+        ON_UNET, 'images', 16, 1, {'denoiser': UNET, 'sampler': {'num_steps': 10}},
         {'torch': 'torch_unet:ddim', 'diffusers': 'diffusers_unet:ddim'},
         {'torch': 1.0, 'diffusers': 1.1}, TRIED_UNET),
 }

@@ -26,7 +26,7 @@ def flow(size: int, transform: str, num_couplings: int, hidden, num_bins: int = 
 def train(kw, batch_size: int, lr: float) -> rounds.Side:
   """Maximum likelihood."""
   size = kw.get('data', {}).get('dim', 2)
-  model = flow(size, **kw['model'])
+  model = flow(size, **kw['model'], hidden=kw['conditioner']['features'])
   optimizer, x = torch_train.adam((model,), lr), torch.randn(batch_size, size)
   return torch_train.side(
       lambda: torch_train.minimise(-model().log_prob(x).mean(), optimizer), model)

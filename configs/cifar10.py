@@ -1,16 +1,16 @@
 """CIFAR-10 (32x32, 256 levels), unconditional: a diffusion with a UNet or a small transformer.
 
   --config=configs/cifar10.py
-  --config=configs/cifar10.py:network=dit,size=B
-  --config=configs/cifar10.py:objective=kl,model.conditional=True
-  --config=configs/cifar10.py:model.schedule=edm,model.prediction=edm,objective.weighting=edm,model.residual_scale=0.7071
-  --config=configs/cifar10.py:objective=kl,model.schedule=learned,model.multipliers=(1,),model.num_blocks=32,model.attention=(),model.fourier=(7,8)
+  --config=configs/cifar10.py:denoiser=dit,size=B
+  --config=configs/cifar10.py:objective=kl,conditional=True
+  --config=configs/cifar10.py:model.schedule=edm,model.prediction=edm,objective.weighting=edm,denoiser.residual_scale=0.7071
+  --config=configs/cifar10.py:objective=kl,model.schedule=learned,denoiser.multipliers=(1,),denoiser.num_blocks=32,denoiser.attention=(),denoiser.fourier=(7,8)
 
-Names: network (unet, dit), size (S, B, L or XL, of network=dit), objective (score_matching, kl,
-mean_flow, consistency), estimator, SECTION.KEY (grammar: configs/common.py). Left out:
-network=unet, size=S, objective=score_matching. The last two lines are the choices of EDM and of
-VDM; all choices of a diffusion: configs/digits.py. The UNet's sizes, its optimiser, its noise and
-the flips of images are those of 2006.11239 (appendix B; VDM's figure is of images as they are,
+Names: size (S, B, L or XL, of denoiser=dit), objective (score_matching, kl, mean_flow,
+consistency), estimator, conditional, ROLE, ROLE.KEY, SECTION.KEY (grammar: configs/common.py). Left
+out: denoiser=unet, size=S, objective=score_matching. The last two lines are the choices of EDM and
+of VDM; all choices of a diffusion: configs/digits.py. The UNet's sizes, its optimiser, its noise
+and the flips of images are those of 2006.11239 (appendix B; VDM's figure is of images as they are,
 --config.augment=), its layout is genjax's (43 M parameters, 36 M there); dit is DiT-S/2 of
 2212.09748, with its recipe. The data set must have been prepared: python -m experiments.prepare
 --data=cifar10.
@@ -23,23 +23,24 @@ model FLOPs, likewise assumed 0.0074 s a step, $16 for 400,000 steps.
 
 from configs import common
 
-NAMES = {'network': ('unet', 'dit'), 'size': tuple(common.DIT),
-         'objective': common.DIFFUSION_OBJECTIVES, 'estimator': ()}
-DEFAULT = {'network': 'unet', 'size': 'S', 'objective': 'score_matching'}
+NAMES = {'size': tuple(common.DIT), 'objective': common.DIFFUSION_OBJECTIVES, 'estimator': ()}
+DEFAULT = {'denoiser': 'unet', 'size': 'S', 'objective': 'score_matching'}
 
 UNET = {'steps': 800000, 'batch_size': 128, 'optim.lr': 2e-4, 'optim.warmup': 5000,
-        'optim.clip': 1.0, 'ema': 0.9999, 'model.kw.network': 'unet', 'model.kw.width': 128,
-        'model.kw.multipliers': (1, 2, 2, 2), 'model.kw.num_blocks': 2,
-        'model.kw.attention': (16,), 'model.kw.num_heads': 1, 'model.kw.dropout': 0.1}
+        'optim.clip': 1.0, 'ema': 0.9999, 'networks.denoiser.kw.width': 128,
+        'networks.denoiser.kw.multipliers': (1, 2, 2, 2), 'networks.denoiser.kw.num_blocks': 2,
+        'networks.denoiser.kw.attention': (16,), 'networks.denoiser.kw.num_heads': 1,
+        'networks.denoiser.kw.dropout': 0.1}
 
 
 def get_config(arg: str = ''):
   """The config of one run on CIFAR-10. Raises ValueError for an argument it does not know."""
   args = common.parse(arg, NAMES, DEFAULT)
-  if args['network'] == 'unet' and args['size'] != DEFAULT['size']:
-    raise ValueError(f"size={args['size']} is of network=dit, not unet; allowed there: none")
-  network = UNET if args['network'] == 'unet' else {
-      **common.DIT_RECIPE, **common.dit(args['size'], patch=2)}
+  name = args['denoiser']
+  if name != 'dit' and args['size'] != DEFAULT['size']:
+    raise ValueError(f"size={args['size']} is of denoiser=dit, not {name}; allowed there: none")
+  network = {'unet': UNET, 'dit': {**common.DIT_RECIPE, **common.dit(args['size'], patch=2)}}.get(
+      name, {})
   return common.diffusion(args, 'cifar10', {
       **network, 'augment': 'flip', 'steps_per_dispatch': 10, 'model.kw.prediction': 'noise',
       'model.kw.schedule': 'linear_beta', 'sampler.kw.num_steps': 100, 'sampler.kw.clip': 1.0,

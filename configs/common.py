@@ -4,16 +4,22 @@ The argument of a config is what stands behind the colon of --config=configs/FIL
 
   ARGUMENT := [ NAME=VALUE { , NAME=VALUE } ]
   NAME     := family | objective | estimator | divergence | data     structure, by name
-            | SECTION.KEY, SECTION one of data model objective critic sampler
+            | conditional                    True or False: on the labels of the data
+            | ROLE, ROLE.KEY                 a network and its keywords, by what it is for
+            | SECTION.KEY                    SECTION one of data model objective sampler
+  ROLE     := posterior | decoder | generator | critic | energy | classifier | denoiser | causal
+            | conditioner
   VALUE    := a Python literal (64, 1e-3, True, (128,128), 'text'), or a bare word taken as text
 
-`SECTION.KEY=VALUE` sets `config.SECTION.kw.KEY`; `estimator=` and `divergence=` are short for
+`SECTION.KEY=VALUE` sets `config.SECTION.kw.KEY`, `ROLE=VALUE` config.networks.ROLE.name and
+`ROLE.KEY=VALUE` config.networks.ROLE.kw.KEY; `estimator=` and `divergence=` are short for
 `objective.estimator=` and `objective.divergence=`. A config may know fewer of the names, and
 names of its own; its docstring says so. Commas inside brackets or quotes belong to the value, and
 a shell needs quotes around brackets. A name may stand once.
 
   configs/digits.py:family=diffusion,objective=score_matching
   configs/digits.py:family=mixture,objective=kl,model.num_components=20,model.discretised=False
+  configs/digits.py:family=diffusion,objective=kl,denoiser=unet,denoiser.width=32,conditional=True
   configs/toy2d.py:data=ring8,family=flow,objective=adversarial,divergence=js
 
 Structure is chosen here, numbers by flags behind it (--config.optim.lr=3e-4).
@@ -29,7 +35,8 @@ from configs import defaults
 FAMILIES = ('gaussian', 'mixture', 'vae', 'implicit', 'flow', 'autoregressive', 'ebm', 'diffusion')
 OBJECTIVES = ('kl', 'reverse_kl', 'adversarial', 'wasserstein', 'score_matching', 'mean_flow',
               'consistency', 'distillation')
-SECTIONS = ('data', 'model', 'objective', 'critic', 'sampler')
+SECTIONS = ('data', 'model', 'objective', 'sampler')
+ROLES = defaults.ROLES
 DIFFUSION_OBJECTIVES = ('score_matching', 'kl', 'mean_flow', 'consistency')
 
 # what a diffusion is trained with by the objectives whose losses take derivatives in time: the
@@ -47,18 +54,19 @@ DIT_RECIPE = {'steps': 400000, 'batch_size': 256, 'optim.lr': 1e-4, 'ema': 0.999
 # of a job of days on many devices: rare saves, some kept for later, and a step that is not finite
 # does not end it
 POD = {'log.every': 100, 'log.mfu': True, 'checkpoint.every': 5000, 'checkpoint.keep_every': 50000,
-       'nan_steps_allowed': 10, 'model.kw.dtype': 'bfloat16'}
+       'nan_steps_allowed': 10, 'networks.denoiser.kw.dtype': 'bfloat16'}
 
 
 def parse(argument: str, names: Mapping[str, tuple], default: Mapping[str, object]) -> dict:
-  """The values of an argument: {'family': 'vae', ..., 'kw': {'model': {'num_layers': 2}, ...}}.
+  """The values of an argument: {'family': 'vae', ..., 'kw': {'model': {...}, 'decoder': {...}}}.
 
-  names: the structural names, each with its allowed values (() for any text); default: values of
-  the names that the argument leaves out. Raises ValueError for a name or value that is unknown,
-  given twice or malformed, naming it and the allowed ones.
+  names: the structural names beside `conditional` and the roles, each with its allowed values (()
+  for any text); default: values of the names that the argument leaves out. Raises ValueError for a
+  name or value that is unknown, given twice or malformed, naming it and the allowed ones.
   """
+  names = {**names, 'conditional': ('True', 'False'), **dict.fromkeys(ROLES, ())}
   parsed = {**dict.fromkeys(names, ''), **default}
-  kw = {section: {} for section in SECTIONS}
+  kw = {section: {} for section in (*SECTIONS, *ROLES)}
   seen = set()
   for item in _split(argument):
     name, equals, text = (part.strip() for part in item.partition('='))
@@ -69,13 +77,13 @@ def parse(argument: str, names: Mapping[str, tuple], default: Mapping[str, objec
       raise ValueError(f'{name!r} is given twice in {argument!r}')
     seen.add(name)
     if dot:
-      if section not in SECTIONS or not re.fullmatch(r'[a-z]\w*', key):
-        raise ValueError(_unknown('name', name, [*names, *(f'{s}.KEY' for s in SECTIONS)]))
+      if section not in kw or not re.fullmatch(r'[a-z]\w*', key):
+        raise ValueError(_unknown('name', name, [*names, *(f'{s}.KEY' for s in kw)]))
       kw[section][key] = _literal(name, text)
     elif name not in names:
       raise ValueError(_unknown('name', name, names, f', {_all_names(())}'))
     else:
-      text = _unquoted(text)
+      text = {'true': 'True', 'false': 'False'}.get(_unquoted(text), _unquoted(text))
       parsed[name] = one_of(name, text, names[name]) if names[name] else text
   return {**parsed, 'kw': kw}
 
@@ -110,8 +118,12 @@ def build(args: Mapping, settings: Mapping[str, object]):
       if name in args['kw']['objective']:
         raise ValueError(f'{name} and objective.{name} are one thing given twice')
       config.objective.kw[name] = args[name]
+  if args.get('conditional'):
+    config.conditional = args['conditional'] == 'True'
+  for role in ROLES:
+    config.networks[role].name = args.get(role) or config.networks[role].name
   for section, kw in args['kw'].items():
-    config[section].kw.update(kw)
+    (config.networks if section in ROLES else config)[section].kw.update(kw)
   return config
 
 
@@ -140,16 +152,17 @@ def dit(size: str, patch: int) -> dict:
   """The settings of the diffusion transformer of a size in DIT: one compiled block, of whose
   activations only the ends are kept."""
   num_blocks, width, num_heads = DIT[size]
-  return {f'model.kw.{key}': value for key, value in {
-      'network': 'dit', 'num_blocks': num_blocks, 'width': width, 'num_heads': num_heads,
-      'patch': patch, 'scan': True, 'remat': True}.items()}
+  kw = {'num_blocks': num_blocks, 'width': width, 'num_heads': num_heads, 'patch': patch,
+        'scan': True, 'remat': True}
+  return {'networks.denoiser.name': 'dit',
+          **{f'networks.denoiser.kw.{key}': value for key, value in kw.items()}}
 
 
 def with_labels(args: Mapping) -> dict:
   """Settings of a conditional diffusion; labels are dropped for guidance where they can be."""
   takes = args['objective'] in ('score_matching', 'mean_flow')
   dropped = {'objective.kw.label_dropout': 0.1} if takes else {}
-  return {'model.kw.conditional': True, **dropped}
+  return {'conditional': True, **dropped}
 
 
 def is_fitted(args: Mapping) -> bool:
@@ -183,7 +196,7 @@ TRAINED = {
     'digits': ('configs/digits.py:family=diffusion,objective=score_matching', {}, 1000, 'digits'),
     'fashion_mnist': (
         'configs/tfds_images.py:data=fashion_mnist,family=diffusion,objective=score_matching,'
-        'model.network=dit,model.patch=7,model.width=128,model.num_blocks=3,model.conditional=True,'
+        'denoiser=dit,denoiser.patch=7,denoiser.width=128,denoiser.num_blocks=3,conditional=True,'
         'model.prediction=v,objective.weighting=min_snr,objective.label_dropout=0.15',
         {'steps': 10000, 'optim.lr': 1e-3, 'optim.warmup': 500, 'optim.decay': 'cosine',
          'ema': 0.999, 'checkpoint.keep_every': 2000}, 1000, 'fmnist'),
@@ -216,7 +229,7 @@ def trained(data: str, *more: str, without: tuple[str, ...] = (),
   kept = [item for item in _split(argument) if item.partition('=')[0] not in without]
   items = {item.partition('=')[0]: item for item in (*kept, *more)}
   settings = {**numbers, 'evals.names': evals, 'evals.num_samples': num_samples,
-              'encoder': encoder, **{key.replace('__', '.'): v for key, v in changes.items()}}
+              'evals.encoder': encoder, **{key.replace('__', '.'): v for key, v in changes.items()}}
   return f'{path}:{",".join(items.values())}'.rstrip(':'), settings
 
 
@@ -277,7 +290,7 @@ def _unquoted(text: str) -> str:
 
 
 def _all_names(names: Iterable[str]) -> str:
-  return ', '.join([*names, *(f'{section}.KEY' for section in SECTIONS)])
+  return ', '.join([*names, *(f'{section}.KEY' for section in (*SECTIONS, *ROLES))])
 
 
 def _unknown(what: str, value: str, allowed: Iterable[str], more: str = '') -> str:

@@ -3,6 +3,10 @@
 from ml_collections import config_dict
 from ml_collections.config_dict import placeholder
 
+# of networks, as genjax.nn has them
+ROLES = ('posterior', 'decoder', 'generator', 'critic', 'energy', 'classifier', 'denoiser',
+         'causal', 'conditioner')
+
 
 def get() -> config_dict.ConfigDict:
   """All keys with their defaults; 0, 0.0 and '' mean off. Sections named `kw` take any key."""
@@ -22,7 +26,9 @@ def get() -> config_dict.ConfigDict:
       augment='',  # of training images: flip mirrors half of them left to right
       model={'family': 'vae', 'kw': {}},
       objective={'name': 'kl', 'kw': {}},
-      critic={'network': 'mlp', 'kw': {'features': (128, 128)}},  # for objectives that train one
+      conditional=False,  # on the labels or vectors of the data
+      # of each role that the model or the objective names; '': the default of the data
+      networks={role: {'name': '', 'kw': {}} for role in ROLES},
       init_from='',  # a run directory at whose parameters the model (and a teacher) starts
       # '': the one that the objective trains for, flow_map of few-step models, else ddim;
       # guidance: weight 1 is none, interval of sigma / alpha, () all
@@ -45,8 +51,8 @@ def get() -> config_dict.ConfigDict:
       # a processor; 0: no limit.
       # labels: that conditional models are asked for: 'data', as often as in the training split, or
       # 'uniform'
-      evals={'names': (), 'num_samples': 1000, 'budget': 0.5, 'labels': 'data', 'kw': {}},
-      encoder='')  # the network whose features the evaluators of samples compare
+      evals={'names': (), 'num_samples': 1000, 'budget': 0.5, 'labels': 'data', 'kw': {},
+             'encoder': ''})  # the network whose features the evaluators of samples compare
 
 
 def _overrides() -> dict:

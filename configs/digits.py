@@ -22,9 +22,9 @@ again, the steps of the diffusion in --config.init_from=DIR, on the same data wi
   --config=configs/digits.py:family=diffusion,objective=consistency
   --config=configs/digits.py:family=diffusion,objective=distillation,objective.last_steps=4
 
-Names: family, objective, estimator, divergence, SECTION.KEY (grammar: configs/common.py). Left out:
-family=vae, objective=kl. Which pairs are legal: python -m experiments.matrix.
-"""
+Names: family, objective, estimator, divergence, conditional, ROLE, ROLE.KEY, SECTION.KEY (grammar:
+configs/common.py). Left out: family=vae, objective=kl. Which pairs are legal: python -m
+experiments.matrix. """
 
 from configs import common
 
@@ -41,20 +41,21 @@ BY_OBJECTIVE = {
     'kl': {'steps': 2000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.99},
     'reverse_kl': {'steps': 2000, 'optim.lr': 5e-4},
     'adversarial': {'steps': 16000, 'batch_size': 64, 'optim.lr': 5e-4, 'optim.b1': 0.5,
-                    'optim.decay': 'linear', 'ema': 0.995, 'critic.kw.features': (256, 256),
+                    'optim.decay': 'linear', 'ema': 0.995,
                     'objective.kw.gradient_penalty': 1.0, 'checkpoint.every': 2000},
     'wasserstein': {'steps': 16000, 'batch_size': 64, 'optim.lr': 1e-3, 'optim.b1': 0.5,
                     'optim.b2': 0.9, 'optim.decay': 'linear', 'ema': 0.995,
-                    'critic.kw.features': (256, 256), 'checkpoint.every': 2000},
+                    'checkpoint.every': 2000},
     'score_matching': {'steps': 4000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.995},
     **dict.fromkeys(('mean_flow', 'consistency', 'distillation'), {
         'steps': 6000, 'batch_size': 64, 'optim.lr': 1e-3, 'optim.warmup': 100,
         'optim.decay': 'cosine', 'optim.clip': 1.0, 'ema': 0.995}),
 }
-SMALL_DIT = {'model.kw.patch': 4, 'model.kw.width': 128}
+# of the transformer, which is the default here
+SMALL_DIT = {'networks.denoiser.kw.patch': 4, 'networks.denoiser.kw.width': 128}
 # by its bound or by score matching: tables compare the two
 DIFFUSION = {'steps': 6000, 'batch_size': 64, 'optim.lr': 2e-3, 'optim.warmup': 100,
-             'optim.clip': 1.0, 'ema': 0.995, **SMALL_DIT}
+             'optim.clip': 1.0, 'ema': 0.995}
 BY_PAIR = {
     ('autoregressive', 'kl'): {'steps': 800, 'optim.lr': 3e-3, 'optim.warmup': 100, 'ema': 0.995,
                                'optim.clip': 1.0, 'batch_size': 64},
@@ -65,9 +66,7 @@ BY_PAIR = {
                     'objective.kw.restart': 0.02},
     ('diffusion', 'kl'): DIFFUSION,
     ('diffusion', 'score_matching'): DIFFUSION,
-    ('diffusion', 'mean_flow'): {**SMALL_DIT, **common.FEW_STEPS['diffusion', 'mean_flow']},
-    ('diffusion', 'consistency'): {**SMALL_DIT, **common.FEW_STEPS['diffusion', 'consistency']},
-    ('diffusion', 'distillation'): SMALL_DIT,
+    **common.FEW_STEPS,
 }
 # in closed form or by EM: one step does it
 FITTED = {'steps': 1, 'steps_per_dispatch': 1, 'optim.decay': 'constant', 'ema': 0.0}
@@ -79,6 +78,7 @@ def get_config(arg: str = ''):
   pair = args['family'], args['objective']
   return common.build({**args, 'data': 'digits'}, {
       'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100, 'checkpoint.every': 1000,
-      'encoder': 'digits', 'evals.names': EVALS, 'evals.num_samples': 1000,
+      'evals.encoder': 'digits', 'evals.names': EVALS, 'evals.num_samples': 1000,
       **BY_OBJECTIVE[args['objective']], **BY_PAIR.get(pair, {}),
+      **(SMALL_DIT if args['family'] == 'diffusion' and args['denoiser'] in ('', 'dit') else {}),
       **(FITTED if common.is_fitted(args) else {})})

@@ -4,11 +4,11 @@
   --config=configs/tfds_images.py:data=cifar10,family=vae,objective=kl
   --config=configs/tfds_images.py:family=diffusion,objective=score_matching,model.schedule=linear,model.prediction=velocity,objective.weighting=flow_matching
 
-Names: data (any TFDS name), family, objective, estimator, divergence, SECTION.KEY (grammar:
-configs/common.py). Left out: data=fashion_mnist, family=vae, objective=kl. The data set must have
-been prepared: python -m experiments.prepare --data=NAME. The numbers of steps are starting points
-for a small accelerator, not tuned settings. The choices of a diffusion: configs/digits.py.
-"""
+Names: data (any TFDS name), family, objective, estimator, divergence, conditional, ROLE, ROLE.KEY,
+SECTION.KEY (grammar: configs/common.py). Left out: data=fashion_mnist, family=vae, objective=kl.
+The data set must have been prepared: python -m experiments.prepare --data=NAME. The numbers of
+steps are starting points for a small accelerator, not tuned settings. The choices of a diffusion:
+configs/digits.py. """
 
 from configs import common
 
@@ -19,10 +19,8 @@ DEFAULT = {'data': 'fashion_mnist', 'family': 'vae', 'objective': 'kl'}
 BY_OBJECTIVE = {
     'kl': {'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.999},
     'reverse_kl': {'optim.lr': 5e-4},
-    'adversarial': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'ema': 0.999,
-                    'critic.kw.features': (512, 512)},
-    'wasserstein': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'optim.b2': 0.9, 'ema': 0.999,
-                    'critic.kw.features': (512, 512)},
+    'adversarial': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'ema': 0.999},
+    'wasserstein': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'optim.b2': 0.9, 'ema': 0.999},
     **dict.fromkeys(('score_matching', 'mean_flow', 'consistency', 'distillation'),
                     {'optim.lr': 5e-4, 'optim.warmup': 500, 'ema': 0.999}),
 }
@@ -35,7 +33,7 @@ def get_config(arg: str = ''):
   args = common.parse(arg, NAMES, DEFAULT)
   encoder = ENCODERS.get(args['data'], '')
   return common.build(args, {
-      'encoder': encoder, 'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10,
+      'evals.encoder': encoder, 'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10,
       'log.every': 100, 'checkpoint.every': 1000, 'optim.clip': 1.0,
       **BY_OBJECTIVE[args['objective']],
       **common.FEW_STEPS.get((args['family'], args['objective']), {}),

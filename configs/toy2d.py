@@ -8,8 +8,8 @@
 objective=distillation starts at a run: --config.init_from=DIR of a diffusion on the same data with
 the same model.
 
-Names: data, family, objective, estimator, divergence, SECTION.KEY (grammar: configs/common.py).
-Left out: data=three_modes, family=flow, objective=kl.
+Names: data, family, objective, estimator, divergence, conditional, ROLE, ROLE.KEY, SECTION.KEY
+(grammar: configs/common.py). Left out: data=three_modes, family=flow, objective=kl.
 """
 
 from configs import common
@@ -50,6 +50,6 @@ def get_config(arg: str = ''):
   return common.build(args, {
       **BUDGET, **BY_OBJECTIVE[args['objective']], **common.FEW_STEPS.get(pair, {}),
       **BY_PAIR.get(pair, {}), **(FITTED if common.is_fitted(args) else {}),
-      'encoder': 'identity',
+      'evals.encoder': 'identity',
       'evals.names': ('likelihood', 'true_divergence', 'sliced_w2', 'cost'),
       'evals.num_samples': 10000})

@@ -16,9 +16,8 @@ from genjax.train import step
 from genjax.types import BadInput
 
 LEVELS = {'full': 'UNKNOWN', 'O0': 'O0'}  # UNKNOWN is what JAX has where nobody asked
-# of each kind the settings that are tried, weakest first
-KINDS = {'remat': [{'model.kw.remat': True}],
-         'fsdp': [{'mesh.fsdp': n} for n in (4, 16, 64, 256)],
+# of each kind, but for rematerialisation, the settings that are tried, weakest first
+KINDS = {'fsdp': [{'mesh.fsdp': n} for n in (4, 16, 64, 256)],
          'accumulate': [{'accumulate': n} for n in (2, 4, 8, 16, 32, 64)]}
 
 
@@ -74,9 +73,11 @@ def attempt(config, declared, devices, level: str) -> dict:
 
 def remedies(config, declared, where: topology.Slice, devices) -> list[dict]:
   """The first setting of each kind that fits at O0; where no kind does alone, of kinds together."""
+  remat = wiring.remat_settings(config, declared.spec, True)
+  kinds = {'remat': [remat] if remat else [], **KINDS}
   possible = {kind: [s for s in settings if is_allowed(config, declared, where, s)]
-              for kind, settings in KINDS.items()}
-  for count in range(1, len(KINDS) + 1):
+              for kind, settings in kinds.items()}
+  for count in range(1, len(kinds) + 1):
     found = []
     for together in itertools.combinations(possible.values(), count):
       # of all but the last kind the strongest: what that leaves is for the last one to find

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 SECTIONS = {
     **dict.fromkeys(
         ('seed', 'steps', 'batch_size', 'steps_per_dispatch', 'accumulate', 'nan_steps_allowed',
-         'data', 'augment', 'model', 'objective', 'critic', 'init_from', 'optim',
+         'data', 'augment', 'conditional', 'model', 'objective', 'networks', 'init_from', 'optim',
          'optim_by_player', 'ema'), 'trains'),
     'select': 'selects',
-    **dict.fromkeys(('sampler', 'evals', 'encoder'), 'measures'),
+    **dict.fromkeys(('sampler', 'evals'), 'measures'),
     **dict.fromkeys(('log', 'checkpoint', 'mesh'), 'watched'),
 }
 # keyword arguments of data on a disk that say where they lie: their content is compared instead

@@ -14,8 +14,8 @@ from genjax.types import BadInput
 
 GIB = 2**30
 # what lessens the memory of a program that nobody said more of
-LESS = ('a smaller batch_size, accumulate, model.kw.remat=True where the model takes it, '
-        'evals.kw.NAME.batch_size in evaluation, fewer samples or a smaller chunk of them')
+LESS = ('a smaller batch_size, accumulate, networks.ROLE.kw.remat=True where a network takes '
+        'it, evals.kw.NAME.batch_size in evaluation, fewer samples or a smaller chunk of them')
 CGROUP = pathlib.Path('/sys/fs/cgroup')
 # (limit, usage, what the kernel would give back), of the second and the first version of cgroups
 CGROUP_FILES = (('memory.max', 'memory.current', 'inactive_file'),

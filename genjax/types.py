@@ -88,11 +88,20 @@ class Model(NamedTuple):
   null_cond: Callable | None = None
 
 
-class Critic(NamedTuple):
-  """What wiring hands to an adversarial objective."""
+class Network(NamedTuple):
+  """What wiring hands to who names a role: a network whose sizes are set (see `genjax.nn`).
 
-  init: Callable  # (rng, x, cond) -> params
-  apply: Callable  # (params, x, cond, rng) -> [B], {path: new value of a running statistic}
+  The inputs are those of its kind: x, cond, or x_t, t, cond of a denoiser; cond may be None.
+  """
+
+  init: Callable  # (rng, *inputs) -> params; of the inputs the shapes alone matter
+  # (params, *inputs, rng=None, train=False) -> output, {path: new value} of running statistics and
+  # spectral vectors, where train; rng: of dropout, None: off
+  apply: Callable
+  # of a causal network: (params, cond, batch_size) -> cache, and (params, cache, token [B], i) ->
+  # output [B, out] for token i given that of i - 1, cache; dropout is off
+  start: Callable | None = None
+  step: Callable | None = None
 
 
 class Aux(NamedTuple):

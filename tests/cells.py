@@ -14,7 +14,7 @@ COMMIT = 'a' * 40
 def config(seed, steps=10, **more):
   return {'seed': seed, 'steps': steps, 'data': {'name': 'digits'}, 'model': {'family': 'vae'},
           'objective': {'name': 'kl'}, 'sampler': {'name': 'ddim'}, 'log': {'every': 1},
-          'evals': {'names': ['frechet']}, 'encoder': '', **more}
+          'evals': {'names': ['frechet'], 'encoder': ''}, **more}
 
 
 def cells_of(rows, root, seeds):

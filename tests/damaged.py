@@ -23,8 +23,8 @@ from genjax.tables import collect, render
 ROOT = pathlib.Path(__file__).parents[1]
 DATA = 'flipped'
 CONFIG = (f'configs/tfds_images.py:data={DATA},family=diffusion,objective=score_matching,'
-          'model.network=dit,model.patch=4,model.width=32,model.num_blocks=1,model.prediction=v,'
-          'model.conditional=True,objective.label_dropout=0.1')
+          'denoiser=dit,denoiser.patch=4,denoiser.width=32,denoiser.num_blocks=1,model.prediction=v,'
+          'conditional=True,objective.label_dropout=0.1')
 SETTINGS = {'steps': 40, 'batch_size': 64, 'log.every': 10, 'checkpoint.every': 20, 'ema': 0.9,
             'select.metric': '', 'select.every': 0, 'optim.warmup': 0,
             'evals.names': ('likelihood', 'frechet', 'prdc', 'novelty'), 'evals.num_samples': 256,
@@ -53,7 +53,7 @@ def make(root: pathlib.Path) -> pathlib.Path:
   os.environ['GENJAX_CACHE'] = str(live / 'cache')
   os.environ.pop('GENJAX_DATA', None)
   write_idx(root / 'idx')
-  settings = {**SETTINGS, 'encoder': str(live / 'encoder.npz')}
+  settings = {**SETTINGS, 'evals.encoder': str(live / 'encoder.npz')}
   (root / 'table.py').write_text(TABLE.format(config=CONFIG, settings=settings))
   program('prepare', f'--data={DATA}', f'--from={root / "idx"}')
   program('encoder', f'--data={DATA}', f'--out={live / "encoder.npz"}', '--steps=60')

@@ -41,10 +41,11 @@ ARGUMENTS = (
     'configs/folder.py:path=/nowhere,family=vae,objective=kl',
     'configs/folder.py:path="/nowhere/a,b.npz",family=flow,data.standardise=True,data.levels=17',
     'configs/toy2d.py:data=ring8,family=flow,objective=adversarial,divergence=js',
-    'configs/digits.py:family=diffusion,objective=score_matching,model.width=64,'
+    'configs/digits.py:family=diffusion,objective=score_matching,denoiser.width=64,'
     'model.features=(128,128)',
 )
-FLAGS = ('--config.optim.lr=0.1', '--config.model.kw.width=64', '--config.evals.names=fd,kid',
+FLAGS = ('--config.optim.lr=0.1', '--config.networks.denoiser.kw.width=64',
+         '--config.evals.names=fd,kid',
          '--config.sampler.kw={"num_steps": 4}', '--config.data.kw.new.key=(1, 2)')
 WORDS = ('=', ',', ':', '(', ')', '[', '{', '"', "'", '..', 'None', '1e999', '9' * 5000, '-' * 300,
          '[' * 400, 'path', 'data.', '\0', 'é', '~', '{"a": ' * 200, '__import__("os")')

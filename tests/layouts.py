@@ -32,7 +32,7 @@ COMMON = {'steps': STEPS, 'steps_per_dispatch': 1, 'batch_size': 16, 'checkpoint
 MODELS = {
     'vae': ('configs/digits.py:family=vae,objective=kl', {}),
     'wgan_gp': ('configs/digits.py:family=implicit,objective=wasserstein', {}),
-    'dit': ('configs/digits.py:family=diffusion,objective=score_matching,model.patch=4', {}),
+    'dit': ('configs/digits.py:family=diffusion,objective=score_matching,denoiser.patch=4', {}),
 }
 LAYOUTS = ('1x1f1', '1x2f2', '1x4f1', '1x4f4', '1x8f2', '2x1f1', '2x2f2', '4x1f4', '4x2f2',
            '2x2f2_1x1f1', '2x2f2_4x1f1')

@@ -21,8 +21,8 @@ from genjax.cluster import checkpoint
 from genjax.runs import writer
 from tests import jobs, programs
 
-CONFIG = ('family=diffusion,objective=score_matching,model.network=unet,model.width=32,'
-          'model.num_blocks=1')
+CONFIG = ('family=diffusion,objective=score_matching,denoiser=unet,denoiser.width=32,'
+          'denoiser.num_blocks=1')
 EXIT, PROBE = 42, 4  # the exit code of a run that was stopped; the batch that is timed first
 SPREAD = 1.25  # of the time of a step around its mean, on a machine that others use
 

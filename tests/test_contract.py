@@ -11,17 +11,23 @@ from genjax.models import FAMILIES
 from genjax.objectives import OBJECTIVES
 from genjax.train import init, step
 from genjax.types import BadInput
-from tests import networks
+from genjax.wiring import networks
+from tests import networks as compiled
 
 TINY = {  # as small as a full method can be
     'gaussian': {},
     'mixture': {'num_components': 3},
-    'vae': {'latent_dim': 2, 'hidden': (16,)},
-    'implicit': {'hidden': (16,)},
-    'flow': {'num_couplings': 2, 'hidden': (16,)},
-    'autoregressive': {'width': 16, 'num_blocks': 2, 'num_heads': 2},
-    'ebm': {'hidden': (16,)},
+    'vae': {'latent_dim': 2},
+    'implicit': {},
+    'flow': {'num_couplings': 2},
+    'autoregressive': {},
+    'ebm': {},
     'diffusion': {},
+}
+TINY_NETWORKS = {
+    **dict.fromkeys(('posterior', 'decoder', 'generator', 'critic', 'energy', 'conditioner'),
+                    {'features': (16,)}),
+    'causal': {'width': 16, 'num_blocks': 2, 'num_heads': 2}, 'denoiser': {},
 }
 DATA = {'continuous': ('three_modes', {'num_train': 512, 'num_validation': 64, 'num_test': 64}),
         'discrete': ('digits', {})}
@@ -36,7 +42,10 @@ def config_of(family, objective, kind, estimator=None):
   config.objective.name = objective
   config.objective.kw = {'estimator': estimator} if estimator else {}
   config.batch_size, config.steps = 16, 3
-  config.critic.kw = {'features': (16,)}
+  estimators = OBJECTIVES[objective].ESTIMATORS
+  makes = [estimators[name].make for name in ([estimator] if estimator else estimators)]
+  for role in networks.roles(FAMILIES[family].make, *makes):
+    config.networks[role].kw = TINY_NETWORKS[role]
   config.sampler.kw = {'num_steps': 3}
   config.init_from = 'a run'  # of which nothing is read before the first step
   return config
@@ -68,7 +77,7 @@ def test_each_legal_triple_trains_and_is_traced_once(family, objective, estimato
     traces.append(1)
     return run.step(state, rows)
 
-  jitted = networks.jit(counted)
+  jitted = compiled.jit(counted)
   before = state.params
   for i in range(3):
     state, metrics = jitted(state, run.source[i])

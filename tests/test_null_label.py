@@ -17,13 +17,15 @@ REMEDY = 'objective.label_dropout=0.1'
 DIGITS = DataSpec((8, 8, 1), 17, 10)
 
 
-def config_of(objective, objective_kw=(), family='diffusion', model_kw=(), weight=1.0):
-  """On digits, conditional unless model_kw says otherwise."""
+def config_of(objective, objective_kw=(), family='diffusion', model_kw=(), weight=1.0,
+              conditional=True):
+  """On digits."""
   config = defaults.get()
   config.unlock()
-  config.model.family = family
-  config.model.kw = {**(TINY if family in ('diffusion', 'autoregressive') else {}),
-                     'conditional': True, **dict(model_kw)}
+  config.model.family, config.model.kw = family, dict(model_kw)
+  config.conditional = conditional
+  for role in {'diffusion': ('denoiser',), 'autoregressive': ('causal',)}.get(family, ()):
+    config.networks[role].kw = TINY
   config.objective.name, config.objective.kw = objective, dict(objective_kw)
   config.sampler.guidance.weight = weight
   config.init_from = 'a run'  # of which nothing is read before the first step
@@ -38,7 +40,7 @@ def config_of(objective, objective_kw=(), family='diffusion', model_kw=(), weigh
     (config_of('adversarial', family='implicit'), False),
     (config_of('kl', family='autoregressive'), True),
     (config_of('kl', family='autoregressive', model_kw={'label_dropout': 0.0}), False),
-    (config_of('kl', model_kw={'conditional': False}), True)])  # takes no label at all
+    (config_of('kl', conditional=False), True)])  # takes no label at all
 def test_a_null_label_is_trained_where_labels_are_dropped(config, trained):
   model = wiring.run(config).model
   assert (model.null_cond is not None) == trained

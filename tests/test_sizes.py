@@ -8,6 +8,7 @@ import pytest
 
 from genjax.evals import EVALS
 from genjax.models import FAMILIES
+from genjax.nn import ROLES
 from genjax.objectives import OBJECTIVES
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -15,7 +16,7 @@ FILES = sorted(path for top in ('genjax', 'experiments', 'configs')
                for path in (ROOT / top).rglob('*.py'))
 KEYWORDS, FUNCTION, FILE = 12, 60, 260
 # what wiring gives: no keywords of a make's own
-OFFERED = {'spec', 'model', 'critic', 'log_density', 'init_from', 'dataset', 'split', 'encoder',
+OFFERED = {*ROLES, 'spec', 'model', 'log_density', 'init_from', 'dataset', 'split', 'encoder',
            'pixels', 'keep', 'seed', 'num_samples', 'tick', 'prepare', 'estimator', 'conditional',
            'asked'}
 

@@ -17,8 +17,8 @@ ROWS = {SAMPLERS: (), VDM: (*NOISE, 'model.schedule=learned'),
         'bound, cosine': (*NOISE, 'model.schedule=cosine'),
         LEVELS: ('objective=kl', 'model.prediction=levels', 'model.schedule=cosine')}
 # 2107.00630, App. B and C: no halving, attention in the middle alone, Fourier features
-VDM_NETWORK = {'one-gpu': ('model.multipliers=(1,)', 'model.num_blocks=32', 'model.attention=()',
-                           'model.fourier=(7,8)')}
+VDM_NETWORK = {'one-gpu': ('denoiser.multipliers=(1,)', 'denoiser.num_blocks=32',
+                           'denoiser.attention=()', 'denoiser.fourier=(7,8)')}
 # of a row -> what its measurement adds
 ESTIMATORS = {'bound': {'estimator': 'bound'},
               'ODE': {'estimator': 'ode', 'dequantisation': 'gaussian'},

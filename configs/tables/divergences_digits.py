@@ -22,11 +22,12 @@ STEPS = {
 # 200 divides validation and test split: one compiled program measures both
 IN_TWO = {'evals.kw.likelihood.batch_size': 200}
 CHEAPER = {
-    'autoregressive': {'batch_size': 32, 'model.kw.dropout': 0.0, **IN_TWO},
+    'autoregressive': {'batch_size': 32, 'networks.causal.kw.dropout': 0.0, **IN_TWO},
     'flow': IN_TWO,
     'vae': IN_TWO,
     'ebm': {'batch_size': 64, 'optim.lr': 1e-3},
-    'diffusion': {'model.kw.num_blocks': 2, 'model.kw.width': 96, 'optim.lr': 4e-3},
+    'diffusion': {'networks.denoiser.kw.num_blocks': 2, 'networks.denoiser.kw.width': 96,
+                  'optim.lr': 4e-3},
     'implicit': {'batch_size': 48, 'optim.lr': 1e-3, 'optim_by_player.critic.lr': 2e-3,
                  'checkpoint.every': 4000},
     **dict.fromkeys(('KL', 'reverse KL', 'JS'), {'objective.kw.gradient_penalty': 10.0}),

@@ -9,7 +9,7 @@ from configs import common
 # A larger flow follows a critic into filaments thinner than the critic resolves (1705.08868 saw it
 # on images): its samples look right while its density lies 10^6 nats off
 BACKBONE = ('configs/toy2d.py:data=three_modes,family=flow,model.transform=affine,'
-            'model.num_couplings=4,model.hidden=(32,32)')
+            'model.num_couplings=4,conditioner.features=(32,32)')
 CRITIC = 'critic.features=(256,256),objective.num_critic=5'
 sizes = {'tiny': {'seeds': 3}, 'small': {'seeds': 3}}
 

@@ -7,7 +7,7 @@ from configs import common
 
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 1}}
 DATA = {'tiny': 'digits', 'small': 'fashion_mnist'}
-LABELS = {'tiny': ('model.conditional=True', 'objective.label_dropout=0.15'), 'small': ()}
+LABELS = {'tiny': ('conditional=True', 'objective.label_dropout=0.15'), 'small': ()}
 WEIGHTS = (0.0, 1.0, 2.0, 4.0)
 EVALS = (*common.OF_SAMPLES, 'classified')
 SAMPLER = ('sampler',)

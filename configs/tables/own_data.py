@@ -19,8 +19,8 @@ STEPS = {'tiny': {'vae': 3000, 'implicit': 6000, 'diffusion': 3000},
 EVALS = ('likelihood', 'frechet', 'kid', 'prdc', 'novelty', 'cost')
 NUM_SAMPLES = 1000
 # a network of one number for each pixel: with 256 levels it is the fastest of the predictions
-DIFFUSION = ('family=diffusion,objective=score_matching,model.network=dit,model.patch=4,'
-             'model.width=128,model.num_blocks=2,model.prediction=v,sampler.num_steps=20')
+DIFFUSION = ('family=diffusion,objective=score_matching,denoiser=dit,denoiser.patch=4,'
+             'denoiser.width=128,denoiser.num_blocks=2,model.prediction=v,sampler.num_steps=20')
 
 
 def sweep(add, size, argument):
@@ -35,7 +35,7 @@ def sweep(add, size, argument):
   data = f'configs/folder.py:path={_quoted(args["path"])}{own}'
   # a GAN's step reads two batches, so that 64 training images are enough
   shared = {'batch_size': 32, 'steps_per_dispatch': 10, 'checkpoint.every': 500,
-            'encoder': args['encoder'].strip('\'"'), 'evals.names': EVALS,
+            'evals.encoder': args['encoder'].strip('\'"'), 'evals.names': EVALS,
             'evals.num_samples': NUM_SAMPLES}
 
   def row(label, family, config, **changes):
@@ -45,7 +45,7 @@ def sweep(add, size, argument):
 
   row('VAE', 'vae', 'family=vae,objective=kl', **{'optim.lr': 1e-3})
   row('GAN', 'implicit', 'family=implicit,objective=adversarial', **{
-      'optim.lr': 5e-4, 'optim.b1': 0.5, 'optim.warmup': 0, 'critic.kw.features': (256, 256),
+      'optim.lr': 5e-4, 'optim.b1': 0.5, 'optim.warmup': 0,
       'objective.kw.gradient_penalty': 1.0, 'ema': 0.995})
   row('diffusion', 'diffusion', DIFFUSION, **{'optim.lr': 1e-3, 'optim.decay': 'cosine',
                                               'ema': 0.995})

@@ -1,22 +1,23 @@
 """An energy-based model: a network's energy, an intractable Z, samples from long Langevin chains.
 
 p(x) = exp(-E(x)) / Z, E(x) = f(x) + ||x||^2 / (2 s^2): the confinement makes Z finite for every f
-that grows more slowly than a square, as an MLP with these activations does. Data with levels: x
+that grows more slowly than a square, as the networks here do. Data with levels: x
 is continuous here, and whoever trains the energy adds the noise of a cell to the data first.
 """
 
-import jax
+from collections.abc import Callable
 
-from genjax.nn.mlp import MLP
+import jax
+import jax.numpy as jnp
+
 from genjax.numerics import mcmc
 from genjax.types import BadInput, DataSpec, Model
 
 
-def make(spec: DataSpec, *, hidden: tuple[int, ...] = (256, 256), activation: str = 'silu',
-         residual: bool = False, confinement: float | None = None, sampler_steps: int = 1000,
-         step_size: float = 0.01, noise_scale: float = 1.0, clip: float | None = None,
-         init_scale: float = 1.0) -> Model:
-  """Returns the energy of an MLP over the flattened x: `energy` and `sample`; `cond` is ignored.
+def make(spec: DataSpec, energy: Callable, *, confinement: float | None = None,
+         sampler_steps: int = 1000, step_size: float = 0.01, noise_scale: float = 1.0,
+         clip: float | None = None, init_scale: float = 1.0) -> Model:
+  """Returns an energy by the network of that role: `energy` and `sample`.
 
   energy: [B] nats, up to log Z. sample: sampler_steps unadjusted Langevin steps (step_size,
   noise_scale, clip: see `mcmc.langevin`) from noise, uniform on +-init_scale for data with levels
@@ -30,24 +31,23 @@ def make(spec: DataSpec, *, hidden: tuple[int, ...] = (256, 256), activation: st
                       ('step_size', step_size), ('init_scale', init_scale)):
     if value <= 0:
       raise BadInput(f'{name} = {value} is not allowed; it is above 0')
-  net = MLP(tuple(hidden), 1, activation=activation, residual=residual)
+  net = energy(out=1)
 
   def init(rng, batch):
-    return net.init(rng, batch['x'].reshape(batch['x'].shape[0], -1))['params']
+    return net.init(rng, jnp.zeros((1, *spec.shape)), None)
 
-  def energy(params, x, cond):
-    del cond
-    rows = x.reshape(x.shape[0], -1)
-    return net.apply({'params': params}, rows)[:, 0] + (rows**2).sum(-1) / (2 * confinement**2)
+  def energy_of(params, x, cond):
+    f, _ = net.apply(params, x, cond)
+    return f[:, 0] + (x.reshape(x.shape[0], -1)**2).sum(-1) / (2 * confinement**2)
 
   def sample(params, rng, n, cond):
     rng_start, rng_chain = jax.random.split(rng)
     shape = (n, *spec.shape)
     start = (init_scale * jax.random.normal(rng_start, shape) if spec.levels is None else
              jax.random.uniform(rng_start, shape, minval=-init_scale, maxval=init_scale))
-    x = mcmc.langevin(lambda x: energy(params, x, cond), rng_chain, start,
+    x = mcmc.langevin(lambda x: energy_of(params, x, cond), rng_chain, start,
                       num_steps=sampler_steps, step_size=step_size, noise_scale=noise_scale,
                       clip=clip)
     return x, sampler_steps
 
-  return Model(init=init, sample=sample, energy=energy)
+  return Model(init=init, sample=sample, energy=energy_of)

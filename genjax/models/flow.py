@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import prob
-from genjax.nn.coupling import Conditioner
-from genjax.nn.embed import label_or_null
-from genjax.numerics import bijections
+from genjax.numerics import bijections, splits
 from genjax.types import BadInput, DataSpec, Model
 
 TRANSFORMS = ('affine', 'rational_quadratic')
+SPLITS = ('permutation', 'checkerboard')
+SIDE = 16  # of images from which on the checkerboard is the default, and with it convolutions
 MAX_LOG_SCALE = 2.0  # of one affine coupling; unbounded scales overflow early in training
 MAX_BINS = 64  # arrays of [B, bins, D] in each spline; 64 least bins are 6 % of the box
 MAX_MARGINAL_BINS = 32
@@ -104,17 +104,17 @@ def logit(inner: Bijection) -> Bijection:
   return Bijection(inner.init, forward, inverse)
 
 
-def couplings(size: int, num_couplings: int, transform: Callable, net: Callable) -> Callable:
+def couplings(split: splits.Split, transform: Callable, net: Callable) -> Callable:
   """Returns run(params, x, cond, inverse) -> y, log |det| [B]: a scan over pairs of couplings.
 
-  A pair takes the elements in a random order of its own, transforms the last part of them given
-  the first, then the first given the last. Pairs are alike, so one scan compiles one of them.
+  A pair takes the elements in the order that the split has for it, transforms the last half of them
+  given the first, then the first given the last. Pairs are alike, so one scan compiles one of them.
   transform: (raw [B, P, d], x [B, d], inverse) -> y, log-derivative [B, d]; net: (params, x, cond,
   which) -> raw.
   """
-  keep = size - size // 2
-  orders = bijections.permuted_halves(num_couplings, size)[::2]
-  orders = jnp.asarray(np.stack([orders, np.argsort(orders, -1)], 1))  # each with its inverse
+  keep = int(np.prod(split.shapes[0]))
+  # each order with its inverse
+  orders = jnp.asarray(np.stack([split.orders, np.argsort(split.orders, -1)], 1))
 
   def couple(params, x, given, cond, which, inverse):
     y, log_det = transform(net(params[which], given, cond, which), x, inverse)
@@ -142,39 +142,52 @@ def couplings(size: int, num_couplings: int, transform: Callable, net: Callable)
   return run
 
 
-def make(spec: DataSpec, *, transform: str = 'rational_quadratic', num_couplings: int = 8,
-         hidden: tuple[int, ...] = (96, 96), num_bins: int | None = None, bound: float = 4.0,
-         conditional: bool = False) -> Model:
+def conditioners(conditioner: Callable, split: splits.Split, num_params: int):
+  """init(rng) -> params of all pairs, and net(params, given [B, d], cond, which) -> [B, P, d'].
+
+  which: 'first', the half that is transformed, or 'last'.
+  """
+  shapes = dict(zip(('first', 'last'), split.shapes, strict=True))
+  given = {'first': shapes['last'], 'last': shapes['first']}
+  nets = {which: conditioner(given=given[which], shape=shape, out=num_params)
+          for which, shape in shapes.items()}
+
+  def init(rng):
+    one = lambda which: lambda key: nets[which].init(key, jnp.zeros((1, *given[which])), None)
+    rngs = jax.random.split(rng, (2, len(split.orders)))
+    return {which: jax.vmap(one(which))(keys) for which, keys in zip(nets, rngs, strict=True)}
+
+  def net(params, x, cond, which):
+    raw, _ = nets[which].apply(params, x.reshape(-1, *given[which]), cond)
+    return raw.reshape(x.shape[0], -1, num_params).swapaxes(1, 2)
+
+  return init, net
+
+
+def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'rational_quadratic',
+         num_couplings: int = 8, split: str | None = None, num_bins: int | None = None,
+         bound: float = 4.0) -> Model:
   """Returns a flow: sample, rsample, log_prob, sample_and_log_prob; with levels elbo, log_weight.
 
-  transform: 'rational_quadratic' or 'affine'. num_couplings: even. hidden: widths of each
-  conditioner. num_bins: of a spline; None: 8, with levels 4. bound: splines of vectors act on
-  [-bound, bound]. conditional: conditioners are told cond. Errors: BadInput. (1906.04032, Eq. 1)
+  transform: 'rational_quadratic' or 'affine'. num_couplings: even. split: 'permutation', or
+  'checkerboard' of images, which conditioners then see as images; None: this for images of even
+  sides from 16 pixels on. num_bins: of a spline; None: 8, with levels 4. bound: splines of vectors
+  act on [-bound, bound]. Errors: BadInput. (1906.04032, Eq. 1)
   """
-  _check(spec, transform, num_couplings, hidden, num_bins, conditional)
+  _check(spec, transform, num_couplings, split, num_bins)
   size, cube = int(np.prod(spec.shape)), spec.levels is not None
   uniform = cube and transform == 'rational_quadratic'
   num_bins = (4 if cube else 8) if num_bins is None else num_bins
   num_params = 2 if transform == 'affine' else bijections.num_spline_params(num_bins)
-  num_classes = spec.num_classes if conditional else None
-  sizes = {'first': size - size // 2, 'last': size // 2}  # of what is transformed
-  nets = {k: Conditioner(tuple(hidden), num_params, d, num_classes) for k, d in sizes.items()}
+  halves = (splits.checkerboard(spec.shape, num_couplings) if _on_board(spec.shape, split)
+            else splits.permutation(size, num_couplings))
+  init_couplings, net = conditioners(conditioner, halves, num_params)
   frame = marginals(size, spec.levels) if cube else triangular(size)
   frame = logit(frame) if cube and not uniform else frame
-  apply = partial(_transform, transform, 1.0 if uniform else bound)
-  run = couplings(size, num_couplings, apply,
-                  lambda params, x, cond, which: nets[which].apply({'params': params}, x, cond))
+  run = couplings(halves, partial(_transform, transform, 1.0 if uniform else bound), net)
 
   def init(rng, batch):
-    label = jnp.zeros((1,), jnp.int32)
-    one = lambda net, d: lambda key: net.init(key, jnp.zeros((1, d)), label)['params']
-    rngs = jax.random.split(rng, (2, num_couplings // 2))
-    layers = {which: jax.vmap(one(nets[which], size - sizes[which]))(keys)
-              for which, keys in zip(nets, rngs, strict=True)}
-    return {'frame': frame.init(), 'couplings': layers}
-
-  def label_of(cond, n):
-    return None if num_classes is None else label_or_null(cond, n, num_classes)
+    return {'frame': frame.init(), 'couplings': init_couplings(rng)}
 
   def log_base(z):
     if uniform:
@@ -185,13 +198,13 @@ def make(spec: DataSpec, *, transform: str = 'rational_quadratic', num_couplings
     del rng
     x = batch['x'].reshape(-1, size).astype(jnp.float32)
     h, log_det = frame.forward(params['frame'], x)
-    z, log_det_h = run(params['couplings'], h, label_of(batch.get('cond'), x.shape[0]), False)
+    z, log_det_h = run(params['couplings'], h, batch.get('cond'), False)
     return log_base(z) + log_det + log_det_h
 
   def sample_and_log_prob(params, rng, n, cond):
     z = (jax.random.uniform(rng, (n, size), minval=-1.0, maxval=1.0) if uniform
          else jax.random.normal(rng, (n, size)))
-    h, log_det = run(params['couplings'], z, label_of(cond, n), True)
+    h, log_det = run(params['couplings'], z, cond, True)
     x, log_det_x = frame.inverse(params['frame'], h)
     return x.reshape(n, *spec.shape), log_base(z) - log_det - log_det_x
 
@@ -201,6 +214,13 @@ def make(spec: DataSpec, *, transform: str = 'rational_quadratic', num_couplings
   return prob.dequantise(Model(
       init, sample=lambda params, rng, n, cond: (rsample(params, rng, n, cond), 1),
       rsample=rsample, log_prob=log_prob, sample_and_log_prob=sample_and_log_prob), spec)
+
+
+def _on_board(shape: tuple[int, ...], split: str | None) -> bool:
+  """Whether couplings split images by squares of pixels."""
+  if split is not None:
+    return split == 'checkerboard'
+  return len(shape) == 3 and min(shape[:2]) >= SIDE and not (shape[0] % 2 or shape[1] % 2)
 
 
 def _transform(name: str, bound: float, raw, x, inverse: bool):
@@ -214,16 +234,14 @@ def _transform(name: str, bound: float, raw, x, inverse: bool):
   return y.T, log_det.T
 
 
-def _check(spec, transform, num_couplings, hidden, num_bins, conditional):
+def _check(spec, transform, num_couplings, split, num_bins):
   if transform not in TRANSFORMS:
     raise BadInput(f'unknown transform {transform!r}; allowed: {", ".join(TRANSFORMS)}')
+  if split is not None and split not in SPLITS:
+    raise BadInput(f'unknown split {split!r}; allowed: {", ".join(SPLITS)}')
   if num_couplings < 2 or num_couplings % 2:
     raise BadInput(f'num_couplings = {num_couplings}; allowed: 2, 4, 6, ...')
   if num_bins is not None and not 2 <= num_bins <= MAX_BINS:
     raise BadInput(f'num_bins = {num_bins}; allowed: 2 to {MAX_BINS}')
-  if not hidden:
-    raise BadInput('hidden = (); allowed: one width or more, e.g. (96, 96)')
   if int(np.prod(spec.shape)) < 2:
     raise BadInput(f'couplings split the elements of x, of shape {spec.shape}; allowed: 2 or more')
-  if conditional and spec.num_classes is None:
-    raise BadInput('conditional = True, but the data have no labels; allowed: False')

@@ -1,4 +1,4 @@
-"""Variational autoencoder (1312.6114): a Gaussian latent z, an encoder q(z|x), a decoder p(x|z).
+"""Variational autoencoder (1312.6114): a Gaussian latent z, a posterior q(z|x), a decoder p(x|z).
 
 log p(x) >= E_q log p(x|z) - KL(q(z|x) || p(z)). Data with levels have a discretised likelihood, so
 the bound is one on the probability mass of the integers; continuous data have a Gaussian.
@@ -10,11 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from genjax import prob
-from genjax.nn.embed import LabelEmbed
-from genjax.nn.mlp import MLP
 from genjax.types import BadInput, DataSpec, Model
 
 LIKELIHOODS = {'levels': ('logistic', 'categorical'), 'continuous': ('gaussian',)}
@@ -91,87 +88,53 @@ def gaussian() -> Likelihood:
   return Likelihood(1, log_prob, sample, sample)
 
 
-class Autoencoder(nn.Module):
-  """Encoder x [B, D] -> mean, std of z [B, latent_dim]; decoder z -> [B, num_params, D]."""
-
-  size: int
-  num_params: int
-  latent_dim: int
-  hidden: tuple[int, ...]
-  dropout: float  # of the encoder
-  learned_std: bool  # joins to the decoder's output a log standard deviation, free of z
-  num_classes: int | None
-
-  def setup(self):
-    self.encoder = MLP(self.hidden, 2 * self.latent_dim, dropout=self.dropout)
-    self.decoder = MLP(self.hidden[::-1], self.size * self.num_params)
-    if self.num_classes is not None:
-      self.label = LabelEmbed(2 * self.latent_dim, self.num_classes)
-    if self.learned_std:
-      self.log_std = self.param('log_std', nn.initializers.zeros_init(), (self.size,))
-
-  def encode(self, x, cond, deterministic=True):
-    raw = self.encoder(self._join(x, cond), deterministic)
-    mean, raw_std = jnp.split(raw, 2, -1)
-    return mean, nn.softplus(raw_std + 0.5) + 1e-4  # near 1 at the start, as the prior's
-
-  def decode(self, z, cond):
-    out = self.decoder(self._join(z, cond)).reshape(-1, self.num_params, self.size)
-    if not self.learned_std:
-      return out
-    log_std = jnp.broadcast_to(self.log_std, (out.shape[0], 1, self.size))
-    return jnp.concatenate([out, log_std], 1)
-
-  def __call__(self, x, cond):
-    mean, _ = self.encode(x, cond)
-    return self.decode(mean, cond)
-
-  def _join(self, x, cond):
-    if self.num_classes is None:
-      return x
-    return jnp.concatenate([x, self.label(cond, x.shape[0])], -1)
-
-
-def make(spec: DataSpec, *, latent_dim: int | None = None, hidden: tuple[int, ...] | None = None,
-         likelihood: str | None = None, encoder_dropout: float = 0.0,
-         conditional: bool = False) -> Model:
+def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: int | None = None,
+         likelihood: str | None = None) -> Model:
   """Returns a VAE: init, sample, rsample, elbo (reconstruction, kl) and log_weight.
 
-  latent_dim: None: 16 (vectors of up to 8 elements: their dimension). hidden: the encoder's
-  widths, the decoder's reversed. likelihood: 'logistic' (the default) or 'categorical' with
-  levels, 'gaussian' without. encoder_dropout: a random q still gives a bound, so that it stays on
-  whenever there is an rng. rsample gives E[x|z] with levels, in place of a draw.
+  posterior: gives mean and deviation of q(z|x), decoder the parameters of p(x|z). latent_dim: None:
+  16 (vectors of up to 8 elements: their dimension). likelihood: 'logistic' (the default) or
+  'categorical' with levels, 'gaussian' without. A random q still gives a bound, so that the
+  posterior's dropout stays on whenever there is an rng. rsample gives E[x|z] with levels, in place
+  of a draw.
   """
   size = int(np.prod(spec.shape))
-  small = size <= 8
-  latent_dim = (size if small else 16) if latent_dim is None else latent_dim
-  hidden = ((128, 128) if small else (256, 256)) if hidden is None else tuple(hidden)
-  like = _likelihood(spec, likelihood)
-  if conditional and spec.num_classes is None:
-    raise BadInput('conditional = True, but the data have no labels; allowed: False')
-  net = Autoencoder(size, like.num_params, latent_dim, hidden, encoder_dropout,
-                    spec.levels is None, spec.num_classes if conditional else None)
+  latent_dim = (size if size <= 8 else 16) if latent_dim is None else latent_dim
+  like, learned_std = _likelihood(spec, likelihood), spec.levels is None
+  q, p = posterior(out=2 * latent_dim), decoder(out=like.num_params)
 
   def init(rng, batch):
-    return net.init(rng, jnp.zeros((1, size)), None)['params']
+    rng_q, rng_p = jax.random.split(rng)
+    params = {'posterior': q.init(rng_q, jnp.zeros((1, *spec.shape)), None),
+              'decoder': p.init(rng_p, jnp.zeros((1, latent_dim)), None)}
+    return params | ({'log_std': jnp.zeros(size)} if learned_std else {})
+
+  def encode(params, x, cond, rng):
+    raw, _ = q.apply(params['posterior'], x, cond, rng=rng)
+    mean, raw_std = jnp.split(raw, 2, -1)
+    return mean, jax.nn.softplus(raw_std + 0.5) + 1e-4  # near 1 at the start, as the prior's
 
   def decode(params, z, cond):
-    return net.apply({'params': params}, z, cond, method='decode')
+    out, _ = p.apply(params['decoder'], z, cond)
+    out = out.reshape(-1, size, like.num_params).swapaxes(1, 2)
+    if not learned_std:
+      return out
+    log_std = jnp.broadcast_to(params['log_std'], (out.shape[0], 1, size))
+    return jnp.concatenate([out, log_std], 1)
 
-  def posterior(params, batch, rng):
+  def inferred(params, batch, rng):
     rng_z, rng_dropout = jax.random.split(rng)
-    x, cond = batch['x'].reshape(-1, size), batch.get('cond')
-    mean, std = net.apply({'params': params}, x, cond, encoder_dropout == 0.0,
-                          rngs={'dropout': rng_dropout}, method='encode')
+    x, cond = batch['x'], batch.get('cond')
+    mean, std = encode(params, x, cond, rng_dropout)
     z = mean + std * jax.random.normal(rng_z, mean.shape)
-    return mean, std, z, like.log_prob(decode(params, z, cond), x)
+    return mean, std, z, like.log_prob(decode(params, z, cond), x.reshape(-1, size))
 
   def elbo(params, batch, rng):
-    mean, std, _, log_p = posterior(params, batch, rng)
+    mean, std, _, log_p = inferred(params, batch, rng)
     return {'reconstruction': log_p, 'kl': -prob.sum_event(prob.normal_kl(mean, std))}
 
   def log_weight(params, batch, rng):
-    mean, std, z, log_p = posterior(params, batch, rng)
+    mean, std, z, log_p = inferred(params, batch, rng)
     return log_p + prob.sum_event(
         prob.normal_log_prob(z) - prob.normal_log_prob(z, mean, std))
 
@@ -180,13 +143,10 @@ def make(spec: DataSpec, *, latent_dim: int | None = None, hidden: tuple[int, ..
     out = decode(params, jax.random.normal(rng_z, (n, latent_dim)), cond)
     return how(out, rng_x).reshape(n, *spec.shape)
 
-  def sample(params, rng, n, cond):
-    return draw(params, rng, n, cond, like.sample), 1
-
-  def rsample(params, rng, n, cond):
-    return draw(params, rng, n, cond, like.rsample)
-
-  return Model(init, sample=sample, rsample=rsample, elbo=elbo, log_weight=log_weight)
+  return Model(init, sample=lambda params, rng, n, cond: (draw(params, rng, n, cond, like.sample),
+                                                          1),
+               rsample=lambda params, rng, n, cond: draw(params, rng, n, cond, like.rsample),
+               elbo=elbo, log_weight=log_weight)
 
 
 def _likelihood(spec: DataSpec, name: str | None) -> Likelihood:

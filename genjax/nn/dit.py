@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.dense import Dense
-from genjax.nn.embed import LabelEmbed, fourier_features, fourier_time
+from genjax.nn.embed import fourier_features, time_and_cond
 from genjax.nn.transformer import attend, merge_heads, split_heads
 from genjax.sharding import constrain_batch
 from genjax.types import BadInput
@@ -63,12 +63,11 @@ class DiTBlock(nn.Module):
 
 
 class DiT(nn.Module):
-  """x [B, H, W, C], t [B] in [0, 1], cond int32 [B] or None -> float32 [B, H, W, C num_out].
+  """x [B, H, W, C], t [B] in [0, 1], cond (see CondEmbed) -> float32 [B, H, W, C, out].
 
-  num_classes 0: unconditional; cond None or num_classes: "no label". Several times: t [B, K].
-  The output is 0 at initialisation. dtype: of the products inside (bfloat16); what the blocks add
-  to stays float32, as do norms, softmax and embeddings: the sum of many small terms would lose
-  them in eight bits.
+  Several times: t [B, K]. The output is 0 at initialisation. dtype: of the products inside
+  (bfloat16); what the blocks add to stays float32, as do norms, softmax and embeddings: the sum of
+  many small terms would lose them in eight bits.
   remat: keep only what stands between the blocks for the backward pass. scan: one compiled block,
   its parameters stacked [num_blocks, ...] under `blocks`. fourier: exponents of the Fourier
   features that stand beside x. BadInput for a patch that does not
@@ -82,11 +81,12 @@ class DiT(nn.Module):
   num_heads: int = 4
   mlp_ratio: int = 4
   dropout: float = 0.0
-  num_out: int = 1  # numbers put out for each of x
+  out: int = 1  # numbers put out for each of x
   dtype: jnp.dtype | None = None
   remat: bool = False
   scan: bool = False
   fourier: tuple[int, ...] = ()
+  context: int = 0
 
   @nn.compact
   def __call__(self, x, t, cond=None, deterministic: bool = True) -> jax.Array:
@@ -99,19 +99,14 @@ class DiT(nn.Module):
     place = self.param('place', nn.initializers.normal(0.02), (tokens.shape[1], self.width))
     h = Dense(self.width, dtype=self.dtype, name='stem')(tokens) + place
 
-    c = Dense(self.width, name='time_1')(fourier_time(t, 128))
-    c = Dense(self.width, name='time_2')(jax.nn.silu(c))
-    if self.num_classes:
-      c = c + LabelEmbed(self.width, self.num_classes, name='label')(cond, x.shape[0])
-    c = jax.nn.silu(c)
-
+    c = time_and_cond(self, self.width, t, cond)
     h = self.blocks(h, c, deterministic)
     shift, scale = jnp.split(
         Dense(2 * self.width, kernel_init=ZERO, name='modulation')(c), 2, -1)
     h = modulate(nn.LayerNorm(use_bias=False, use_scale=False)(h), shift, scale)
-    out = Dense(self.patch**2 * shape[2] * self.num_out, kernel_init=ZERO, name='head')(h)
-    return unpatchify(out.astype(jnp.float32), self.patch,
-                      (*shape[:2], shape[2] * self.num_out))
+    out = Dense(self.patch**2 * shape[2] * self.out, kernel_init=ZERO, name='head')(h)
+    out = unpatchify(out.astype(jnp.float32), self.patch, (*shape[:2], shape[2] * self.out))
+    return out.reshape(*x.shape, self.out)
 
   def blocks(self, h, c, deterministic: bool):
     """h [B, T, W] after all blocks, one by one or in a scan over their stacked parameters."""

@@ -1,8 +1,10 @@
-"""Embeddings of what a network is told beside x: the time and the label."""
+"""Embeddings of what a network is told beside x: the time, and what x is conditioned on."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from genjax.nn.dense import Dense
 
 
 def fourier_time(t: jax.Array, dim: int) -> jax.Array:
@@ -29,22 +31,53 @@ def fourier_features(x: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
   return jnp.concatenate([x, *map(jnp.sin, angles), *map(jnp.cos, angles)], -1)
 
 
-def label_or_null(cond, batch_size: int, num_classes: int) -> jax.Array:
-  """int32 [B]: the labels given, or the value num_classes ("no label") everywhere."""
-  if cond is None:
-    return jnp.full((batch_size,), num_classes, jnp.int32)
-  return cond.astype(jnp.int32)
+class CondEmbed(nn.Module):
+  """cond -> float32 [B, features]; None, the label num_classes and a row of NaN: "no condition".
 
-
-class LabelEmbed(nn.Module):
-  """Table of num_classes + 1 rows, the last for "no label": cond [B] or None -> [B, features]."""
+  Labels int32 [B]: a table of num_classes + 1 rows, the last for "no label", of which there is
+  nothing else where num_classes is 0. Vectors float32 [B, context], with context above 0: a linear
+  map of each, or a learned vector for none.
+  """
 
   features: int
-  num_classes: int
+  num_classes: int = 0
+  context: int = 0
   init_std: float = 0.02
 
   @nn.compact
   def __call__(self, cond, batch_size: int) -> jax.Array:
-    table = self.param('table', nn.initializers.normal(self.init_std),
-                       (self.num_classes + 1, self.features))
-    return table[label_or_null(cond, batch_size, self.num_classes)]
+    init = nn.initializers.normal(self.init_std)
+    if not self.context:
+      if cond is None or not self.num_classes:
+        cond = jnp.full((batch_size,), self.num_classes, jnp.int32)
+      table = self.param('table', init, (self.num_classes + 1, self.features))
+      return table[cond.astype(jnp.int32)]
+    if cond is None:
+      cond = jnp.full((batch_size, self.context), jnp.nan)
+    none = jnp.isnan(cond).any(-1, keepdims=True)
+    # the inner guard keeps NaN out of the gradient of the kernel
+    vectors = Dense(self.features, name='vector')(jnp.where(none, 0.0, cond))
+    return jnp.where(none, self.param('null', init, (self.features,)), vectors)
+
+
+def told(net, features: int, cond, batch_size: int, init_std: float = 0.02):
+  """The embedding of cond [B, features] within the call of `net`; None where it takes none.
+
+  net has the fields num_classes and context, of which at most one is above 0; the parameters are
+  its `cond`.
+  """
+  if not (net.num_classes or net.context):
+    return None
+  embed = CondEmbed(features, net.num_classes, net.context, init_std, name='cond')
+  return embed(cond, batch_size)
+
+
+def time_and_cond(net, features: int, t, cond) -> jax.Array:
+  """silu of the embedding of time and condition, float32 [B, features], within the call of `net`.
+
+  Two dense layers over the sines of t, plus `told`.
+  """
+  c = Dense(features, name='time_1')(fourier_time(t, 128))
+  c = Dense(features, name='time_2')(jax.nn.silu(c))
+  condition = told(net, features, cond, t.shape[0])
+  return jax.nn.silu(c if condition is None else c + condition)

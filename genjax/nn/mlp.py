@@ -1,14 +1,22 @@
-"""A multilayer perceptron: generators, critics, encoders, denoisers of vectors."""
+"""A multilayer perceptron: generators, critics, posteriors, conditioners of vectors and of images.
+
+As it flattens its input and shapes its output, it is of three kinds: to vector, from vector and
+conditioner.
+"""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from genjax.nn.dense import Dense
+from genjax.nn.embed import told
 from genjax.types import BadInput
 
 ACTIVATIONS = {
     'silu': nn.silu, 'relu': nn.relu, 'gelu': nn.gelu, 'tanh': nn.tanh, 'softplus': nn.softplus,
     'elu': nn.elu, 'leaky_relu': lambda x: nn.leaky_relu(x, 0.2)}
+SMALL = 8  # elements of data, points in the plane among them, that narrower layers suffice for
 
 
 def activation_fn(name: str):
@@ -19,30 +27,47 @@ def activation_fn(name: str):
 
 
 class MLP(nn.Module):
-  """[..., d] -> [..., out]: hidden layers Dense, LayerNorm (if norm), activation, dropout.
+  """x [B, ...] -> float32 [B, out]; with a shape, [B, *shape, out].
 
-  residual: a hidden layer is added to its input wherever the widths agree. zero_out: the last
-  layer starts at zero, so that the network starts as the constant zero.
+  Hidden layers are Dense, LayerNorm (if norm), activation, dropout. features: their widths; None:
+  (256, 256), and (128, 128) where the data, of which x or else the output is, have up to 8
+  elements. residual: a hidden layer is added to the one before it wherever the widths agree.
+  zero_out: the last layer starts at zero, so that the network starts as the constant zero. embed:
+  width of the embedding of cond, which stands beside x. dtype: of the hidden products.
   """
 
-  features: tuple[int, ...] = (256, 256)
+  features: tuple[int, ...] | None = None
   out: int = 1
   activation: str = 'silu'
   norm: bool = False
   residual: bool = False
   dropout: float = 0.0
   zero_out: bool = False
+  embed: int = 32
+  shape: tuple[int, ...] | None = None
+  num_classes: int = 0
+  context: int = 0
+  dtype: jnp.dtype | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
-    act = activation_fn(self.activation)
-    for i, width in enumerate(self.features):
-      h = Dense(width, name=f'hidden_{i}')(x)
+  def __call__(self, x: jax.Array, cond=None, deterministic: bool = True) -> jax.Array:
+    act, size = activation_fn(self.activation), int(np.prod(self.shape or x.shape[1:]))
+    x = x.reshape(x.shape[0], -1)
+    condition = told(self, self.embed, cond, x.shape[0], 1.0)  # as wide as x is
+    x = x if condition is None else jnp.concatenate([x, condition], -1)
+    features = ((128,) if size <= SMALL else (256,)) * 2 if self.features is None else self.features
+    for i, width in enumerate(features):
+      h = Dense(width, dtype=self.dtype, name=f'hidden_{i}')(x)
       if self.norm:
         h = nn.LayerNorm(name=f'norm_{i}')(h)
       h = act(h)
       if self.dropout > 0.0:
         h = nn.Dropout(self.dropout)(h, deterministic=deterministic)
-      x = x + h if self.residual and h.shape == x.shape else h
+      x = x + h if self.residual and i and h.shape == x.shape else h
     init = nn.initializers.zeros_init() if self.zero_out else nn.initializers.lecun_normal()
-    return Dense(self.out, kernel_init=init, name='out')(x)
+    count = 1 if self.shape is None else size
+    out = Dense(self.out * count, kernel_init=init, name='out')(x).astype(jnp.float32)
+    if self.shape is None:
+      return out
+    # the numbers of one element lie apart: what takes them apart again then copies nothing
+    return out.reshape(-1, self.out, count).swapaxes(1, 2).reshape(-1, *self.shape, self.out)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.nn.dense import Dense
-from genjax.nn.embed import LabelEmbed
+from genjax.nn.embed import CondEmbed
 from genjax.sharding import constrain_batch
+from genjax.types import BadInput
 
 SMALL = nn.initializers.normal(0.02)
 
@@ -88,36 +89,42 @@ class CausalBlock(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-  """Logits of each token given the tokens before it in raster order, and a label.
+  """Numbers of each token given the tokens before it in raster order, and a condition.
 
   A token is embedded by a table and by its value (levels are ordered), its place by one table an
-  axis of `shape`. In place of a token before the first stands the label. dtype: of the products
-  inside; what the blocks add to stays float32. remat: keep only what stands between the blocks
-  for the backward pass.
+  axis of `shape`. In place of a token before the first stands the embedding of cond (see
+  CondEmbed), or without one a learned vector. out: numbers of a token; None: a logit each of its
+  levels. dtype: of the products inside; what the blocks add to stays float32. remat: keep only
+  what stands between the blocks for the backward pass. BadInput for a width that num_heads cannot
+  share.
   """
 
   shape: tuple[int, ...]
   levels: int
   num_classes: int = 0
-  width: int = 128
-  num_blocks: int = 4
+  width: int = 64
+  num_blocks: int = 3
   num_heads: int = 4
   mlp_ratio: int = 4
-  dropout: float = 0.0
+  dropout: float = 0.1
   dtype: jnp.dtype | None = None
   remat: bool = False
+  context: int = 0
+  out: int | None = None
 
   def setup(self):
+    if self.width % self.num_heads:
+      raise BadInput(f'width = {self.width} is not a multiple of num_heads = {self.num_heads}')
     self.token = self.param('token', SMALL, (self.levels, self.width))
     self.value = self.param('value', SMALL, (self.width,))
     self.places = [self.param(f'place_{axis}', SMALL, (size, self.width))
                    for axis, size in enumerate(self.shape)]
-    self.label = LabelEmbed(self.width, self.num_classes)
+    self.cond = CondEmbed(self.width, self.num_classes, self.context)
     block = nn.remat(CausalBlock, static_argnums=(2,)) if self.remat else CausalBlock
     self.blocks = [block(self.width, self.num_heads, self.mlp_ratio, self.dropout, self.dtype)
                    for _ in range(self.num_blocks)]
     self.norm = nn.LayerNorm()
-    self.head = Dense(self.levels, kernel_init=nn.initializers.zeros)
+    self.head = Dense(self.out or self.levels, kernel_init=nn.initializers.zeros)
     self.drop = nn.Dropout(self.dropout)
 
   def place(self):
@@ -138,24 +145,29 @@ class TokenTransformer(nn.Module):
     return self.head(self.norm(x)).astype(jnp.float32)
 
   def __call__(self, tokens, cond=None, deterministic: bool = True) -> jax.Array:
-    """tokens int32 [B, D], cond int32 [B] or None -> float32 [B, D, levels]."""
-    start = self.label(cond, tokens.shape[0])[:, None]
+    """tokens int32 [B, D] -> float32 [B, D, out]."""
+    start = self.cond(cond, tokens.shape[0])[:, None]
     x = jnp.concatenate([start, self.embed(tokens[:, :-1])], 1) + self.place()
     x = self.drop(x, deterministic)
     for block in self.blocks:
       x = block(x, deterministic)
     return self.logits(x)
 
-  def start(self, cond, batch_size: int):
-    """[B, W], [D, W] and an empty cache: what `step` needs before the first token."""
+  def start(self, cond, batch_size: int) -> dict:
+    """What `step` needs at the first token: {'first': [B, W], 'place': [D, W], 'blocks': empty}."""
     size = (batch_size, self.num_heads, int(np.prod(self.shape)), self.width // self.num_heads)
     empty = jnp.zeros(size, self.dtype or jnp.float32)
-    return self.label(cond, batch_size), self.place(), [(empty, empty)] * self.num_blocks
+    return {'first': self.cond(cond, batch_size), 'place': self.place(),
+            'blocks': [(empty, empty)] * self.num_blocks}
 
-  def step(self, x, cache, i):
-    """x [B, W] in place of token i - 1, with its place added -> logits [B, levels] of token i."""
+  def step(self, cache: dict, token, i):
+    """Numbers [B, out] of token i given `token` int32 [B], that of i - 1, which at 0 is ignored.
+
+    Returns the cache of the next step beside them.
+    """
+    x = jnp.where(i == 0, cache['first'], self.embed(token)) + cache['place'][i]
     x, new = constrain_batch(x), []
-    for block, part in zip(self.blocks, cache, strict=True):
+    for block, part in zip(self.blocks, cache['blocks'], strict=True):
       x, part = block.step(x, part, i)
       new.append(part)
-    return self.logits(x), new
+    return self.logits(x), {**cache, 'blocks': new}

@@ -3,15 +3,17 @@
   D_f(p_data || p_theta) >= E_p g_f(v(x)) - E_q f*(g_f(v(x)))     (f-GAN, 1606.00709, Eq. 4 and 7)
 """
 
+from collections.abc import Callable
+
 import jax
 
 from genjax.numerics import derivatives, f_divergence
 from genjax.objectives import check, two_player
 from genjax.prob import sum_event
-from genjax.types import Aux, Critic, DataSpec, Estimator, Model, Objective, Player
+from genjax.types import Aux, DataSpec, Estimator, Model, Objective, Player
 
 
-def by_critic(model: Model, critic: Critic, *, spec: DataSpec, divergence: str = 'js',
+def by_critic(model: Model, critic: Callable, *, spec: DataSpec, divergence: str = 'js',
               saturating: bool = False, num_critic: int = 1,
               gradient_penalty: float = 0.0) -> Objective:
   """Returns two players on D_f(p_data || p_theta), the critic first.
@@ -29,22 +31,22 @@ def by_critic(model: Model, critic: Critic, *, spec: DataSpec, divergence: str =
   check.one_of('divergence', divergence, f_divergence.F_DIVERGENCES)
   check.positive(num_critic=num_critic)
   check.not_negative(gradient_penalty=gradient_penalty)
-  f = f_divergence.get(divergence)
+  f, net = f_divergence.get(divergence), critic(out=1)
 
   def critic_loss(params, carry, batch, rng, step):
     rng_x, rng_real, rng_fake = jax.random.split(rng, 3)
     cond = batch.get('cond')
     real, fake = two_player.real_and_fake(
         model, spec, jax.lax.stop_gradient(params['model']), batch, rng_x)
-    v_real, writes_real = critic.apply(params['critic'], real, cond, rng_real)
-    v_fake, writes_fake = critic.apply(params['critic'], fake, cond, rng_fake)
+    v_real, writes_real = two_player.outputs(net, params['critic'], real, cond, rng_real)
+    v_fake, writes_fake = two_player.outputs(net, params['critic'], fake, cond, rng_fake)
     bound = f.activation(v_real) - f.conjugate_activation(v_fake)
     metrics = {'divergence_bound': bound.mean(), 'output_real': v_real.mean(),
                'output_fake': v_fake.mean()}
     loss = -bound
     if gradient_penalty:
       slope = derivatives.gradient(
-          lambda x: critic.apply(params['critic'], x, cond, rng_real)[0], real)
+          lambda x: two_player.outputs(net, params['critic'], x, cond, rng_real)[0], real)
       r1 = 0.5 * gradient_penalty * sum_event(slope**2)
       metrics['gradient_penalty'] = r1.mean()
       loss = loss + r1
@@ -55,13 +57,13 @@ def by_critic(model: Model, critic: Critic, *, spec: DataSpec, divergence: str =
     rng_x, rng_critic = jax.random.split(rng)
     _, fake = two_player.real_and_fake(model, spec, params['model'], batch, rng_x)
     frozen = jax.lax.stop_gradient(params['critic'])
-    v_fake, _ = critic.apply(frozen, fake, batch.get('cond'), rng_critic)
+    v_fake, _ = two_player.outputs(net, frozen, fake, batch.get('cond'), rng_critic)
     # the bound's other term, E_p g_f(v), does not depend on the model
     loss = -f.conjugate_activation(v_fake) if saturating else -f.activation(v_fake)
     return loss.mean(), Aux({'output_fake': v_fake.mean()}, carry)
 
   return Objective(
-      init=lambda rng, batch: (two_player.init_both(model, critic, rng, batch), ()),
+      init=lambda rng, batch: (two_player.init_both(model, net, rng, batch), ()),
       players=(Player('critic', critic_loss, ('critic',), num_critic),
                Player('model', model_loss, ('model',))),
       model=two_player.trained_through_samples(model))

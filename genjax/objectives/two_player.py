@@ -3,14 +3,20 @@
 import jax
 
 from genjax import prob
-from genjax.types import Critic, DataSpec, Model
+from genjax.types import DataSpec, Model, Network
 
 
-def init_both(model: Model, critic: Critic, rng, batch) -> dict:
+def init_both(model: Model, critic: Network, rng, batch) -> dict:
   """The parameters of both players: {'model': ..., 'critic': ...}."""
   rng_model, rng_critic = jax.random.split(rng)
   return {'model': model.init(rng_model, batch),
           'critic': critic.init(rng_critic, batch['x'], batch.get('cond'))}
+
+
+def outputs(critic: Network, params, x, cond, rng):
+  """What a critic says of x: [B], and what it writes."""
+  out, writes = critic.apply(params, x, cond, rng=rng, train=True)
+  return out[:, 0], writes
 
 
 def real_and_fake(model: Model, spec: DataSpec, params, batch, rng):

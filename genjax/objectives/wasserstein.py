@@ -1,14 +1,16 @@
 """Wasserstein distances: W1 by a critic of gradient norm 1, W2^2 by Sinkhorn on minibatches."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from genjax.numerics import derivatives, sinkhorn
 from genjax.objectives import check, two_player
-from genjax.types import Aux, Critic, DataSpec, Estimator, Model, Objective, Player
+from genjax.types import Aux, DataSpec, Estimator, Model, Objective, Player
 
 
-def by_critic(model: Model, critic: Critic, *, spec: DataSpec, num_critic: int = 5,
+def by_critic(model: Model, critic: Callable, *, spec: DataSpec, num_critic: int = 5,
               gradient_penalty: float = 10.0, one_sided: bool = False) -> Objective:
   """Returns two players, `critic` and `model`, on W1 (WGAN-GP, 1704.00028).
 
@@ -17,21 +19,22 @@ def by_critic(model: Model, critic: Critic, *, spec: DataSpec, num_critic: int =
   """
   check.positive(num_critic=num_critic)
   check.not_negative(gradient_penalty=gradient_penalty)
+  net = critic(out=1)
 
   def critic_loss(params, carry, batch, rng, step):
     rng_x, rng_eps, rng_real, rng_fake = jax.random.split(rng, 4)
     cond = batch.get('cond')
     x, x_tilde = two_player.real_and_fake(
         model, spec, jax.lax.stop_gradient(params['model']), batch, rng_x)
-    v_real, writes_real = critic.apply(params['critic'], x, cond, rng_real)
-    v_fake, writes_fake = critic.apply(params['critic'], x_tilde, cond, rng_fake)
+    v_real, writes_real = two_player.outputs(net, params['critic'], x, cond, rng_real)
+    v_fake, writes_fake = two_player.outputs(net, params['critic'], x_tilde, cond, rng_fake)
 
     # L = E v(x_tilde) - E v(x) + lambda E (|grad v(x_hat)| - 1)^2,
     # x_hat = eps x + (1 - eps) x_tilde, eps ~ U[0, 1] per example    (1704.00028, Eq. 3)
     eps = jax.random.uniform(rng_eps, x.shape[:1]).reshape(-1, *(1,) * (x.ndim - 1))
     x_hat = eps * x + (1.0 - eps) * x_tilde
     slope = derivatives.norm(derivatives.gradient(
-        lambda x: critic.apply(params['critic'], x, cond, rng_real)[0], x_hat))
+        lambda x: two_player.outputs(net, params['critic'], x, cond, rng_real)[0], x_hat))
     excess = jnp.maximum(slope - 1.0, 0.0) if one_sided else slope - 1.0
     penalty = gradient_penalty * excess**2
     loss = v_fake - v_real + penalty
@@ -45,11 +48,11 @@ def by_critic(model: Model, critic: Critic, *, spec: DataSpec, num_critic: int =
     rng_x, rng_critic = jax.random.split(rng)
     _, x_tilde = two_player.real_and_fake(model, spec, params['model'], batch, rng_x)
     frozen = jax.lax.stop_gradient(params['critic'])
-    v_fake, _ = critic.apply(frozen, x_tilde, batch.get('cond'), rng_critic)
+    v_fake, _ = two_player.outputs(net, frozen, x_tilde, batch.get('cond'), rng_critic)
     return -v_fake.mean(), Aux({'output_fake': v_fake.mean()}, carry)
 
   return Objective(
-      init=lambda rng, batch: (two_player.init_both(model, critic, rng, batch), ()),
+      init=lambda rng, batch: (two_player.init_both(model, net, rng, batch), ()),
       players=(Player('critic', critic_loss, ('critic',), num_critic),
                Player('model', model_loss, ('model',))),
       model=two_player.trained_through_samples(model))

@@ -250,7 +250,7 @@ def _label(run, cond: int | None) -> int | None:
   Raises BadInput for a label that the model cannot take, and for none where it has to have one.
   """
   num_classes = run.dataset.spec.num_classes
-  if not run.config.model.kw.get('conditional', False):
+  if not run.config.conditional:
     if cond is not None:
       raise BadInput(f'cond={cond}; allowed: none, since this model is unconditional')
     return None

@@ -22,7 +22,7 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   """Runs the evaluators, writes their record and the samples it is of; {metric: Value}.
 
   chunk: samples drawn at once; None: config.mesh.chunk.
-  measured: a config of the same training (a plain dict) whose sampler, evaluators and encoder take
+  measured: a config of the same training (a plain dict) whose sampler and evaluators take
   the place of the run's own. The record of the run's own config is eval.json with
   samples/final.npz and final.png; of another one evals/HASH.json with samples/HASH.*. Another split
   or step has a record of its own (`train.record`), and some of the metrics are added to the record
@@ -37,7 +37,7 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   changed = asked.get('sampler') != own.get('sampler')
   run = load(workdir, step, sampler=asked['sampler'] if changed else None, with_data=True)
   config = run.config
-  config.encoder, config.evals = asked['encoder'], config_dict.ConfigDict(asked['evals'])
+  config.evals = config_dict.ConfigDict(asked['evals'])
   wished = config.evals.num_samples
   config.evals.num_samples = wiring.affordable(config, run.made, run.model, run.params)
   key = {'config': identity.config_hash(asked), 'split': split, 'step': run.step}
@@ -84,7 +84,7 @@ def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:
   if identity.run_hash(own) != identity.run_hash(asked):
     lines = rundir.differences(own, asked, identity.sections('watched', 'measures'))
     raise BadInput('\n'.join([f'{workdir} holds another training than this --config:', *lines,
-                              'allowed: differences in sampler, evals and encoder']))
+                              'allowed: differences in sampler and evals']))
   if not (rundir.checkpoints(workdir) / str(asked['steps'])).is_dir():
     raise BadInput(f'{workdir} is not trained to step {asked["steps"]} yet; allowed: a run that '
                    'has ended')

@@ -37,17 +37,24 @@ def origin(config, dataset: data.Dataset, workdir) -> dict | None:
   return found
 
 
-# of a network's kw: what changes neither its parameters nor what they mean
+# of a kw: what changes neither the parameters nor what they mean
 INERT = ('dropout', 'dtype', 'remat', 'num_steps')
 
 
 def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
   """Refuses a run to start from that is of other data or another model, naming the differences."""
   plain = lambda tree: json.loads(json.dumps(tree, default=list))
-  ours, theirs = plain(config.model.to_dict()), there['config']['model']
-  pairs = {'model.family': (theirs['family'], ours['family'])}
-  for key in sorted({*theirs['kw'], *ours['kw']} - set(INERT)):
-    pairs[f'model.kw.{key}'] = theirs['kw'].get(key), ours['kw'].get(key)
+  ours, theirs = plain(config.to_dict()), there['config']
+  pairs = {'model.family': (theirs['model']['family'], ours['model']['family']),
+           'conditional': (theirs['conditional'], ours['conditional'])}
+  sections = {'model.kw': (theirs['model']['kw'], ours['model']['kw'])}
+  for role in wiring.model_roles(config):
+    then, now = (of['networks'][role] for of in (theirs, ours))
+    pairs[f'networks.{role}.name'] = then['name'], now['name']
+    sections[f'networks.{role}.kw'] = then['kw'], now['kw']
+  for name, (then, now) in sections.items():
+    for key in sorted({*then, *now} - set(INERT)):
+      pairs[f'{name}.{key}'] = then.get(key), now.get(key)
   was, now = (rundir.without_places(plain(identity))
               for identity in (there['data'], dataset.identity))
   for key in sorted({*was, *now}):

@@ -16,7 +16,15 @@ from genjax.wiring.evaluation import (
   pictured,
 )
 from genjax.wiring.foresight import cards as foreseen_cards
-from genjax.wiring.parts import autoguided, dataset, family, plain, provided, warmup_beyond_the_run
+from genjax.wiring.parts import (
+  autoguided,
+  dataset,
+  family,
+  model_roles,
+  plain,
+  provided,
+  warmup_beyond_the_run,
+)
 from genjax.wiring.training import (
   Run,
   abstract_rows,
@@ -30,6 +38,7 @@ from genjax.wiring.training import (
   mesh,
   model_dtype,
   model_flops,
+  remat_settings,
   run,
 )
 from genjax.wiring.validation import Selection, selection, validator
@@ -37,5 +46,6 @@ from genjax.wiring.validation import Selection, selection, validator
 __all__ = ['Run', 'Selection', 'abstract_rows', 'abstract_state', 'affordable', 'answering',
            'autoguided', 'batches', 'check', 'compiled_step', 'dataset', 'dispatched', 'drawer',
            'draws_pixels', 'encoder', 'evaluator', 'evaluators', 'family', 'first_rows', 'fit',
-           'foreseen_cards', 'keeper', 'mesh', 'model_dtype', 'model_flops', 'pictured', 'plain',
-           'provided', 'run', 'selection', 'validator', 'warmup_beyond_the_run']
+           'foreseen_cards', 'keeper', 'mesh', 'model_dtype', 'model_flops', 'model_roles',
+           'pictured', 'plain', 'provided',
+           'remat_settings', 'run', 'selection', 'validator', 'warmup_beyond_the_run']

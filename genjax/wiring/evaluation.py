@@ -26,8 +26,8 @@ OFFERED = ('model', 'spec', 'dataset', 'split', 'encoder', 'pixels', 'keep', 'se
 
 
 def encoder(config, spec: DataSpec):
-  """The encoder of config.encoder for these data, or None."""
-  return encoders.load(config.encoder, spec) if config.encoder else None
+  """The encoder of config.evals.encoder for these data, or None."""
+  return encoders.load(config.evals.encoder, spec) if config.evals.encoder else None
 
 
 # arguments of an evaluator that no figure of known data or known samples depends on
@@ -129,7 +129,7 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
       name: evaluator(name, plain(config.evals.kw.get(name, {})), model=model,
                       family=config.model.family, dataset=dataset, split=split, encoder=read,
                       num_samples=config.evals.num_samples, seed=config.seed, tick=tick,
-                      conditional=bool(config.model.kw.get('conditional', False)),
+                      conditional=config.conditional,
                       asked=(asked or {}).get(name, ()))
       for name in names
       if name not in optional or compat.legal(pick('evaluator', name, EVALS).ESTIMATORS, have)}
@@ -167,7 +167,7 @@ def affordable(config, made: Run, model: Model, params) -> int:
   if not budget or n <= draw.CHUNK or made.step is None or model.sample is None:
     return n
   cond = None
-  if config.model.kw.get('conditional', False):
+  if config.conditional:
     cond = jax.ShapeDtypeStruct((draw.CHUNK,), jnp.int32)
   key = jax.eval_shape(lambda: streams.stream(0, Purpose.TEST_DRAWS))
   chunk = flops.of(lambda *args: model.sample(*args[:2], draw.CHUNK, args[2])[0], params, key, cond)
@@ -207,6 +207,6 @@ def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond: int
   return draw.make(
       model or run.model, run.dataset.spec, seed=seed, cond=cond, purpose=purpose, tick=tick,
       sampler=sampler_name(config, run.objective),
-      conditional=bool(config.model.kw.get('conditional', False)),
+      conditional=config.conditional,
       label_counts=run.dataset.label_counts if by_data else None,
       chunk=config.mesh.get('chunk', draw.CHUNK) if chunk is None else chunk)

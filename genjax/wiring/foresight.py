@@ -46,7 +46,7 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
     if 'num_samples' in parameters and made.model.sample is not None:
       card |= {'n_generated': drawn, 'sampler': sampler_name(config, made.objective)}
     if name == 'likelihood':
-      labelled = config.model.kw.get('conditional') and 'cond' in made.dataset.splits[split]
+      labelled = config.conditional and 'cond' in made.dataset.splits[split]
       card['conditioned_on'] = 'label' if labelled else None
       foreseen |= _of_likelihood(card, estimator, own, made.dataset.spec)
     else:

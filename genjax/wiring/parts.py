@@ -1,6 +1,7 @@
-"""The parts of a run by name: data, model, sampler, critic, objective, optimizers."""
+"""The parts of a run by name: data, model, sampler, objective, optimizers."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,13 @@ import jax.numpy as jnp
 from genjax import compat, data
 from genjax.compat import bind, check_keywords, pick
 from genjax.models import FAMILIES, sampling
-from genjax.nn import NETWORKS
+from genjax.nn import NETWORKS, ROLES
 from genjax.numerics import conditions, guidance, streams
 from genjax.numerics.samplers import DENOISING, FLOW_MAP, SAMPLERS
 from genjax.objectives import OBJECTIVES
 from genjax.train import optim
-from genjax.types import BadInput, Critic, DataSpec, Model, Objective
+from genjax.types import BadInput, DataSpec, Model, Objective
+from genjax.wiring import networks
 
 SAMPLER_ARGS = ('denoise', 'flow_map', 'path', 'rng', 'x_T', 'cond', 'cost', 'reverse')
 
@@ -28,11 +30,44 @@ def dataset(config) -> data.Dataset:
   return data.load(config.data.name, **plain(config.data.kw))
 
 
-def family(name: str, spec: DataSpec, given: Mapping) -> Model:
-  """models/NAME.make(spec, **given), before a sampler is added."""
+def told(config, spec: DataSpec) -> DataSpec:
+  """What the model is told of the data: its conditions only where config.conditional says so.
+
+  BadInput where there are none, or a family without a network that could hear them.
+  """
+  if not config.conditional:
+    return spec._replace(num_classes=None, context=None)
+  if conditions.null(spec) is None:
+    raise BadInput('conditional=True, but the data have no labels; allowed: False')
+  if not networks.roles(pick('model family', config.model.family, FAMILIES).make):
+    raise BadInput(f'conditional=True, but model {config.model.family!r} has no network to be told '
+                   'a label; allowed: False')
+  return spec
+
+
+def sections(config) -> dict:
+  """config.networks as plain Python: {role: {'name', 'kw'}}."""
+  return {role: {'name': section.name, 'kw': plain(section.kw)}
+          for role, section in config.networks.items()}
+
+
+def model_roles(config) -> tuple[str, ...]:
+  """The roles of the networks that the model has."""
+  return networks.roles(FAMILIES[config.model.family].make)
+
+
+def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = MappingProxyType({}),
+           ) -> Model:
+  """models/NAME.make(spec, its networks, **given), before a sampler is added.
+
+  by_role: of `sections`; a role that is not there has the defaults of the data.
+  """
   make = pick('model family', name, FAMILIES).make
-  return bind(f'model {name!r}', make, {'spec': spec}, given,
-              {f'model {other!r}': module.make for other, module in FAMILIES.items()})
+  owners = {**{f'model {other!r}': module.make for other, module in FAMILIES.items()},
+            **{f'the network {role}={other}': module for role in networks.roles(make)
+               for other, module in NETWORKS[ROLES[role]].items()}}
+  return bind(f'model {name!r}', make, {'spec': spec, **networks.factories(by_role, spec)}, given,
+              owners)
 
 
 def suited(trained_for: tuple | None, name: str, given: Mapping) -> tuple[str, dict]:
@@ -112,14 +147,14 @@ def sampled(config, spec: DataSpec, goal: Objective) -> Model:
   Where that names a worse run as guide, `sample` is what it was: `autoguided` adds it. cond None
   asks a conditional model for samples without a label: BadInput where it was not trained to.
   """
-  guided, conditional = guidance_of(config), bool(config.model.kw.get('conditional'))
+  guided, conditional = guidance_of(config), config.conditional
   chosen = suited(goal.sampler, config.sampler.name, plain(config.sampler.kw))
   model = goal.model if conditional else goal.model._replace(null_cond=conditions.null(spec))
   if config.sampler.get('guidance', {}).get('autoguidance'):
     with_sampler(model, spec, *chosen, **guided, guide=model)  # refuses what it does not take
     return model
   if guided['weight'] != 1.0 and not conditional:
-    raise BadInput(f'guidance weight = {guided["weight"]}, but model.kw.conditional is not True; '
+    raise BadInput(f'guidance weight = {guided["weight"]}, but conditional is not True; '
                    'allowed: 1, or guidance by a worse run (--autoguidance)')
   model = with_sampler(model, spec, *chosen, **guided)
   return _unlabelled(model) if conditional and model.sample is not None else model
@@ -131,7 +166,7 @@ def autoguided(config, spec: DataSpec, goal: Objective, model: Model, guide: Mod
   chosen = suited(goal.sampler, config.sampler.name, plain(config.sampler.kw))
   model = with_sampler(model._replace(sample=None, null_cond=both), spec, *chosen,
                        **guidance_of(config), guide=guide)
-  return _unlabelled(model) if config.model.kw.get('conditional') else model
+  return _unlabelled(model) if config.conditional else model
 
 
 def _unlabelled(model: Model) -> Model:
@@ -142,29 +177,6 @@ def _unlabelled(model: Model) -> Model:
     return model.sample(params, rng, n, cond)
 
   return model._replace(sample=sample)
-
-
-def critic(config, spec: DataSpec) -> Critic:
-  """The network of config.critic as a function of x and the label (one-hot, beside x)."""
-  name, table = config.critic.network, NETWORKS
-  network = bind(f'critic network {name!r}', pick('critic network', name, table), {'out': 1},
-                 plain(config.critic.kw),
-                 {f'critic network {other!r}': module for other, module in table.items()})
-
-  def inputs(x, cond):
-    x = x.reshape(x.shape[0], -1)
-    if cond is None:
-      return x
-    return jnp.concatenate([x, jax.nn.one_hot(cond, spec.num_classes)], -1)
-
-  def init(rng, x, cond):
-    return network.init(rng, inputs(x, cond))['params']
-
-  def apply(params, x, cond, rng):
-    del rng
-    return network.apply({'params': params}, inputs(x, cond))[:, 0], {}
-
-  return Critic(init, apply)
 
 
 def provided(spec: DataSpec) -> dict[str, frozenset[str]]:
@@ -194,15 +206,20 @@ def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
 
   Its model has the sampler of config: which one suits it is known once it is trained for something.
   """
-  spec, name, given = dataset.spec, config.objective.name, plain(config.objective.kw)
-  model = family(config.model.family, spec, plain(config.model.kw))
+  spec, name, given = told(config, dataset.spec), config.objective.name, plain(
+      config.objective.kw)
+  by_role, family_name = sections(config), config.model.family
+  model = family(family_name, spec, plain(config.model.kw), by_role)
   estimator = choose('objective', name, OBJECTIVES, with_sampler(model, spec, 'ddim', {}),
-                     config.model.family, dataset, given.pop('estimator', None))
+                     family_name, dataset, given.pop('estimator', None))
+  make = OBJECTIVES[name].ESTIMATORS[estimator].make
+  networks.refuse_strays(by_role, networks.roles(FAMILIES[family_name].make, make),
+                         f'model {family_name!r} under objective {name!r} ({estimator})')
   offered = {'model': model, 'spec': spec, 'log_density': dataset.log_density,
-             'critic': critic(config, spec), 'init_from': config.get('init_from', '')}
-  goal = bind(f'objective {name!r} ({estimator})', OBJECTIVES[name].ESTIMATORS[estimator].make,
-              offered, given, compat.owners('objective', OBJECTIVES))
-  return goal._replace(model=sampled(config, spec, goal)), estimator
+             'init_from': config.get('init_from', ''), **networks.factories(by_role, spec)}
+  goal = bind(f'objective {name!r} ({estimator})', make, offered, given,
+              compat.owners('objective', OBJECTIVES))
+  return goal._replace(model=sampled(config, dataset.spec, goal)), estimator
 
 
 def optimizers(config, objective: Objective) -> dict:

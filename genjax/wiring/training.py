@@ -1,7 +1,6 @@
 """A training run, whole: its parts, its step on a mesh, the rows of its steps."""
 
 import functools
-import inspect
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,17 +11,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from genjax import data, memory, ranges, sharding
-from genjax.models import FAMILIES
 from genjax.numerics import streams
 from genjax.pod import flops
 from genjax.train import step
 from genjax.types import BadInput, Model, Objective
-from genjax.wiring.parts import dataset, objective, optimizers
+from genjax.wiring import networks
+from genjax.wiring.parts import dataset, model_roles, objective, optimizers, sections
 
 # beside the numbers of ranges.BY_KEY
 KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
-        'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim',
-        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder', 'log.mfu')
+        'objective.kw', 'networks', 'conditional', 'sampler.name', 'sampler.kw', 'optim',
+        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'evals.encoder', 'log.mfu')
 
 LABELS = ('data', 'uniform')  # that a conditional model is asked for
 TRIES = 3  # of each kind of remedy, from the least that may do
@@ -53,7 +52,6 @@ def run(config, known: data.Dataset | None = None) -> Run:
   spec = source_data.spec
   goal, estimator = objective(config, source_data)
   rules = optimizers(config, goal)
-  conditional = bool(config.model.kw.get('conditional', False))
 
   name = config.get('augment', '')
   augment = data.augmentation(name, source_data) if name else None
@@ -62,7 +60,7 @@ def run(config, known: data.Dataset | None = None) -> Run:
                    "data as they are; allowed: ''")
 
   def prepare(batch, rng=None):
-    batch = {k: v for k, v in batch.items() if conditional or k != 'cond'}
+    batch = {k: v for k, v in batch.items() if config.conditional or k != 'cond'}
     rng_codes, rng_augment = (None, None) if rng is None else jax.random.split(rng)
     batch = data.prepare(batch, spec, rng_codes)
     return batch if rng is None or not augment else {
@@ -170,11 +168,8 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
 
   Where to begin is a proportion: temporaries shrink with the rows that are computed at once.
   """
-  def fits(key: str, value) -> bool:
-    other = config.copy_and_resolve_references()
-    with other.unlocked():
-      other.update(functools.reduce(lambda inner, name: {name: inner},
-                                    reversed(key.split('.')), value))
+  def fits(settings: dict) -> bool:
+    other = changed(config, settings)
     try:
       other_run = run(other, made.dataset)
     except BadInput:
@@ -185,18 +180,33 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
   free = max(has - need.arguments - need.results, 1)
   first = math.ceil(math.log2(max(need.temporaries / free, 2)))
   parts = [2**n for n in range(first, first + TRIES) if config.batch_size % 2**n == 0]
-  ways = {'model.kw.remat': [True] if _takes_remat(config) else [],
-          'accumulate': [config.accumulate * n for n in parts],
-          'batch_size': [config.batch_size // n for n in parts]}
-  fitting = [next((f'--config.{key}={value}' for value in values if fits(key, value)), None)
-             for key, values in ways.items()]
-  return ' or '.join(filter(None, fitting)) or 'a smaller model, or more devices with mesh.fsdp'
+  remat = remat_settings(config, made.dataset.spec, True)
+  ways = [[remat] if remat else [],
+          [{'accumulate': config.accumulate * n} for n in parts],
+          [{'batch_size': config.batch_size // n} for n in parts]]
+  fitting = [next(filter(fits, settings), None) for settings in ways]
+  return ' or '.join(' '.join(f'--config.{key}={value}' for key, value in settings.items())
+                     for settings in fitting if settings) or (
+                         'a smaller model, or more devices with mesh.fsdp')
 
 
-def _takes_remat(config) -> bool:
-  """Whether the family has rematerialisation, and the config does not ask for it yet."""
-  family = FAMILIES[config.model.family].make
-  return 'remat' in inspect.signature(family).parameters and not config.model.kw.get('remat')
+def changed(config, settings: dict):
+  """A copy of the config with dotted keys set; keys of a `kw` may be new."""
+  other = config.copy_and_resolve_references()
+  with other.unlocked():
+    for key, value in settings.items():
+      *path, last = key.split('.')
+      functools.reduce(lambda section, name: section[name], path, other)[last] = value
+  return other
+
+
+def remat_settings(config, spec, value: bool) -> dict[str, bool]:
+  """{key: value} that sets rematerialisation of every network of the run that has it not yet so."""
+  used = networks.of_run(config.model.family, config.objective.name,
+                         config.objective.kw.get('estimator'))
+  return {f'networks.{role}.kw.remat': value
+          for role in networks.taking('remat', sections(config), spec, used)
+          if bool(config.networks[role].kw.get('remat')) != value}
 
 
 def dispatched(config, made: Run, on_mesh) -> tuple:
@@ -230,13 +240,13 @@ def fit(config, made: Run):
 
 def model_flops(config, made: Run) -> int:
   """FLOPs in products of one step, without what rematerialisation computes a second time."""
-  if config.model.kw.get('remat'):
-    config = config.copy_and_resolve_references()
-    config.model.kw.remat = False
+  if off := remat_settings(config, made.dataset.spec, False):
+    config = changed(config, off)
     made = run(config, known=made.dataset)
   return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
 
 
 def model_dtype(config):
-  """The dtype that the products of the model's network have."""
-  return jnp.dtype(config.model.kw.get('dtype') or 'float32')
+  """The dtype that the products of the model's networks have, of the first that says so."""
+  names = [config.networks[role].kw.get('dtype') for role in model_roles(config)]
+  return jnp.dtype(next(filter(None, names), 'float32'))

@@ -86,7 +86,7 @@ def test_encoder(tmp_path, train, how):
   shutil.copy(programs.ROOT / 'genjax/encoders/weights/digits.npz', path)
   path.unlink() if how == 'missing' else damage(path, how)
   before = content(tmp_path)
-  done = train(tmp_path / 'run', f'--config.encoder={path}',
+  done = train(tmp_path / 'run', f'--config.evals.encoder={path}',
                config='configs/digits.py:family=implicit,objective=wasserstein')
   refused(done, str(path), 'cannot read' if how == 'missing' else 'is no encoder')
   assert content(tmp_path) == before

@@ -38,7 +38,7 @@ def test_memory_that_runs_out_is_a_line_with_what_would_lessen_it(allocate):
     allocate()
   message = faults.said(short.value)
   assert message.startswith('out of memory: ') and len(message.splitlines()) == 1
-  for word in ('batch_size', 'accumulate', 'model.kw.remat=True', 'chunk'):
+  for word in ('batch_size', 'accumulate', 'networks.ROLE.kw.remat=True', 'chunk'):
     assert word in message
 
 
@@ -55,7 +55,7 @@ def test_other_log_records_are_as_they_were():
 def test_a_dry_run_says_its_line_first_and_one_kind_of_flops():
   """A Langevin chain is a loop, whose body XLA counts once: fewer in all than in products."""
   done = programs.run('experiments.train', '--dry', '--config=configs/toy2d.py:family=ebm,'
-                      'objective=kl,model.hidden=(8,)')
+                      'objective=kl,energy.features=(8,)')
   assert done.code == 0, done.stderr
   lines = done.stdout.splitlines()
   assert lines[0].startswith('ebm by kl') and 'steps 0 to 4000' in lines[0]

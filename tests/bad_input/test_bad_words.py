@@ -17,7 +17,8 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'wrong type': (DIGITS, ('--config.seed=abc',), ('--config.seed=abc', 'int')),
     'wrong type of a kw': (f'{DIGITS},model.latent_dim=wide', (), ("'wide'", 'latent_dim', 'int')),
     'size below 1': (f'{DIGITS},model.latent_dim=0', (), ('latent_dim=0', 'integers from 1')),
-    'wrong type within a kw': (f"{DIGITS},model.hidden=('a',)", (), ('hidden', "('a',)", 'tuple')),
+    'wrong type within a kw': (
+        f"{DIGITS},decoder.features=('a',)", (), ('features', "('a',)", 'tuple')),
     'unknown config argument': ('configs/digits.py:famly=vae', (), ("'famly'", "'family'")),
     'unknown family': ('configs/digits.py:family=vea', (), ("'vea'", "'vae'", 'mixture')),
     'unknown family by flag': (DIGITS, ('--config.model.family=vea',), ("'vea'", "'vae'", 'flow')),
@@ -25,6 +26,14 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'unknown estimator': (f'{DIGITS},estimator=guess', (), ("'guess'", 'bound', 'exact')),
     'impossible pair': ('configs/digits.py:family=implicit,objective=kl', (), (
         "'kl'", "'implicit'", 'usable here   : adversarial, wasserstein', 'models that can')),
+    'an unknown network': (f'{DIGITS},decoder=mpl', (), ("'mpl'", "'mlp'", 'conv', 'decoder')),
+    'kwargs of no network': (f'{DIGITS},decoder.fetures=(8,)', (), ("'fetures'", "'features'")),
+    'a network for images': ('configs/toy2d.py:family=vae,decoder=conv', (), (
+        "'conv'", 'images', '(2,)', 'mlp')),
+    'a role that nobody plays': (f'{DIGITS},critic=mlp', (), (
+        'networks.critic', "'vae'", "'kl'", 'posterior, decoder')),
+    'a width of the model': (f'{DIGITS},model.features=(8,)', (), (
+        "'features'", 'the network posterior=mlp', 'the network decoder=mlp')),
     'kwargs of another family': (f'{DIGITS},model.num_couplings=4', (), (
         "'vae'", "'num_couplings'", "'flow'", 'latent_dim')),
     'kwargs of another objective': (f'{DIGITS},objective.num_critic=4', (), (
@@ -36,10 +45,10 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'unknown optimizer': (DIGITS, ('--config.optim.name=adma',), ("'adma'", 'adam')),
     'player that is not there': (DIGITS, ('--config.optim_by_player.critic.lr=0.1',), (
         'optim_by_player.critic.lr', 'model')),
-    'unknown critic': (IMPLICIT, ('--config.critic.network=cnn',), ("'cnn'", 'mlp')),
-    'encoder of other data': (IMPLICIT, ('--config.encoder=fmnist',), (
+    'unknown critic': (IMPLICIT, ('--config.networks.critic.name=cnn',), ("'cnn'", 'mlp', 'conv')),
+    'encoder of other data': (IMPLICIT, ('--config.evals.encoder=fmnist',), (
         "'fmnist'", '(28, 28, 1)', "'digits'", '(8, 8, 1) with 17 levels')),
-    'unknown encoder': (DIGITS, ('--config.encoder=vgg16',), ("'vgg16'", 'digits')),
+    'unknown encoder': (DIGITS, ('--config.evals.encoder=vgg16',), ("'vgg16'", 'digits')),
     'unknown data set': ('configs/tfds_images.py:data=fashion_mnits,family=vae', (), (
         "'fashion_mnits'", "'fashion_mnist'", 'digits')),
     'dispatch that does not divide': (DIGITS, ('--config.steps_per_dispatch=7',), (
@@ -55,13 +64,16 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'a mesh of no devices': (DIGITS, ('--config.mesh.fsdp=3',), ('mesh.fsdp=3', '1 device')),
     'an origin that is no run': (DIGITS, ('--config.init_from=/no/run',), (
         '/no/run', 'config.json')),
-    'a literal of 5,000 signs': (DIGITS, (f'--config.model.kw.width={"-" * 5000}1',), (
-        'config.model.kw.width', '5,027 characters', '4,096')),
-    'a literal that is deep': (DIGITS, (f'--config.model.kw.width={"[" * 40}{"]" * 40}',), (
-        'config.model.kw.width', '40 brackets', '32')),
-    'a literal of many signs': (DIGITS, (f'--config.model.kw.width={"-" * 4000}1',), (
+    'a literal of 5,000 signs': (DIGITS, (
+        f'--config.networks.decoder.kw.width={"-" * 5000}1',), (
+        'config.networks.decoder.kw.width', '5,027 characters', '4,096')),
+    'a literal that is deep': (DIGITS, (
+        f'--config.networks.decoder.kw.width={"[" * 40}{"]" * 40}',), (
+        'config.networks.decoder.kw.width', '40 brackets', '32')),
+    'a literal of many signs': (DIGITS, (f'--config.networks.decoder.kw.width={"-" * 4000}1',), (
         'nests too deeply',)),
-    'an argument of many signs': (f'{DIGITS},model.width={"-" * 4000}1', (), ('nests too deeply',)),
+    'an argument of many signs': (f'{DIGITS},decoder.width={"-" * 4000}1', (), (
+        'nests too deeply',)),
     'a number of 4,000 digits': (DIGITS, (f'--config.model.kw.latent_dim={"9" * 4000}',), (
         'latent_dim=0x', 'characters', '1048576')),
     'a leftover': (DIGITS, ('fast',), ("'fast' is no flag", '--FLAG=VALUE')),
@@ -82,10 +94,11 @@ NUMBERS = {  # what is wrong -> config, settings, words of the message
     'a number of one player': (IMPLICIT, {'optim_by_player.critic.b2': float('nan')}, (
         'b2=nan', '[0, 1)')),
     'an average that never moves': (DIGITS, {'ema': 1.0}, ('ema=1.0', '[0, 1)')),
-    'a dropout of all': (f'{DIFFUSION},model.dropout=1.0', {}, ('dropout=1.0', '[0, 1)')),
-    'a dropout of no number': (f'{DIFFUSION},model.dropout=1e999', {}, ('dropout=inf', '[0, 1)')),
-    'a dropout of the encoder': (f'{DIGITS},model.encoder_dropout=-0.1', {}, (
-        'encoder_dropout=-0.1', '[0, 1)')),
+    'a dropout of all': (f'{DIFFUSION},denoiser.dropout=1.0', {}, ('dropout=1.0', '[0, 1)')),
+    'a dropout of no number': (f'{DIFFUSION},denoiser.dropout=1e999', {}, (
+        'dropout=inf', '[0, 1)')),
+    'a dropout of the posterior': (f'{DIGITS},posterior.dropout=-0.1', {}, (
+        'dropout=-0.1', '[0, 1)')),
     'a share above one': (f'{DIFFUSION},objective.label_dropout=1.5', {}, (
         'label_dropout=1.5', '[0, 1)')),
     'a clip of samples': (DIFFUSION, {'sampler.kw.clip': 0.0}, ('clip=0.0', '> 0')),
@@ -95,7 +108,7 @@ NUMBERS = {  # what is wrong -> config, settings, words of the message
                               ("'none'", 'posterior')),
     'a size of 10^12': (f'{DIGITS},model.latent_dim=1000000000000', {}, (
         'latent_dim=1000000000000', '1048576')),
-    'a depth of 10^6': (f'{DIFFUSION},model.num_blocks=1000000', {}, (
+    'a depth of 10^6': (f'{DIFFUSION},denoiser.num_blocks=1000000', {}, (
         'num_blocks=1000000', '1024')),
     'an interval of no selection': (DIGITS, {'select.metric': '', 'select.every': 10}, (
         'select.every=10', 'select.every=0, or a metric')),

@@ -207,7 +207,7 @@ def test_the_unet_of_the_peer_is_the_same_function():
 def test_the_pipeline_of_diffusers_draws_with_about_as_many_parameters():
   pytest.importorskip('diffusers')
   from benchmarks import diffusers_unet
-  kw = {'model': workloads.UNET, 'sampler': {'num_steps': 2}}
+  kw = {'denoiser': workloads.UNET, 'sampler': {'num_steps': 2}}
   made = diffusers_unet.ddim(kw, 2, 0.0)
   assert made.call().images.shape == (2, 28, 28, 1)
   config = ours.config_of(workloads.named('unet'), 1)

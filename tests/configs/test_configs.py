@@ -24,7 +24,7 @@ from configs import (
 )
 from experiments import config as configs
 from experiments import table as table_program
-from genjax import data, wiring
+from genjax import data, nn, wiring
 from genjax.types import BadInput
 from tests import journey
 
@@ -71,9 +71,10 @@ def pod_arguments():
     yield name, ''
     for key, values in module.NAMES.items():
       for value in set(values) - {module.DEFAULT.get(key)}:
-        of_dit = 'network=dit,' if name == 'cifar10' and key == 'size' else ''
+        of_dit = 'denoiser=dit,' if name == 'cifar10' and key == 'size' else ''
         yield name, f'{of_dit}{key}={value}'
-  yield 'cifar10', 'network=dit,objective=kl,estimator=bound,model.conditional=True'
+  yield 'cifar10', 'denoiser=dit'
+  yield 'cifar10', 'denoiser=dit,objective=kl,estimator=bound,conditional=True'
   yield 'imagenet256', 'size=B,model.prediction=v,objective.weighting=min_snr'
 
 
@@ -121,13 +122,28 @@ def test_every_documented_command_line_loads(path):
 
 def test_kw_and_shorthands_reach_their_sections():
   config = digits.get_config('family=implicit,objective=adversarial,divergence=kl,estimator=critic,'
-                             'model.hidden=(64,64),critic.features=(8,),sampler.num_steps=5,'
+                             'generator.features=(64,64),critic.features=(8,),sampler.num_steps=5,'
                              "data.name_of='a,b',objective.saturating=True,model.gain=1e-3")
   assert config.objective.kw.to_dict() == {'divergence': 'kl', 'estimator': 'critic',
                                            'saturating': True, 'gradient_penalty': 1.0}
-  assert config.model.kw.to_dict() == {'hidden': (64, 64), 'gain': 1e-3}
-  assert config.critic.kw.features == (8,)  # the argument wins over the tuned value
+  assert config.model.kw.to_dict() == {'gain': 1e-3}
+  assert config.networks.generator.to_dict() == {'name': '', 'kw': {'features': (64, 64)}}
+  assert config.networks.critic.to_dict() == {'name': '', 'kw': {'features': (8,)}}
   assert config.sampler.kw.num_steps == 5 and config.data.kw.name_of == 'a,b'
+
+
+def test_roles_and_conditional_stand_at_the_top():
+  config = digits.get_config('family=diffusion,objective=kl,denoiser=unet,denoiser.width=32,'
+                             'conditional=True')
+  assert config.networks.denoiser.to_dict() == {'name': 'unet', 'kw': {'width': 32}}
+  assert config.conditional is True and config.networks.decoder.to_dict() == {'name': '', 'kw': {}}
+  assert digits.get_config('conditional=False').conditional is False
+  assert digits.get_config().conditional is False
+  assert digits.get_config('family=diffusion,objective=kl').networks.denoiser.kw.patch == 4
+
+
+def test_the_roles_of_the_grammar_are_those_of_the_networks():
+  assert defaults.ROLES == tuple(nn.ROLES) == tuple(defaults.get().networks)
 
 
 def test_a_fit_is_one_step_unless_gradients_are_asked_for():
@@ -144,8 +160,10 @@ def test_a_fit_is_one_step_unless_gradients_are_asked_for():
     ('family=', ("'family='", 'NAME=VALUE')),
     ('family=vae,family=vae', ("'family'", 'twice')),
     ('modle.width=3', ("'modle.width'", 'model.KEY')),
-    ('model.width=(1,2', ('brackets', '(1,2')),
-    ('model.width=1 2', ('model.width', '1 2')),
+    ('conditional=yes', ('conditional', "'yes'", 'True')),
+    ('denoser=unet', ("'denoser'", "'denoiser'")),
+    ('denoiser.width=(1,2', ('brackets', '(1,2')),
+    ('denoiser.width=1 2', ('denoiser.width', '1 2')),
     ('estimator=a,objective.estimator=b', ('estimator', 'twice')),
 ])
 def test_bad_arguments(argument, words):
@@ -273,7 +291,8 @@ def test_rows_of_an_ablation_differ_in_what_is_ablated_alone(name):
     for _, argument, overrides in sweep(table, size):
       config = configs.load(argument)
       configs.override(config, overrides)
-      network = {k: v for k, v in config.model.kw.items() if k not in ABLATED}
+      network = {**config.networks.to_dict(),
+                 **{k: v for k, v in config.model.kw.items() if k not in ABLATED}}
       recipes.append((config.steps, config.batch_size, config.ema, dict(config.optim), network))
     assert all(recipe == recipes[0] for recipe in recipes), size
 

@@ -9,7 +9,7 @@ from genjax import data, wiring
 from genjax.runs import rundir
 from genjax.types import BadInput
 
-DIGITS = 'configs/digits.py:family=vae,objective=kl,model.hidden=(16,)'
+DIGITS = 'configs/digits.py:family=vae,objective=kl,posterior.features=(16,),decoder.features=(16,)'
 
 
 def with_augment(argument, name):

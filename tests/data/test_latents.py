@@ -293,8 +293,9 @@ def test_a_run_on_codes(codes, tmp_path):
   run = tmp_path / 'run'
   small = {'steps': 4, 'batch_size': 8, 'log.every': 2, 'checkpoint.every': 2, 'mesh.fsdp': 1,
            'log.mfu': False, 'data.kw.path': codes, 'data.kw.shape': '(8,8,4)',
-           'data.kw.num_classes': 10, 'model.kw.width': 16, 'model.kw.num_blocks': 2,
-           'model.kw.num_heads': 2, 'sampler.kw.num_steps': 3, 'evals.num_samples': 50,
+           'data.kw.num_classes': 10, 'networks.denoiser.kw.width': 16,
+           'networks.denoiser.kw.num_blocks': 2, 'networks.denoiser.kw.num_heads': 2,
+           'sampler.kw.num_steps': 3, 'evals.num_samples': 50,
            'evals.kw.likelihood.num_repeats': 1}
   done = programs.run('experiments.train', '--config=configs/imagenet256.py', f'--workdir={run}',
                       *(f'--config.{key}={value}' for key, value in small.items()))

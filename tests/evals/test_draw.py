@@ -148,7 +148,7 @@ def test_labels_are_drawn_as_often_as_in_the_training_split():
 
 def test_the_config_chooses_the_labels_and_the_cards_say_which():
   config = config_of('vae', 'kl', 'discrete')
-  config.model.kw.conditional = True
+  config.conditional = True
   dataset = data.load('digits')
   assert dataset.label_counts == tuple(np.bincount(dataset.splits['train']['cond']))
   assert sum(dataset.label_counts) == 1197 and len(set(dataset.label_counts)) > 1

@@ -109,15 +109,17 @@ def test_own_log_lines_show_and_those_of_libraries_do_not(program):
 
 def test_flags_set_what_a_table_would_set(program):
   """The hash that a table computes without flags is the hash of the run that its command makes."""
-  row = Row('r', 'configs/digits.py:family=vae,model.width=8', {
+  row = Row('r', 'configs/digits.py:family=vae,decoder.width=8', {
       'optim.lr': 1, 'steps': 40, 'optim_by_player.critic.lr': 1e-4, 'evals.names': ('a', 'b'),
-      'model.kw.hidden': (64, 64), 'model.kw.width': 9, 'objective.kw.name': 'word'})
+      'networks.decoder.kw.features': (64, 64), 'networks.decoder.kw.width': 9,
+      'objective.kw.name': 'word'})
   config = configs.load(row.config)
   configs.override(config, {**row.overrides, 'seed': 3})
   flags = shlex.split(command('train', row, 3, 'unused'))[3:-1]
   done = program(*flags, 'rest')
   recorded, seen, rest = json.loads(done.stdout)
-  assert recorded['seed'] == 3 and recorded['model']['kw'] == {'width': 9, 'hidden': [64, 64]}
+  assert recorded['seed'] == 3 and recorded['networks']['decoder']['kw'] == {
+      'width': 9, 'features': [64, 64]}
   assert recorded['optim']['lr'] == 1.0 and rest == ['rest']
   assert seen == identity.config_hash(config.to_dict())
 

@@ -83,13 +83,13 @@ FITS = {'fits': True, 'peak_memory': 7}
 @pytest.mark.parametrize('enough, expected', (
     (lambda c: c.mesh.fsdp >= 4 or c.accumulate >= 8,
      [{'mesh.fsdp': 4}, {'accumulate': 8}]),
-    (lambda c: c.model.kw.get('remat'), [{'model.kw.remat': True}]),
-    (lambda c: c.model.kw.get('remat') and c.mesh.fsdp >= 4,
-     [{'model.kw.remat': True, 'mesh.fsdp': 4}]),
+    (lambda c: c.networks.denoiser.kw.get('remat'), [{'networks.denoiser.kw.remat': True}]),
+    (lambda c: c.networks.denoiser.kw.get('remat') and c.mesh.fsdp >= 4,
+     [{'networks.denoiser.kw.remat': True, 'mesh.fsdp': 4}]),
     (lambda c: c.mesh.fsdp >= 4 and c.accumulate >= 2,
      [{'mesh.fsdp': 16, 'accumulate': 2}]),
-    (lambda c: c.model.kw.get('remat') and c.mesh.fsdp >= 16 and c.accumulate >= 16,
-     [{'model.kw.remat': True, 'mesh.fsdp': 16, 'accumulate': 16}]),
+    (lambda c: c.networks.denoiser.kw.get('remat') and c.mesh.fsdp >= 16 and c.accumulate >= 16,
+     [{'networks.denoiser.kw.remat': True, 'mesh.fsdp': 16, 'accumulate': 16}]),
     (lambda c: False, []),
 ))
 def test_the_first_remedy_of_each_kind_then_of_kinds_together(monkeypatch, enough, expected):
@@ -108,7 +108,7 @@ def test_the_first_remedy_of_each_kind_then_of_kinds_together(monkeypatch, enoug
 
 
 def test_what_the_config_has_already_is_no_remedy():
-  config = config_of(**{'model.kw.remat': True, 'mesh.fsdp': 4, 'accumulate': 4})
+  config = config_of(**{'networks.denoiser.kw.remat': True, 'mesh.fsdp': 4, 'accumulate': 4})
   allowed = [s for kind in pod.KINDS.values() for s in kind
              if pod.is_allowed(config, declared(), V5E, s)]
   assert allowed == [{'mesh.fsdp': 16}, {'accumulate': 8}, {'accumulate': 16}]
@@ -182,8 +182,8 @@ def test_what_is_too_large_is_refused_with_what_makes_it_fit(tmp_path):
   path = tmp_path / 'figures.json'
   done = programs.run(
       'experiments.compile', CONFIG, '--topology=v5e:4x4', '--level=O0', f'--json={path}',
-      '--config.model.kw.width=4096', '--config.model.kw.num_blocks=24',
-      '--config.model.kw.scan=True', '--config.model.kw.num_heads=16')
+      '--config.networks.denoiser.kw.width=4096', '--config.networks.denoiser.kw.num_blocks=24',
+      '--config.networks.denoiser.kw.scan=True', '--config.networks.denoiser.kw.num_heads=16')
   programs.refused(done, 'does not fit v5e:4x4', 'available are 15.75 GiB',
                    'fits with --config.mesh.fsdp=16')
   made = json.loads(path.read_text())

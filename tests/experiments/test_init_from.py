@@ -13,7 +13,7 @@ from tests import programs
 from tests.programs import content, refused
 
 TOY = ('configs/toy2d.py:data=three_modes,data.num_train=512,data.num_validation=64,'
-       'data.num_test=64,family=diffusion,model.width=16,model.num_blocks=1,objective=')
+       'data.num_test=64,family=diffusion,denoiser.width=16,denoiser.num_blocks=1,objective=')
 TINY = ('--config.steps=20', '--config.steps_per_dispatch=10', '--config.log.every=10',
         '--config.checkpoint.every=10', '--config.batch_size=32', '--config.optim.decay=constant',
         '--noevaluate')

@@ -12,8 +12,8 @@ from tests.programs import refused
 TINY = ('--config.steps=2', '--config.steps_per_dispatch=1', '--config.log.every=2',
         '--config.checkpoint.every=2', '--config.batch_size=8', '--config.sampler.kw.num_steps=2',
         '--noevaluate')
-ARGUMENT = ('family=diffusion,objective=score_matching,model.network=dit,model.width=16,'
-            'model.num_blocks=1,model.num_heads=2,model.patch=4,model.conditional=True')
+ARGUMENT = ('family=diffusion,objective=score_matching,denoiser=dit,denoiser.width=16,'
+            'denoiser.num_blocks=1,denoiser.num_heads=2,denoiser.patch=4,conditional=True')
 CLASSES = ('cat', 'dog', 'owl')
 
 

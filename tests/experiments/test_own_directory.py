@@ -15,7 +15,7 @@ from genjax.types import BadInput, DataSpec
 from tests import programs
 from tests.programs import content, refused
 
-ARGUMENT = 'family=diffusion,objective=score_matching,model.width=8,model.num_blocks=1'
+ARGUMENT = 'family=diffusion,objective=score_matching,denoiser.width=8,denoiser.num_blocks=1'
 TINY = ('--config.steps=4', '--config.steps_per_dispatch=2', '--config.log.every=2',
         '--config.checkpoint.every=2', '--config.batch_size=8', '--config.evals.num_samples=20',
         '--config.optim.warmup=0', '--noevaluate')
@@ -108,8 +108,8 @@ def test_a_home_directory_is_expanded_wherever_a_path_stands(root, monkeypatch):
   assert done.code == 0 and (root / 'x.npz').exists(), done.stderr
   monkeypatch.setenv('HOME', '/home/a,b')  # what a grammar would split
   config = configs.load('configs/folder.py:path=~/images,family=vae')
-  configs.override(config, {'init_from': '~/run', 'encoder': '~/e.npz'})
-  assert (config.data.kw.path, config.init_from, config.encoder) == (
+  configs.override(config, {'init_from': '~/run', 'evals.encoder': '~/e.npz'})
+  assert (config.data.kw.path, config.init_from, config.evals.encoder) == (
       '/home/a,b/images', '/home/a,b/run', '/home/a,b/e.npz')
   assert runs.rundir.place('~/run') == pathlib.Path('/home/a,b/run')
 

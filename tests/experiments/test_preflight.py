@@ -61,14 +61,14 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, rest, words):
 @pytest.mark.parametrize('overrides, words', [
     ("'evals.num_samples': 500", "column 'FD' is no one protocol: n_generated is 1000 in sound; "
                                  '500 in odd'),
-    ("'encoder': 'identity', 'evals.names': ('frechet',)",
+    ("'evals.encoder': 'identity', 'evals.names': ('frechet',)",
      "column 'FD' is no one protocol: encoder"),
     ("'evals.kw': {'likelihood': {'num_repeats': 2}}", "no one protocol: num_repeats is 8"),
     *(pytest.param(*row, marks=pytest.mark.slow) for row in (
         ("'evals.kw': {'prdc': {'k_ball': 7}}", "column 'recall' is no one protocol: k_ball is 3"),
         ("'evals.kw': {'likelihood': {'estimator': 'importance_weighted'}}",
          "column 'bound' is no one protocol: estimator"),
-        ("'model.kw': {'conditional': True}",
+        ("'conditional': True",
          "column 'bound' is no one protocol: conditioned_on")))])
 def test_two_protocols_in_a_column_are_found_before_the_work(tmp_path, overrides, words):
   path = write(tmp_path, f"add('odd', '{VAE}', {{{overrides}}})")

@@ -18,8 +18,8 @@ from genjax.train import init, loop
 from tests import programs
 from tests.programs import content, refused
 
-DIGITS = ('configs/digits.py:family=vae,objective=kl,model.latent_dim=2,model.hidden=(16,),'
-          'model.conditional=True')
+DIGITS = ('configs/digits.py:family=vae,objective=kl,model.latent_dim=2,posterior.features=(16,),'
+          'decoder.features=(16,),conditional=True')
 TINY = ('--config.steps=20', '--config.steps_per_dispatch=5', '--config.log.every=10',
         '--config.checkpoint.every=10', '--config.select.every=10', '--config.batch_size=32',
         '--config.optim.decay=constant', '--config.evals.names=likelihood,cost',
@@ -178,7 +178,7 @@ def test_dry_says_what_a_step_costs_and_writes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize('argument', [DIGITS, pytest.param(
-    'configs/digits.py:family=implicit,objective=wasserstein,model.hidden=(16,),'
+    'configs/digits.py:family=implicit,objective=wasserstein,generator.features=(16,),'
     'critic.features=(16,)', marks=pytest.mark.slow)])
 def test_a_step_is_traced_once_in_a_whole_run(tmp_path, argument):
   config = configs.load(argument)

@@ -12,8 +12,8 @@ from genjax.wiring import evaluation
 from tests import programs
 from tests.programs import refused
 
-DIGITS = ('configs/digits.py:family=diffusion,objective=score_matching,model.network=dit,'
-          'model.width=16,model.num_blocks=1,model.num_heads=2,model.conditional=True,'
+DIGITS = ('configs/digits.py:family=diffusion,objective=score_matching,denoiser=dit,'
+          'denoiser.width=16,denoiser.num_blocks=1,denoiser.num_heads=2,conditional=True,'
           'objective.label_dropout=0.1')
 TINY = ('--config.steps=4', '--config.steps_per_dispatch=2', '--config.checkpoint.every=2',
         '--config.select.metric=', '--config.batch_size=8', '--config.evals.names=cost',

@@ -2,9 +2,10 @@
 
 TOY = {'data.kw': {'num_train': 512, 'num_validation': 64, 'num_test': 64}}
 DIGITS, PLANE = 'configs/digits.py:', 'configs/toy2d.py:'
-DIT = 'model.patch=4,model.width=16,model.num_blocks=1,model.num_heads=2'
-AR = 'model.width=16,model.num_blocks=1,model.num_heads=2'
-SMALL_CRITIC = {'critic.kw': {'features': (16,)}}
+MLPS = 'posterior.features=(16,),decoder.features=(16,)'
+DIT = 'denoiser.patch=4,denoiser.width=16,denoiser.num_blocks=1,denoiser.num_heads=2'
+AR = 'causal.width=16,causal.num_blocks=1,causal.num_heads=2'
+SMALL_CRITIC = {'networks.critic.kw': {'features': (16,)}}
 
 # name -> (argument of a config, what is set behind it)
 PAIRS = {
@@ -14,45 +15,46 @@ PAIRS = {
     'mixture-gaussians': (PLANE + 'data=ring8,family=mixture,objective=kl,model.num_components=3',
                           TOY),
     # by gradient
-    'gaussian-exact': (PLANE + 'data=ring8,family=gaussian,objective=kl,objective.fit=False', TOY),
+    'gaussian-exact': (PLANE + 'data=ring8,family=gaussian,objective=kl,estimator=exact', TOY),
     'gaussian-reverse_kl': (PLANE + 'data=ring8,family=gaussian,objective=reverse_kl', TOY),
-    'vae-bound': (DIGITS + 'family=vae,objective=kl,model.latent_dim=2,model.hidden=(16,)', {}),
-    'vae-free_bits': (DIGITS + 'family=vae,objective=kl,model.latent_dim=2,model.hidden=(16,),'
-                      'objective.beta=0.5,objective.free_bits=0.1,model.conditional=True', {}),
-    'vae-importance_weighted': (DIGITS + 'family=vae,objective=kl,estimator=importance_weighted,'
-                                'model.latent_dim=2,model.hidden=(16,),objective.num_samples=3',
+    'vae-bound': (DIGITS + f'family=vae,objective=kl,model.latent_dim=2,{MLPS}', {}),
+    'vae-free_bits': (DIGITS + f'family=vae,objective=kl,model.latent_dim=2,{MLPS},'
+                      'posterior.embed=4,decoder.embed=4,objective.beta=0.5,objective.free_bits=0.1,'
+                      'conditional=True', {}),
+    'vae-importance_weighted': (DIGITS + f'family=vae,objective=kl,estimator=importance_weighted,'
+                                f'model.latent_dim=2,{MLPS},objective.num_samples=3',
                                 {}),
-    'vae-plane': (PLANE + 'data=ring8,family=vae,objective=kl,model.hidden=(16,)', TOY),
-    'flow-spline': (DIGITS + 'family=flow,objective=kl,model.num_couplings=2,model.hidden=(16,)',
-                    {}),
+    'vae-plane': (PLANE + f'data=ring8,family=vae,objective=kl,{MLPS}', TOY),
+    'flow-spline': (DIGITS + 'family=flow,objective=kl,model.num_couplings=2,'
+                    'conditioner.features=(16,)', {}),
     'flow-affine': (PLANE + 'data=ring8,family=flow,objective=kl,model.transform=affine,'
-                    'model.num_couplings=2,model.hidden=(16,)', TOY),
+                    'model.num_couplings=2,conditioner.features=(16,)', TOY),
     'flow-reverse_kl': (PLANE + 'data=ring8,family=flow,objective=reverse_kl,'
-                        'model.num_couplings=2,model.hidden=(16,)', TOY),
+                        'model.num_couplings=2,conditioner.features=(16,)', TOY),
     'flow-sliced': (PLANE + 'data=ring8,family=flow,objective=score_matching,estimator=sliced,'
-                    'model.transform=affine,model.num_couplings=2,model.hidden=(16,)', TOY),
+                    'model.transform=affine,model.num_couplings=2,conditioner.features=(16,)', TOY),
     'autoregressive-exact': (DIGITS + f'family=autoregressive,objective=kl,{AR}', {}),
     'autoregressive-conditional': (DIGITS + f'family=autoregressive,objective=kl,{AR},'
-                                   'model.conditional=True,model.label_dropout=0.1', {}),
-    'ebm-contrastive_divergence': (DIGITS + 'family=ebm,objective=kl,model.hidden=(16,)', {}),
+                                   'conditional=True,model.label_dropout=0.1', {}),
+    'ebm-contrastive_divergence': (DIGITS + 'family=ebm,objective=kl,energy.features=(16,)', {}),
     'ebm-explicit': (PLANE + 'data=ring8,family=ebm,objective=score_matching,estimator=explicit,'
-                     'model.hidden=(16,)', TOY),
-    'ebm-denoising': (DIGITS + 'family=ebm,objective=score_matching,model.hidden=(16,)', {}),
+                     'energy.features=(16,)', TOY),
+    'ebm-denoising': (DIGITS + 'family=ebm,objective=score_matching,energy.features=(16,)', {}),
     'implicit-js': (DIGITS + 'family=implicit,objective=adversarial,divergence=js,'
-                    'model.hidden=(16,)', SMALL_CRITIC),
+                    'generator.features=(16,)', SMALL_CRITIC),
     'implicit-kl': (PLANE + 'data=ring8,family=implicit,objective=adversarial,divergence=kl,'
-                    'model.hidden=(16,)', {**TOY, **SMALL_CRITIC}),
+                    'generator.features=(16,)', {**TOY, **SMALL_CRITIC}),
     'implicit-critic': (DIGITS + 'family=implicit,objective=wasserstein,estimator=critic,'
-                        'model.hidden=(16,),model.conditional=True', SMALL_CRITIC),
+                        'generator.features=(16,),critic.embed=10,conditional=True', SMALL_CRITIC),
     'implicit-sinkhorn': (DIGITS + 'family=implicit,objective=wasserstein,estimator=sinkhorn,'
-                          'model.hidden=(16,)', {}),
+                          'generator.features=(16,)', {}),
     'diffusion-denoising': (DIGITS + f'family=diffusion,objective=score_matching,{DIT}', {}),
-    'diffusion-unet': (DIGITS + 'family=diffusion,objective=score_matching,model.network=unet,'
-                       'model.width=8,model.num_blocks=1,model.multipliers=(1,2),'
-                       'model.attention=(4,),model.conditional=True,objective.label_dropout=0.1',
-                       {'model.kw': {'patch': None}}),
+    'diffusion-unet': (DIGITS + 'family=diffusion,objective=score_matching,denoiser=unet,'
+                       'denoiser.width=8,denoiser.num_blocks=1,denoiser.multipliers=(1,2),'
+                       'denoiser.attention=(4,),conditional=True,objective.label_dropout=0.1',
+                       {}),
     'diffusion-plane': (PLANE + 'data=ring8,family=diffusion,objective=score_matching,'
-                        'model.width=16,model.num_blocks=1', TOY),
+                        'denoiser.width=16,denoiser.num_blocks=1', TOY),
     'diffusion-edm': (DIGITS + f'family=diffusion,objective=score_matching,{DIT},'
                       'model.schedule=edm,model.prediction=edm,objective.weighting=edm', {}),
     'diffusion-learned_schedule': (DIGITS + f'family=diffusion,objective=kl,{DIT},'

@@ -20,7 +20,7 @@ import numpy as np
 from flax import traverse_util
 
 from configs import digits, toy2d
-from genjax import build
+from genjax import wiring
 from genjax.train import init, step
 from tests.golden import pairs, renamed
 
@@ -62,7 +62,7 @@ def unflat(arrays: dict, like):
 
 def initial(config, run) -> dict:
   """The state before the first step."""
-  return init.initialise(run.init, jax.random.key(0), build.first_rows(config, run))
+  return init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
 
 
 def moved(params):
@@ -75,10 +75,10 @@ def moved(params):
 def of_pair(name: str, golden: dict | None) -> dict[str, np.ndarray]:
   """What is recorded of a pair: {'params/PATH': ..., 'loss/PLAYER': ..., ...}."""
   config = config_of(*pairs.PAIRS[name])
-  run = build.run(config)
+  run = wiring.run(config)
   out = {}
   if run.objective.fit:
-    params = build.fit(config, run)
+    params = wiring.fit(config, run)
     if golden:
       out |= prefixed('fitted', flat(params))
       params = unflat(golden['params'], params)
@@ -123,8 +123,7 @@ def _losses(run, params, carry) -> dict:
 def _samples(config, run, params) -> dict:
   """What the model draws from the parameters; conditional models are asked for a label each."""
   out, key = {}, jax.random.key(3)
-  conditional = bool(config.model.kw.get('conditional', False))
-  cond = jnp.arange(8, dtype=jnp.int32) if conditional else None
+  cond = jnp.arange(8, dtype=jnp.int32) if config.conditional else None
   if run.model.sample is not None:
     out['sample'] = np.asarray(jax.jit(
         lambda params: run.model.sample(params, key, 8, cond)[0])(params))
@@ -160,15 +159,15 @@ def of_samples() -> dict:
             f'configs/toy2d.py:data={data_name},family=implicit,objective=wasserstein,'
             'estimator=sinkhorn')
     config = config_of(path, {} if data_name == 'digits' else pairs.TOY)
-    run = build.run(config)
+    run = wiring.run(config)
     x = drawn(run.dataset, 300)
 
     def draw(n, x=x):
       return x[:n], {'seconds': 1.0, 'nfe': 1.0, 'cond': None, 'sampler': 'direct', 'labels': None}
 
-    evaluate = build.evaluator(
+    evaluate = wiring.evaluator(
         name, kw, model=run.model, family='implicit', dataset=run.dataset, split='test',
-        encoder=build.encoder(config, run.dataset.spec), num_samples=300, seed=0)
+        encoder=wiring.encoder(config, run.dataset.spec), num_samples=300, seed=0)
     out[name] = figures(evaluate(None, draw))
   return out
 
@@ -178,14 +177,14 @@ def of_models(golden) -> dict:
   out = {}
   for name, (pair, evaluator, kw) in pairs.OF_MODEL.items():
     config = config_of(*pairs.PAIRS[pair])
-    run = build.run(config)
+    run = wiring.run(config)
     state = initial(config, run)
     params = unflat(golden(pair)['params'], state.params)['model']
-    evaluate = build.evaluator(
+    evaluate = wiring.evaluator(
         evaluator, {'num_examples': 64, **kw} if evaluator == 'likelihood' else kw,
         model=run.model, family=config.model.family, dataset=run.dataset, split='test',
         encoder=None, num_samples=256, seed=0)
-    draw = build.drawer(config, run.dataset, run.model, 0)(params)
+    draw = wiring.drawer(config, run, 0)(params)
     out[name] = figures(evaluate(params, draw))
   return out
 
@@ -208,6 +207,12 @@ def read(path: pathlib.Path, renames=()) -> dict[str, dict]:
   return groups
 
 
+def of_golden(path: pathlib.Path, name: str) -> dict[str, dict]:
+  """A recorded pair under the keys of now."""
+  groups = read(path / f'{name}.npz', renamed.of(name))
+  return {**groups, 'params': renamed.made(name, groups['params'])}
+
+
 def main(argv=None):
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--out', type=pathlib.Path, required=True)
@@ -217,15 +222,14 @@ def main(argv=None):
   args.out.mkdir(parents=True, exist_ok=True)
   for name in pairs.PAIRS:
     if re.search(args.only, name) and not (args.out / f'{name}.npz').exists():
-      golden = args.golden and read(args.golden / f'{name}.npz', renamed.of(name))
+      golden = args.golden and of_golden(args.golden, name)
       np.savez_compressed(args.out / f'{name}.npz', **of_pair(name, golden))
       print(name, flush=True)
   if args.only:
     return
   source = args.golden or args.out
-  renames = renamed.of if args.golden else lambda name: ()
-  recorded = {**of_samples(), **of_models(
-      lambda pair: read(source / f'{pair}.npz', renames(pair)))}
+  recorded = {**of_samples(), **of_models(lambda pair: of_golden(source, pair) if args.golden
+                                          else read(source / f'{pair}.npz'))}
   (args.out / 'evaluators.json').write_text(json.dumps(recorded, indent=1))
 
 

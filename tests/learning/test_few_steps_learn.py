@@ -17,8 +17,8 @@ from genjax.train import init
 from genjax.wiring import parts
 from tests.learning import running
 
-DATA = ('data=three_modes,data.std=1.0,data.num_train=20000,family=diffusion,model.width=64,'
-        'model.num_blocks=2,objective=')
+DATA = ('data=three_modes,data.std=1.0,data.num_train=20000,family=diffusion,denoiser.width=64,'
+        'denoiser.num_blocks=2,objective=')
 SETTINGS = {'batch_size': 256, 'steps_per_dispatch': 100, 'ema': 0.99, 'optim__lr': 3e-3}
 
 

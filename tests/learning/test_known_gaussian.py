@@ -10,13 +10,14 @@ import pytest
 from genjax import prob
 from genjax.data.toys import gaussian_parameters
 from genjax.evals.quadrature import stretched_grid
-from genjax.models import autoregressive, diffusion_bound, mixture
+from genjax.models import diffusion_bound, mixture
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
 from genjax.numerics import schedules
 from genjax.train import init
 from genjax.types import DataSpec
 from tests.learning import running
+from tests.networks import family
 
 LOGSNR = np.linspace(-6.0, 6.0, 25)
 GRADIENT = {'steps_per_dispatch': 100, 'batch_size': 512, 'optim__lr': 1e-2, 'ema': 0.99}
@@ -43,10 +44,10 @@ def test_what_is_fitted_reaches_the_gaussian(argument, dim):
 TRAINED = {
     'gaussian': ('family=gaussian,estimator=exact', {'steps': 1000}),
     'mixture': ('family=mixture,model.num_components=2,estimator=exact', {'steps': 1000}),
-    'affine': ('family=flow,model.transform=affine,model.hidden=(32,32)',
+    'affine': ('family=flow,model.transform=affine,conditioner.features=(32,32)',
                {'steps': 1000, 'optim__lr': 3e-3}),
     # with 50,000 points splines in six dimensions overfit by 0.02 nats
-    'rational_quadratic': ('data.num_train=500000,family=flow,model.hidden=(32,32)',
+    'rational_quadratic': ('data.num_train=500000,family=flow,conditioner.features=(32,32)',
                            {'steps': 1200, 'optim__lr': 3e-3, 'ema': 0.995}),
 }
 
@@ -83,7 +84,7 @@ def noisy(mean, covariance, alpha, sigma, n):
 @pytest.mark.slow
 def test_a_trained_denoiser_is_within_5_percent_of_the_closed_form():
   config = running.config_of(
-      'data=gaussian,family=diffusion,objective=score_matching,model.width=64,model.num_blocks=2',
+      'data=gaussian,family=diffusion,objective=score_matching,denoiser.width=64,denoiser.num_blocks=2',
       steps=6000, batch_size=512, steps_per_dispatch=100, ema=0.995, optim__lr=2e-3)
   run, params, _ = running.train(config)
   mean, covariance = gaussian_parameters()
@@ -159,8 +160,8 @@ def test_the_bound_of_the_exact_denoiser_is_known(num_steps):
 FAMILIES = {'gaussian': 'family=gaussian,estimator=exact',
             'mixture': 'family=mixture,model.num_components=5,estimator=exact',
             'mixture_em': 'family=mixture,model.num_components=5',
-            'affine': 'family=flow,model.transform=affine,model.hidden=(32,32)',
-            'rational_quadratic': 'family=flow,model.hidden=(32,32)'}
+            'affine': 'family=flow,model.transform=affine,conditioner.features=(32,32)',
+            'rational_quadratic': 'family=flow,conditioner.features=(32,32)'}
 
 
 @pytest.mark.parametrize('name', [
@@ -178,7 +179,8 @@ def test_an_exact_density_integrates_to_1(name):
   assert abs(mass - 1.0) < 0.01
 
 
-DISCRETE = {'autoregressive': lambda spec: autoregressive.make(spec, width=16, num_blocks=2),
+DISCRETE = {'autoregressive': lambda spec: family(
+    'autoregressive', spec, {'causal': {'width': 16, 'num_blocks': 2}}),
             'mixture': lambda spec: mixture.make(spec, num_components=5)}
 
 

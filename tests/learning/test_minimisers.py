@@ -22,8 +22,9 @@ from genjax import data
 from genjax.models import gaussian
 from genjax.numerics import f_divergence
 from genjax.objectives import adversarial
-from genjax.types import Critic, DataSpec
+from genjax.types import DataSpec
 from tests.learning import quadrature, running
+from tests.networks import critic
 
 THREE, FOUR = [(2, 2), (-2, -2), (2, -2)], [(4, 4), (4, -4), (-4, 4), (-4, -4)]
 CENTRES = {'three_modes': THREE, 'four_modes': FOUR}
@@ -116,7 +117,8 @@ def test_a_critic_leads_to_a_minimiser_of_its_divergence(name, divergence):
            'objective.num_critic=4')
   theta = trained(name, std, start, words, **{
       'steps': 3000, 'batch_size': 512, 'optim__lr': 2.5e-3, 'ema': 0.995,
-      'optim_by_player__critic__lr': 2e-3, 'critic__kw': {'features': (64, 64)}, **settings})
+      'optim_by_player__critic__lr': 2e-3, 'networks__critic__kw': {'features': (64, 64)},
+      **settings})
   check(divergence, theta, target(name, std), CRITIC)
 
 
@@ -131,12 +133,12 @@ def with_best_critic(toy, divergence: str, side: int):
   """The objective on a Gaussian of side^2 quantiles; the critic's params are the model's own."""
   best = f_divergence.get(divergence).output
 
-  def ratio(params, x, cond, rng):
+  def ratio(params, x, cond):
     log_ratio = toy.log_density(x) - gaussian.log_density(params, x)
-    return best(jnp.maximum(log_ratio, -80.0)), {}  # exp(80) and its products are in float32
+    return best(jnp.maximum(log_ratio, -80.0))  # exp(80) and its products are in float32
 
   model = quantile_noise(gaussian.make(SPEC), side)
-  return adversarial.by_critic(model, Critic(None, ratio), spec=SPEC, divergence=divergence,
+  return adversarial.by_critic(model, critic(ratio), spec=SPEC, divergence=divergence,
                                saturating=True)
 
 

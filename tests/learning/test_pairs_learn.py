@@ -27,12 +27,12 @@ MODES = 'data=three_modes,data.std=1.0'
 MODEL = {
     'gaussian': ',model.init_mean=(2.0,-2.0)',
     'mixture': ',model.num_components=6,model.init_scale=1.5',
-    'vae': ',model.hidden=(64,64),model.latent_dim=2',
-    'implicit': ',model.hidden=(64,64)',
-    'flow': ',model.num_couplings=4,model.hidden=(32,32)',
-    'ebm': (',model.hidden=(64,64),model.step_size=0.05,model.sampler_steps=300,'
+    'vae': ',posterior.features=(64,64),decoder.features=(64,64),model.latent_dim=2',
+    'implicit': ',generator.features=(64,64)',
+    'flow': ',model.num_couplings=4,conditioner.features=(32,32)',
+    'ebm': (',energy.features=(64,64),model.step_size=0.05,model.sampler_steps=300,'
             'model.init_scale=2.0'),
-    'diffusion': ',model.width=64,model.num_blocks=2',
+    'diffusion': ',denoiser.width=64,denoiser.num_blocks=2',
 }
 # a few numbers that have far to go, against networks
 LR = {'gaussian': 2e-2, 'mixture': 1e-2, ('vae', 'wasserstein', 'critic'): 1e-3,

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from genjax import prob
-from genjax.models import autoregressive
 from genjax.nn.transformer import TokenTransformer
 from genjax.types import BadInput, DataSpec
-from tests.networks import initial, moved
+from tests.networks import family, initial, moved
 
 SPEC = DataSpec((3, 4, 1), 5, 3)
-NET = TokenTransformer((3, 4, 1), 5, 3, width=16, num_blocks=2, num_heads=2)
+TINY = {'width': 16, 'num_blocks': 2, 'num_heads': 2}
+NET = TokenTransformer((3, 4, 1), 5, 3, **TINY)
 
 
-def made(spec, **kw):
+def made(spec, conditional=False, **kw):
   """A small model of this data, its parameters moved, and its jitted log_prob."""
-  model = autoregressive.make(spec, num_blocks=2, num_heads=2, **{'width': 16, **kw})
+  model = family('autoregressive', spec, {'causal': {**TINY, **kw}}, conditional=conditional)
   params = moved(initial(model, None), 0.3)
   return model, params, jax.jit(model.log_prob)
 
@@ -47,14 +47,15 @@ def test_cached_steps_give_the_parallel_logits(variables):
 
   @jax.jit
   def stepped(variables):
-    x, place, cache = NET.apply(variables, cond, 4, method='start')
+    cache = NET.apply(variables, cond, 4, method='start')
 
     def body(carry, inputs):
-      i, place_i, token = inputs
-      logits, cache = NET.apply(variables, carry[0] + place_i, carry[1], i, method='step')
-      return (NET.apply(variables, token, method='embed'), cache), logits
+      i, token = inputs
+      logits, cache = NET.apply(variables, carry[1], carry[0], i, method='step')
+      return (token, cache), logits
 
-    return jax.lax.scan(body, (x, cache), (jnp.arange(12), place, tokens.T))[1].swapaxes(0, 1)
+    first = jnp.full(4, 3), cache  # no token stands before the first
+    return jax.lax.scan(body, first, (jnp.arange(12), tokens.T))[1].swapaxes(0, 1)
 
   parallel = jax.jit(NET.apply)(variables, tokens, cond)
   assert jnp.std(parallel) > 0.3  # there is something to compare
@@ -98,7 +99,7 @@ def test_dropout_and_labels_act_only_where_asked():
 
 
 def test_an_untrained_model_is_uniform():
-  model = autoregressive.make(SPEC, width=16, num_blocks=2, num_heads=2)
+  model = family('autoregressive', SPEC, {'causal': TINY})
   params = jax.jit(lambda rng: model.init(rng, None))(jax.random.key(0))
   log_p = jax.jit(model.log_prob)(params, {'x': jnp.ones((2, 3, 4, 1))}, None)
   np.testing.assert_allclose(log_p, -12 * np.log(5), rtol=1e-5)
@@ -106,8 +107,6 @@ def test_an_untrained_model_is_uniform():
 
 def test_refusals_name_the_value():
   with pytest.raises(BadInput, match='levels = None'):
-    autoregressive.make(DataSpec((2,), None, None))
+    family('autoregressive', DataSpec((2,), None, None))
   with pytest.raises(BadInput, match='30.*4'):
-    autoregressive.make(SPEC, width=30)
-  with pytest.raises(BadInput, match='no labels'):
-    autoregressive.make(DataSpec((2,), 4, None), conditional=True)
+    family('autoregressive', SPEC, {'causal': {'width': 30}}).init(jax.random.key(0), None)

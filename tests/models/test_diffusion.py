@@ -1,5 +1,7 @@
 """The bound with exact denoisers against closed forms, and the family around it."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +10,24 @@ import pytest
 from genjax import compat, prob
 from genjax.models import diffusion, diffusion_bound
 from genjax.nn.monotone import Monotone
+from genjax.nn.time_mlp import TimeMLP
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
 from genjax.numerics import schedules
 from genjax.types import BadInput, DataSpec
+from tests.networks import family
 
 MEAN = jnp.array([0.5, -0.3])
 STD = jnp.array([0.6, 1.2])  # independent dimensions
 N = 2**15
+
+
+def made(spec, name='', conditional=False, **kw):
+  """A diffusion, of whose keywords those that `make` does not name are its network's."""
+  own = {key: value for key, value in kw.items()
+         if key not in inspect.signature(diffusion.make).parameters}
+  kw = {key: value for key, value in kw.items() if key not in own}
+  return family('diffusion', spec, {'denoiser': (name, own)}, conditional=conditional, **kw)
 
 
 def exact(path):
@@ -186,7 +198,7 @@ def test_mean_level_is_the_posterior_mean_of_independent_levels():
     *(pytest.param(DataSpec((2,), None, None), p, marks=pytest.mark.slow) for p in ('data', None))])
 def test_family_gives_finite_terms_and_gradients(spec, prediction):
   heads = {'num_heads': 2} if len(spec.shape) == 3 else {}
-  model = diffusion.make(spec, width=16, num_blocks=1, prediction=prediction, dropout=0.1,
+  model = made(spec, width=16, num_blocks=1, prediction=prediction, dropout=0.1,
                          conditional=spec.num_classes is not None, **heads)
   x = jax.random.uniform(jax.random.key(0), (4, *spec.shape), minval=-1.0)
   if spec.levels:
@@ -211,25 +223,24 @@ def test_family_gives_finite_terms_and_gradients(spec, prediction):
 
 
 @pytest.mark.parametrize(('kw', 'word'), [
-    ({'network': 'vit'}, 'vit.*dit, unet, time_mlp'), ({'network': 'unet'}, 'time_mlp'),
-    ({'patch': 4}, "'time_mlp' takes no patch = 4; it takes: width, num_blocks, dropout, dtype"),
-    ({'scan': True}, "'time_mlp' takes no scan = True"),
+    ({'name': 'vit'}, 'vit.*time_mlp, dit, unet'), ({'name': 'unet'}, 'time_mlp'),
+    ({'patch': 4}, "'time_mlp' of the role denoiser takes no 'patch'.*'dit'.*it takes: width"),
+    ({'scan': True}, "'time_mlp' of the role denoiser takes no 'scan'"),
     ({'dtype': 'float16'}, 'float16.*bfloat16'),
     ({'prediction': 'levels'}, 'levels.*noise'), ({'condition': 'sigma'}, 'sigma.*logsnr'),
-    ({'variance': 'upper'}, 'num_steps'), ({'fourier': (7,)}, 'takes no fourier'),
+    ({'variance': 'upper'}, 'num_steps'), ({'fourier': (7,)}, "takes no 'fourier'"),
     ({'variance': 'beta', 'num_steps': 3}, 'beta.*posterior, upper, learned'),
-    ({'schedule': 'sine'}, 'cosine'), ({'num_steps': 0}, '0'), ({'network': 'dit'}, 'time_mlp'),
-    ({'conditional': True}, 'labels')])
+    ({'schedule': 'sine'}, 'cosine'), ({'num_steps': 0}, '0'), ({'name': 'dit'}, 'time_mlp')])
 def test_refusals(kw, word):
   with pytest.raises(BadInput, match=word):
-    diffusion.make(DataSpec((2,), None, None), **kw)
+    made(DataSpec((2,), None, None), **kw)
 
 
 IMAGES = DataSpec((8, 8, 1), 17, 3)
 
 
 def parameters(**kw):
-  model = diffusion.make(IMAGES, **kw)
+  model = made(IMAGES, **kw)
   return jax.eval_shape(model.init, jax.random.key(0), {'x': jnp.zeros((2, 8, 8, 1))})
 
 
@@ -237,23 +248,23 @@ def test_each_network_has_its_fields_and_defaults():
   assert parameters()['place'].shape == (16, 96)  # DiT's own patch 2 and width 96
   assert parameters(patch=4, width=128)['place'].shape == (4, 128)
   assert parameters(scan=True, remat=True)['blocks']['up']['kernel'].shape == (3, 96, 384)
-  stem = parameters(network='time_mlp')['stem']['kernel']
+  stem = parameters(name='time_mlp')['stem']['kernel']
   assert stem.shape == (64, 96)
-  unet = parameters(network='unet', width=16, multipliers=[1, 3], attention=[8], num_blocks=1)
+  unet = parameters(name='unet', width=16, multipliers=[1, 3], attention=[8], num_blocks=1)
   assert unet['down_1_0']['conv_1']['kernel'].shape == (3, 3, 16, 48)
   assert 'down_0_0_attention' in unet and 'down_1_0_attention' not in unet
-  for kw, words in (({'network': 'unet', 'patch': 2}, "'unet' takes no patch = 2"),
-                    ({'multipliers': (1, 2)}, r"'dit' takes no multipliers = \(1, 2\)")):
+  for kw, words in (({'name': 'unet', 'patch': 2}, "'unet' .* takes no 'patch'"),
+                    ({'multipliers': (1, 2)}, "'dit' .* takes no 'multipliers'")):
     with pytest.raises(BadInput, match=words):
       parameters(**kw)
 
 
-@pytest.mark.parametrize('kw', [{'network': 'dit', 'num_heads': 2},
-                                {'network': 'unet', 'num_heads': 2, 'multipliers': (1,)}])
+@pytest.mark.parametrize('kw', [{'name': 'dit', 'num_heads': 2},
+                                {'name': 'unet', 'num_heads': 2, 'multipliers': (1,)}])
 def test_dtype_reaches_the_network_and_the_answer_stays_float32(kw):
   kw = {**kw, 'width': 16, 'num_blocks': 1}
   batch = {'x': jnp.zeros((2, 8, 8, 1))}
-  model = diffusion.make(IMAGES, **kw, dtype='bfloat16')
+  model = made(IMAGES, **kw, dtype='bfloat16')
   params = jax.eval_shape(model.init, jax.random.key(0), batch)
   assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
 
@@ -263,7 +274,7 @@ def test_dtype_reaches_the_network_and_the_answer_stays_float32(kw):
 
   assert jax.eval_shape(denoise(model), params).dtype == jnp.float32
   assert 'bf16' in str(jax.make_jaxpr(denoise(model))(params))
-  assert 'bf16' not in str(jax.make_jaxpr(denoise(diffusion.make(IMAGES, **kw)))(params))
+  assert 'bf16' not in str(jax.make_jaxpr(denoise(made(IMAGES, **kw)))(params))
 
 
 POINTS = DataSpec((2,), None, None)
@@ -286,7 +297,7 @@ ON_ENDS = ({'prediction': 'velocity'},
     *(pytest.param(name, kw, marks=pytest.mark.slow)
       for name in ('zero_terminal_snr', 've', 'edm') for kw in (*ON_ENDS, {'prediction': 'edm'}))])
 def test_bounds_are_finite_on_every_path(schedule, kw):
-  model = diffusion.make(POINTS, width=8, num_blocks=1, schedule=schedule, **kw)
+  model = made(POINTS, width=8, num_blocks=1, schedule=schedule, **kw)
   x = jax.random.normal(jax.random.key(0), (8, 2))
   params = jax.jit(model.init)(jax.random.key(0), {'x': x})
   grads, terms = loss_and_gradient(model, x, params)
@@ -301,7 +312,7 @@ def test_bounds_are_finite_on_every_path(schedule, kw):
 
 
 def test_a_diffusion_provides_what_its_schedule_and_its_variance_allow():
-  provided = lambda **kw: compat.provides(diffusion.make(POINTS, **kw))
+  provided = lambda **kw: compat.provides(made(POINTS, **kw))
   fixed = {'elbo', 'diffusion', 'denoise', 'fixed_path'}
   assert provided() == fixed | {'two_time'}
   assert provided(num_steps=4, variance='learned') == fixed
@@ -310,7 +321,7 @@ def test_a_diffusion_provides_what_its_schedule_and_its_variance_allow():
 
 def test_learned_variance_stands_beside_levels():
   spec = DataSpec((3,), 5, None)
-  model = diffusion.make(spec, width=8, num_blocks=1, num_steps=4, variance='learned')
+  model = made(spec, width=8, num_blocks=1, num_steps=4, variance='learned')
   x = prob.from_levels(jnp.array([[0, 2, 4], [1, 3, 0]]), 5)
   params = jax.jit(model.init)(jax.random.key(0), {'x': x})
   x_hat, v = model.diffusion.denoise(params, x, jnp.array([0.1, 0.9]), None, None)
@@ -332,7 +343,7 @@ def test_learned_schedule_falls_and_keeps_its_ends():
   rise = np.asarray(jax.jit(net.apply)(params, t))
   assert rise[0] == 0.0 and rise[-1] == 1.0 and (np.diff(rise) > 0).all()
   assert np.abs(rise - t).max() > 0.01
-  model = diffusion.make(POINTS, width=8, num_blocks=1, schedule='learned', logsnr_min=-5.0,
+  model = made(POINTS, width=8, num_blocks=1, schedule='learned', logsnr_min=-5.0,
                          logsnr_max=7.0)
   params = jax.jit(model.init)(jax.random.key(0), {'x': jnp.zeros((1, 2))})
   assert set(params) == {'network', 'schedule'}
@@ -345,7 +356,7 @@ def test_learned_schedule_falls_and_keeps_its_ends():
 
 @pytest.mark.slow
 def test_a_learned_schedule_moves_the_variance_of_the_bound_and_not_its_mean():
-  model = diffusion.make(POINTS, width=8, num_blocks=1, schedule='learned')
+  model = made(POINTS, width=8, num_blocks=1, schedule='learned')
   x = jax.random.normal(jax.random.key(0), (N, 2))
   params = jax.jit(model.init)(jax.random.key(0), {'x': x})
   terms = lambda params: jax.jit(model.elbo)(params, {'x': x}, jax.random.key(1))['diffusion']
@@ -364,12 +375,12 @@ def test_what_the_network_is_told_and_shown():
   seen = []
 
   def told(**kw):
-    model = diffusion.make(POINTS, width=8, num_blocks=1, **kw)
+    model = made(POINTS, width=8, num_blocks=1, **kw)
     params = jax.jit(model.init)(jax.random.key(0), {'x': jnp.zeros((1, 2))})
-    original = diffusion.TimeMLP.__call__
+    original = TimeMLP.__call__
     try:
-      diffusion.TimeMLP.__call__ = lambda self, x, t, *rest: (seen.append((x, t)),
-                                                              original(self, x, t, *rest))[1]
+      TimeMLP.__call__ = lambda self, x, t, *rest, **kw: (
+          seen.append((x, t)), original(self, x, t, *rest, **kw))[1]
 
       @jax.jit
       def shown(params, t):
@@ -378,7 +389,7 @@ def test_what_the_network_is_told_and_shown():
 
       return [np.asarray(a) for a in shown(params, np.array([0.0, 0.4, 1.0], np.float32))]
     finally:
-      diffusion.TimeMLP.__call__ = original
+      TimeMLP.__call__ = original
 
   x, t, _, _ = told()
   np.testing.assert_array_equal((x[:, 0], t), (np.ones(3), np.float32([0.0, 0.4, 1.0])))
@@ -393,13 +404,13 @@ def test_what_the_network_is_told_and_shown():
 
 
 @pytest.mark.parametrize('kw', [
-    {'network': 'dit', 'num_heads': 2, 'fourier': (3, 4)},
-    {'network': 'unet', 'num_heads': 2, 'multipliers': (1,), 'fourier': (3, 4),
+    {'name': 'dit', 'num_heads': 2, 'fourier': (3, 4)},
+    {'name': 'unet', 'num_heads': 2, 'multipliers': (1,), 'fourier': (3, 4),
      'residual_scale': 0.7071}])
 def test_details_of_published_networks_are_fields(kw):
   plain = {key: value for key, value in kw.items() if key not in ('fourier', 'residual_scale')}
   shapes = [jax.tree.map(jnp.shape, parameters(width=16, num_blocks=1, **some))
             for some in (kw, plain)]
   assert [shape['stem']['kernel'][-2] for shape in shapes] == (
-      [20, 4] if kw['network'] == 'dit' else [5, 1])
+      [20, 4] if kw['name'] == 'dit' else [5, 1])
   assert shapes[0]['head'] == shapes[1]['head']

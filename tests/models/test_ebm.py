@@ -5,18 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.models import ebm
 from genjax.types import BadInput, DataSpec
+from tests.networks import family
 
 PLANE = DataSpec((2,), None, None)
 IMAGE = DataSpec((8, 8, 1), 17, 10)
 RNG = jax.random.key(0)
 
 
+def mlp(features):
+  return {'energy': {'features': features}}
+
+
 def test_zero_network_samples_its_confinement():
   """With f = 0 the density is N(0, s^2 I); the chain's bias is 1 / (1 - e/2), e = step / 2s^2."""
-  model = ebm.make(PLANE, hidden=(8,), confinement=0.5, sampler_steps=200, step_size=0.05,
-                   init_scale=3.0)
+  model = family('ebm', PLANE, mlp((8,)), confinement=0.5, sampler_steps=200, step_size=0.05,
+                 init_scale=3.0)
   params = jax.tree.map(jnp.zeros_like, jax.jit(model.init)(RNG, {'x': jnp.zeros((1, 2))}))
   x, nfe = jax.jit(lambda p, rng: model.sample(p, rng, 20_000, None))(params, RNG)
   assert x.shape == (20_000, 2) and int(nfe) == 200
@@ -25,16 +29,16 @@ def test_zero_network_samples_its_confinement():
 
 
 def test_energy_is_the_network_plus_the_confinement():
-  model = ebm.make(IMAGE, hidden=(16,), confinement=0.5)
+  model = family('ebm', IMAGE, mlp((16,)), confinement=0.5)
   batch = {'x': jax.random.uniform(RNG, (5, 8, 8, 1))}
   params = jax.jit(model.init)(RNG, batch)
-  wide = ebm.make(IMAGE, hidden=(16,), confinement=1e6)
+  wide = family('ebm', IMAGE, mlp((16,)), confinement=1e6)
   gap = model.energy(params, batch['x'], None) - wide.energy(params, batch['x'], None)
   np.testing.assert_allclose(gap, 2 * (batch['x'] ** 2).sum((1, 2, 3)), rtol=1e-4)
 
 
 def test_energy_grows_in_every_direction():
-  model = ebm.make(IMAGE)
+  model = family('ebm', IMAGE)
   params = jax.jit(model.init)(RNG, {'x': jnp.zeros((1, 8, 8, 1))})
   direction = jax.random.normal(RNG, (64, 8, 8, 1))
   near, far = (model.energy(params, scale * direction, None) for scale in (10.0, 20.0))
@@ -42,7 +46,7 @@ def test_energy_grows_in_every_direction():
 
 
 def test_energy_takes_second_derivatives():
-  model = ebm.make(PLANE, hidden=(16, 16))
+  model = family('ebm', PLANE, mlp((16, 16)))
   params = jax.jit(model.init)(RNG, {'x': jnp.zeros((1, 2))})
   score = lambda x: -jax.grad(lambda x: model.energy(params, x, None).sum())(x)
   x, v = jax.random.normal(RNG, (4, 2)), jnp.ones((4, 2))
@@ -54,6 +58,6 @@ def test_energy_takes_second_derivatives():
 
 def test_bad_input():
   with pytest.raises(BadInput, match='sampler_steps = 0'):
-    ebm.make(PLANE, sampler_steps=0)
+    family('ebm', PLANE, sampler_steps=0)
   with pytest.raises(BadInput, match='unknown activation'):
-    ebm.make(PLANE, activation='swishh').init(RNG, {'x': jnp.zeros((1, 2))})
+    family('ebm', PLANE, {'energy': {'activation': 'swishh'}}).init(RNG, {'x': jnp.zeros((1, 2))})

@@ -7,17 +7,18 @@ import pytest
 
 from genjax import prob
 from genjax.models import flow
-from genjax.numerics import bijections
+from genjax.numerics import bijections, splits
 from genjax.types import BadInput, DataSpec
-from tests.networks import initial, moved
+from tests.networks import family, initial, moved
 
 PLANE = DataSpec((2,), None, None)
 PIXELS = DataSpec((3, 2, 1), 5, 3)
-SMALL = {'num_couplings': 4, 'hidden': (16, 16), 'num_bins': 4}
+SMALL = {'num_couplings': 4, 'num_bins': 4}
+MLP = {'conditioner': {'features': (16, 16)}}
 
 
 def built(spec, scale=0.1, **kw):
-  model = flow.make(spec, **{**SMALL, **kw})
+  model = family('flow', spec, MLP, **{**SMALL, **kw})
   batch = {'x': jnp.zeros((2, *spec.shape)), 'cond': jnp.zeros((2,), jnp.int32)}
   return model, moved(initial(model, batch), scale)
 
@@ -80,7 +81,7 @@ def test_couplings_against_the_jacobian():
     f = bijections.rational_quadratic_inverse if inverse else bijections.rational_quadratic
     return f(x, raw, 3.0)
 
-  run = flow.couplings(size, num_couplings, transform, net)
+  run = flow.couplings(splits.permutation(size, num_couplings), transform, net)
   x = jax.random.normal(jax.random.key(4), (8, size))
   y, log_det = jax.jit(lambda x: run(weights, x, None, False))(x)
   back, log_det_back = jax.jit(lambda y: run(weights, y, None, True))(y)
@@ -93,7 +94,7 @@ def test_couplings_against_the_jacobian():
 
 
 def test_untrained_dequantised_flow_is_uniform():
-  model = flow.make(PIXELS, **SMALL)
+  model = family('flow', PIXELS, MLP, **SMALL)
   levels = jax.random.randint(jax.random.key(0), (16, *PIXELS.shape), 0, 5)
   batch = {'x': prob.from_levels(levels, 5)}
   params = jax.jit(model.init)(jax.random.key(1), batch)
@@ -125,7 +126,7 @@ def test_samples_of_data_with_levels_stay_in_the_cube():
 
 
 def test_a_gaussian_is_in_reach_of_the_frame_alone():
-  model = flow.make(PLANE, **SMALL)
+  model = family('flow', PLANE, MLP, **SMALL)
   params = jax.jit(model.init)(jax.random.key(0), None)
   params['frame'] = {
       'shift': jnp.asarray([1.0, -2.0]), 'log_diag': jnp.log(jnp.asarray([2.0, 0.5])),
@@ -154,7 +155,8 @@ def test_gradients_are_finite_in_parameters_and_samples():
 
 @pytest.mark.parametrize('kw, named', [
     ({'transform': 'spline'}, "'spline'.*rational_quadratic"), ({'num_couplings': 3}, '3.*2, 4'),
-    ({'hidden': ()}, 'hidden'), ({'num_bins': 1}, '1.*2 to'), ({'conditional': True}, 'labels')])
+    ({'num_bins': 1}, '1.*2 to'), ({'split': 'chess'}, "'chess'.*checkerboard"),
+    ({'split': 'checkerboard'}, r'checkerboard.*\(2,\).*permutation')])
 def test_bad_input(kw, named):
   with pytest.raises(BadInput, match=named):
-    flow.make(PLANE, **kw)
+    family('flow', PLANE, **kw)

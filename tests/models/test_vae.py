@@ -8,8 +8,14 @@ import pytest
 from genjax import prob
 from genjax.models import vae
 from genjax.types import BadInput, DataSpec
+from tests.networks import family
 
 PIXELS = DataSpec((2, 1, 1), 3, 4)
+
+
+def mlps(features, dropout=0.0):
+  return {'posterior': {'features': features, 'dropout': dropout},
+          'decoder': {'features': features}}
 
 
 @pytest.mark.parametrize('likelihood', [vae.categorical(17), vae.logistic(17)])
@@ -72,7 +78,7 @@ def linear_vae():
   r = x - b
   log_p = -0.5 * np.einsum('bi,ij,bj->b', r, np.linalg.inv(cov), r) - np.log(
       2 * np.pi) - 0.5 * np.linalg.slogdet(cov)[1]
-  model = vae.make(DataSpec((2,), None, None), latent_dim=1, hidden=())
+  model = family('vae', DataSpec((2,), None, None), mlps(()), latent_dim=1)
   return model, params, {'x': jnp.asarray(x, jnp.float32)}, log_p
 
 
@@ -88,7 +94,7 @@ def test_exact_posterior_makes_every_weight_the_density():
 
 def test_inexact_posterior_is_a_bound_and_weights_stay_unbiased():
   model, params, batch, log_p = linear_vae()
-  params['encoder']['out']['bias'] = params['encoder']['out']['bias'] + jnp.asarray([0.15, 0.3])
+  params['posterior']['out']['bias'] = params['posterior']['out']['bias'] + jnp.asarray([0.15, 0.3])
   keys = jax.random.split(jax.random.key(3), 20_000)
   weights = jax.jit(jax.vmap(lambda key: model.log_weight(params, batch, key)))(keys)
   elbo = jax.jit(jax.vmap(lambda key: sum(model.elbo(params, batch, key).values())))(keys).mean(0)
@@ -102,14 +108,13 @@ def test_inexact_posterior_is_a_bound_and_weights_stay_unbiased():
 @pytest.mark.parametrize('likelihood', ['categorical', 'logistic'])
 @pytest.mark.parametrize('dropout', [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_mass_of_all_integers_is_one(likelihood, dropout):
-  model = vae.make(PIXELS, latent_dim=2, hidden=(16,), likelihood=likelihood,
-                   encoder_dropout=dropout)
+  model = family('vae', PIXELS, mlps((16,), dropout), latent_dim=2, likelihood=likelihood)
   k = np.stack(np.meshgrid(np.arange(3), np.arange(3)), -1).reshape(9, 2, 1, 1)
   batch = {'x': prob.from_levels(k, 3)}
   params = jax.tree.map(lambda p: 1.3 * p, jax.jit(model.init)(jax.random.key(0), batch))
   # q a little wider than the prior: the weights have a variance, and a mean to be estimated
-  last = params['encoder']['out']
-  params['encoder']['out'] = {'kernel': 0.1 * last['kernel'], 'bias': last['bias'] + 0.3}
+  last = params['posterior']['out']
+  params['posterior']['out'] = {'kernel': 0.1 * last['kernel'], 'bias': last['bias'] + 0.3}
   draws = jax.jit(jax.vmap(lambda key: model.log_weight(params, batch, key)))(
       jax.random.split(jax.random.key(1), 20_000))
   mass = np.exp(np.asarray(draws, np.float64))
@@ -118,7 +123,7 @@ def test_mass_of_all_integers_is_one(likelihood, dropout):
 
 
 def test_terms_and_shapes_and_labels():
-  model = vae.make(PIXELS, hidden=(16,), conditional=True)
+  model = family('vae', PIXELS, mlps((16,)), conditional=True)
   batch = {'x': prob.grid(3)[jnp.asarray([[0, 1], [2, 2]])].reshape(2, 2, 1, 1)}
   params = jax.jit(model.init)(jax.random.key(0), batch)
   terms = jax.jit(model.elbo)(params, batch, jax.random.key(1))
@@ -133,7 +138,7 @@ def test_terms_and_shapes_and_labels():
 
 
 def test_gradients_reach_every_parameter_and_extremes_stay_finite():
-  model = vae.make(PIXELS, hidden=(16,))
+  model = family('vae', PIXELS, mlps((16,)))
   batch = {'x': prob.grid(3)[jnp.asarray([[0, 1], [2, 2]])].reshape(2, 2, 1, 1)}
   params = jax.jit(model.init)(jax.random.key(0), batch)
   gradient = jax.jit(jax.grad(
@@ -147,6 +152,4 @@ def test_gradients_reach_every_parameter_and_extremes_stay_finite():
 
 def test_bad_input():
   with pytest.raises(BadInput, match="'gaussian'.*logistic, categorical"):
-    vae.make(PIXELS, likelihood='gaussian')
-  with pytest.raises(BadInput, match='labels'):
-    vae.make(DataSpec((2,), None, None), conditional=True)
+    family('vae', PIXELS, likelihood='gaussian')

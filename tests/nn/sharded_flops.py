@@ -23,38 +23,45 @@ from genjax.types import DataSpec  # noqa: E402
 
 IMAGES, DIGITS = DataSpec((32, 32, 3), 256, 10), DataSpec((8, 8, 1), 17, 10)
 TRANSFORMER = {'width': 384, 'num_blocks': 2}
-DIFFUSION = {'prediction': 'v', 'dropout': 0.1, 'conditional': True}
-DIT = {**DIFFUSION, **TRANSFORMER, 'patch': 2}
-UNET = {**DIFFUSION, 'network': 'unet', 'width': 64, 'num_blocks': 1, 'multipliers': (1, 2),
-        'attention': (16,)}
-MLP = {'hidden': (512, 512)}
-# name: family, objective, data, kw of the model, rows a device. Where a row costs one product by
-# each parameter, many rows: the update of parameters that 64 / fsdp devices hold alike is no waste
-# of the network, and counts on each of them
+DIT = {'dropout': 0.1, **TRANSFORMER, 'patch': 2}
+UNET = {'dropout': 0.1, 'width': 64, 'num_blocks': 1, 'multipliers': (1, 2), 'attention': (16,)}
+MLP = ('mlp', {'features': (512, 512)})
+CONV = ('conv', {'width': 64})
+VAE, GAN = ('posterior', 'decoder'), ('generator', 'critic')
+V = {'prediction': 'v'}
+# name: family, objective, data, kw of the model, {role: (network, kw)}, rows a device. Where a row
+# costs one product by each parameter, many rows: the update of parameters that 64 / fsdp devices
+# hold alike is no waste of the network, and counts on each of them
 TRAIN = {
-    'vae': ('vae', 'kl', IMAGES, MLP, 512),
-    'implicit': ('implicit', 'wasserstein', IMAGES, MLP, 512),
-    'flow': ('flow', 'kl', DIGITS, {'hidden': (512, 512), 'num_couplings': 2}, 512),
-    'ebm': ('ebm', 'kl', DIGITS, MLP, 128),
-    'autoregressive': ('autoregressive', 'kl', DIGITS,
-                       {**TRANSFORMER, 'remat': True, 'conditional': True}, 32),
-    'time_mlp': ('diffusion', 'score_matching', DIGITS,
-                 {**DIFFUSION, 'network': 'time_mlp', 'width': 512}, 512),
-    'dit': ('diffusion', 'score_matching', IMAGES, DIT, 16),
-    'dit_scan': ('diffusion', 'score_matching', IMAGES,
-                 {**DIT, 'scan': True, 'remat': True, 'dtype': 'bfloat16'}, 16),
-    'unet': ('diffusion', 'score_matching', IMAGES, UNET, 16),
-    'unet_remat': ('diffusion', 'score_matching', IMAGES,
-                   {**UNET, 'remat': True, 'dtype': 'bfloat16'}, 16),
+    'vae': ('vae', 'kl', IMAGES, {}, dict.fromkeys(VAE, MLP), 512),
+    'implicit': ('implicit', 'wasserstein', IMAGES, {}, dict.fromkeys(GAN, MLP), 512),
+    'flow': ('flow', 'kl', DIGITS, {'num_couplings': 2}, {'conditioner': MLP}, 512),
+    'ebm': ('ebm', 'kl', DIGITS, {}, {'energy': MLP}, 128),
+    'vae_conv': ('vae', 'kl', IMAGES, {}, dict.fromkeys(VAE, CONV), 32),
+    'implicit_conv': ('implicit', 'wasserstein', IMAGES, {}, dict.fromkeys(GAN, CONV), 16),
+    'flow_conv': ('flow', 'kl', IMAGES, {'num_couplings': 2}, {'conditioner': CONV}, 16),
+    'ebm_conv': ('ebm', 'kl', IMAGES, {}, {'energy': CONV}, 16),
+    'autoregressive': ('autoregressive', 'kl', DIGITS, {},
+                       {'causal': ('transformer', {**TRANSFORMER, 'remat': True})}, 32),
+    'time_mlp': ('diffusion', 'score_matching', DIGITS, V,
+                 {'denoiser': ('time_mlp', {'dropout': 0.1, 'width': 512})}, 512),
+    'dit': ('diffusion', 'score_matching', IMAGES, V, {'denoiser': ('dit', DIT)}, 16),
+    'dit_scan': ('diffusion', 'score_matching', IMAGES, V, {'denoiser': (
+        'dit', {**DIT, 'scan': True, 'remat': True, 'dtype': 'bfloat16'})}, 16),
+    'unet': ('diffusion', 'score_matching', IMAGES, V, {'denoiser': ('unet', UNET)}, 16),
+    'unet_remat': ('diffusion', 'score_matching', IMAGES, V, {'denoiser': (
+        'unet', {**UNET, 'remat': True, 'dtype': 'bfloat16'})}, 16),
 }
 
 
-def run_of(family, objective, spec, kw, rows):
+def run_of(family, objective, spec, kw, by_role, rows):
   """The run, its config, and abstract state and rows."""
   config = defaults.get()
   config.unlock()
   config.model = {'family': family, 'kw': kw}
-  config.objective.name, config.critic.kw = objective, {'features': (512, 512)}
+  config.objective.name, config.conditional = objective, family in ('diffusion', 'autoregressive')
+  for role, (name, network) in by_role.items():
+    config.networks[role] = {'name': name, 'kw': network}
   config.batch_size, config.ema, config.sampler.kw = rows * DEVICES, 0.999, {'num_steps': 50}
   x = jax.ShapeDtypeStruct((10**6, *spec.shape), np.uint8)
   cond = jax.ShapeDtypeStruct((10**6,), np.int32)

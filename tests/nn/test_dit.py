@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.nn.dit import DiT, DiTBlock, patchify, unpatchify
-from genjax.nn.embed import drop_label, fourier_time
+from genjax.nn.embed import fourier_time
 from genjax.nn.time_mlp import TimeMLP
 from genjax.train import init
 from genjax.types import BadInput
@@ -37,7 +37,7 @@ def test_zero_at_first_then_hears_x_time_and_label(net, shape):
   x, t, cond = jnp.ones((2, *shape)), jnp.array([0.2, 0.2]), jnp.array([0, 1])
   params = initial(net, x[:1], t[:1])
   first = jit(net.apply)(params, x, t, cond)
-  assert first.shape == x.shape and first.dtype == jnp.float32 and (first == 0).all()
+  assert first.shape == (*x.shape, 1) and first.dtype == jnp.float32 and (first == 0).all()
   params = moved(params)
   out = jit(net.apply)(params, x, t, cond)
   assert jnp.abs(out[0] - out[1]).max() > 1e-4
@@ -111,7 +111,7 @@ def test_blocks_of_a_scan_have_their_own_draws_and_the_host_replays_them():
 
 def test_the_size_of_the_paper():
   """DiT-XL/2: 675M (2212.09748, Table 1), with a learned variance and a table of 1,001 labels."""
-  net = DiT(1000, 2, 1152, 28, 16, num_out=2, scan=True, remat=True)
+  net = DiT(1000, 2, 1152, 28, 16, out=2, scan=True, remat=True)
   params = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 4)), jnp.zeros(1))
   total = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
   assert 674e6 < total < 676e6
@@ -159,10 +159,3 @@ def test_fourier_time_separates_times():
   np.testing.assert_allclose(out[1], np.r_[np.sin(f := 1e4 ** -np.linspace(0, 1, 4)), np.cos(f)],
                              rtol=1e-5)
   np.testing.assert_array_equal(out[0], [0, 0, 0, 0, 1, 1, 1, 1])
-
-
-def test_drop_label_rate():
-  cond = drop_label(jax.random.key(0), jnp.zeros(4000, jnp.int32), 0.25, 7)
-  assert set(np.unique(cond)) == {0, 7}
-  assert abs(float((cond == 7).mean()) - 0.25) < 0.03
-  assert drop_label(jax.random.key(0), None, 0.25, 7) is None

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from genjax.prob import normal_log_prob, sum_event
-from genjax.types import Critic, Model
+from genjax.types import Model
+from tests.networks import critic
 
 MEAN, STD = 0.5, 1.2
 
@@ -60,5 +61,5 @@ def quantiles():
 @pytest.fixture
 def linear_critic():
   """v(x) = w . x, starting at w = 1."""
-  return Critic(init=lambda rng, x, cond: {'w': jnp.ones(x.shape[1:])},
-                apply=lambda params, x, cond, rng: (sum_event(params['w'] * x), {}))
+  return critic(lambda params, x, cond: sum_event(params['w'] * x),
+                lambda rng, x, cond: {'w': jnp.ones(x.shape[1:])})

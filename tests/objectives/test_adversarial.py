@@ -6,7 +6,8 @@ import pytest
 from genjax.numerics import f_divergence
 from genjax.objectives import adversarial, two_player
 from genjax.prob import normal_log_prob, sum_event
-from genjax.types import BadInput, Critic, DataSpec, Model
+from genjax.types import BadInput, DataSpec, Model
+from tests.networks import critic
 
 SPEC = DataSpec((1,), None, None)
 RNG = jax.random.key(2)
@@ -16,11 +17,11 @@ GRID, CELL = np.linspace(-12.0, 12.0, 24001).astype(np.float32), 0.001
 
 def optimal_critic(name):
   """v* between the data N(0, 1) and a model that stands still at N(0.5, 1.2^2)."""
-  def apply(params, x, cond, rng):
+  def output(params, x, cond):
     log_u = sum_event(normal_log_prob(x) - normal_log_prob(x, params['mean'], params['std']))
-    return f_divergence.get(name).output(log_u), {}
+    return f_divergence.get(name).output(log_u)
 
-  return Critic(lambda rng, x, cond: {'mean': jnp.array(0.5), 'std': jnp.array(1.2)}, apply)
+  return critic(output, lambda rng, x, cond: {'mean': jnp.array(0.5), 'std': jnp.array(1.2)})
 
 
 def exact(name, params):
@@ -28,8 +29,8 @@ def exact(name, params):
   return f_divergence.divergence(name, normal_log_prob(GRID), log_q, CELL)
 
 
-def start(model, critic, x, **kw):
-  objective = adversarial.by_critic(model, critic, spec=SPEC, **kw)
+def start(model, net, x, **kw):
+  objective = adversarial.by_critic(model, net, spec=SPEC, **kw)
   return objective, *objective.init(jax.random.key(0), {'x': x})
 
 
@@ -39,9 +40,9 @@ def test_at_the_optimal_critic_value_and_saturating_gradient_are_the_divergences
   batch = {'x': quantiles(20000)}
   objective, params, carry = start(
       quantile_gaussian, optimal_critic(name), batch['x'], divergence=name, saturating=True)
-  critic, model = objective.players
-  assert (critic.name, model.name) == ('critic', 'model')
-  loss, aux = jax.jit(critic.loss)(params, carry, batch, RNG, 0)
+  critic_player, model = objective.players
+  assert (critic_player.name, model.name) == ('critic', 'model')
+  loss, aux = jax.jit(critic_player.loss)(params, carry, batch, RNG, 0)
   divergence, slope = jax.jit(jax.value_and_grad(lambda p: exact(name, p)))(params['model'])
   np.testing.assert_allclose(aux.metrics['divergence_bound'], divergence, rtol=5e-3)
   np.testing.assert_allclose(loss, -divergence, rtol=5e-3)
@@ -107,10 +108,10 @@ def test_gradient_penalty_of_a_linear_critic_is_its_squared_slope(gaussian, line
 
 
 def test_running_statistics_are_written_by_the_critic_alone(gaussian):
-  critic = Critic(lambda rng, x, cond: {'stats': {'n': jnp.zeros(())}},
-                  lambda params, x, cond, rng: (x[:, 0], {'stats/n': params['stats']['n'] + 1}))
+  counting = critic(lambda params, x, cond: (x[:, 0], {'stats/n': params['stats']['n'] + 1}),
+                    lambda rng, x, cond: {'stats': {'n': jnp.zeros(())}})
   x = jax.random.normal(RNG, (16, 1))
-  objective, params, carry = start(gaussian(1), critic, x, num_critic=4)
+  objective, params, carry = start(gaussian(1), counting, x, num_critic=4)
   assert [p.num_updates for p in objective.players] == [4, 1]
   writes = [p.loss(params, carry, {'x': x}, RNG, 0)[1].writes for p in objective.players]
   assert writes == [{'critic/stats/n': 1.0}, {}]
@@ -119,12 +120,11 @@ def test_running_statistics_are_written_by_the_critic_alone(gaussian):
 def test_real_data_are_dequantised_and_labels_are_passed_on(gaussian):
   seen = []
 
-  def apply(params, x, cond, rng):
+  def output(params, x, cond):
     seen.append((np.asarray(x), cond))
-    return x[:, 0], {}
+    return x[:, 0]
 
-  objective = adversarial.by_critic(
-      gaussian(1), Critic(lambda rng, x, cond: {}, apply), spec=DataSpec((1,), 17, 10))
+  objective = adversarial.by_critic(gaussian(1), critic(output), spec=DataSpec((1,), 17, 10))
   batch = {'x': jnp.zeros((64, 1)), 'cond': jnp.arange(64) % 10}
   params, carry = objective.init(RNG, batch)
   objective.players[0].loss(params, carry, batch, RNG, 0)

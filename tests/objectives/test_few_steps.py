@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from genjax import compat, wiring
-from genjax.models import diffusion
 from genjax.numerics import flow_map as maps
 from genjax.objectives import consistency, distillation, mean_flow, score_matching
 from genjax.train import init
@@ -20,6 +19,7 @@ from tests.numerics.test_flow_map import exact_x_hat
 from tests.test_contract import config_of, moved
 
 POINTS, LABELLED = DataSpec((2,), None, None), DataSpec((2,), None, 3)
+SMALL = {'denoiser': {'width': 16, 'num_blocks': 1}}
 N = 2**14
 EXACT = {'gain': jnp.ones(()), 'shift': jnp.zeros(())}
 T_MIN = 1e-2
@@ -212,7 +212,7 @@ def test_a_student_that_makes_the_two_steps_has_no_loss():
 
 def trained(make, **kw):
   """A small diffusion, an objective on it, and parameters of its model off their start."""
-  base = diffusion.make(POINTS, width=16, num_blocks=1, schedule='linear', prediction='velocity')
+  base = networks.family('diffusion', POINTS, SMALL, schedule='linear', prediction='velocity')
   goal = make(base, **kw)
   params, _ = init.initialise(goal.init, jax.random.key(0), {'x': jnp.zeros((1, 2))})
   return base, goal, networks.moved(params['model'], 0.3)
@@ -270,7 +270,7 @@ def test_the_sampler_that_suits_needs_no_line(make, kw):
 
 
 def test_a_denoiser_has_no_flow_map_and_ddim_suits_it():
-  base = diffusion.make(POINTS, width=16, num_blocks=1)
+  base = networks.family('diffusion', POINTS, SMALL)
   trained_for = score_matching.denoising(base, spec=POINTS).sampler
   assert parts.suited(trained_for, '', {'eta': 1.0}) == ('ddim', {'eta': 1.0})
   with pytest.raises(BadInput, match="'flow_map' asks for flow_map.*ddim.*heun"):
@@ -279,7 +279,7 @@ def test_a_denoiser_has_no_flow_map_and_ddim_suits_it():
 
 def test_two_times_are_heard_apart_and_embedded_slowly():
   """The network of two times changes with s, and far less by t than the usual embedding does."""
-  model = diffusion.make(POINTS, width=16, num_blocks=1)
+  model = networks.family('diffusion', POINTS, SMALL)
   two_time = model.diffusion.two_time
   params = networks.jit(two_time.init)(jax.random.key(0), {})
   params['head']['kernel'] = jnp.ones_like(params['head']['kernel'])
@@ -288,12 +288,12 @@ def test_two_times_are_heard_apart_and_embedded_slowly():
   assert np.abs(of(t) - of(0.5 * t)).max() > 1e-3
   assert params['time']['kernel'].shape[0] == 2 * networks.jit(model.init)(
       jax.random.key(0), {})['time']['kernel'].shape[0]
-  rough = diffusion.make(POINTS, width=16, num_blocks=1, time_scale=1000.0).diffusion.two_time
+  rough = networks.family('diffusion', POINTS, SMALL, time_scale=1000.0).diffusion.two_time
   jumps = [np.abs(np.diff(np.asarray(m.denoise(params, x, t, t, None, None))[:, 0], 2)).mean()
            for m in (two_time, rough)]
   assert jumps[1] > 10 * jumps[0], jumps
   for kw in ({'schedule': 'learned'}, {'num_steps': 4, 'variance': 'learned'}):
-    other = diffusion.make(POINTS, **kw)
+    other = networks.family('diffusion', POINTS, **kw)
     assert other.diffusion.two_time is None and 'two_time' not in compat.provides(other)
 
 

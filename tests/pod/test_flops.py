@@ -151,7 +151,7 @@ def dit_flops(batch, side, channels, patch, width, blocks, out, ratio=4):
 
 
 def test_dit_against_its_formula():
-  net = DiT(patch=2, width=32, num_blocks=3, num_heads=4, num_out=5)
+  net = DiT(patch=2, width=32, num_blocks=3, num_heads=4, out=5)
   x, t = f32(4, 8, 8, 2), f32(4)
   params = jax.eval_shape(net.init, jax.random.key(0), x, t)
   # the frequencies of fourier_time are an outer product, no matrix

@@ -14,14 +14,14 @@ IDENTITY = {'name': 'digits', 'kw': {}, 'recipe': 'v1', 'sha256': {'train': 'ab'
 CONFIG = {
     'seed': 0, 'steps': 100, 'batch_size': 8, 'steps_per_dispatch': 1,
     'data': {'name': 'digits', 'kw': {}}, 'model': {'family': 'vae', 'kw': {'hidden': (64, 64)}},
-    'objective': {'name': 'kl', 'kw': {}}, 'critic': {'network': 'mlp', 'kw': {}},
+    'objective': {'name': 'kl', 'kw': {}}, 'networks': {'critic': {'name': 'mlp', 'kw': {}}},
     'sampler': {'name': 'ddim', 'kw': {}},
     'optim': {'name': 'adam', 'lr': 1e-3, 'b1': 0.9, 'b2': 0.999, 'weight_decay': 0.0, 'clip': 0.0,
               'warmup': 0, 'decay': 'constant'},
     'optim_by_player': {'model': {'lr': None, 'decay': None}}, 'ema': 0.0, 'log': {'every': 10},
     'checkpoint': {'every': 50, 'keep_last': 2, 'keep_every': 0},
-    'select': {'metric': '', 'every': 0}, 'evals': {'names': ('nll',), 'num_samples': 9, 'kw': {}},
-    'encoder': ''}
+    'select': {'metric': '', 'every': 0},
+    'evals': {'names': ('nll',), 'num_samples': 9, 'kw': {}, 'encoder': ''}}
 
 
 def changed(**values):
@@ -98,13 +98,13 @@ def test_other_data_is_refused(run):
 
 def test_what_may_change_is_recorded(run):
   config = changed(steps=300, log__every=20, checkpoint__every=5, evals__names=('nll', 'frechet'),
-                   sampler__name='ddpm', select__every=50, encoder='digits')
+                   sampler__name='ddpm', select__every=50, evals__encoder='digits')
   rundir.open_run(run, config, IDENTITY)
   record = rundir.read(run)
   changes = record['history'][0]['changes']
   assert changes['steps'] == [100, 300] and changes['sampler.name'] == ['ddim', 'ddpm']
   assert set(changes) == {'steps', 'log.every', 'checkpoint.every', 'evals.names', 'sampler.name',
-                          'select.every', 'encoder'}
+                          'select.every', 'evals.encoder'}
   assert record['config']['steps'] == 300 and record['created']
   rundir.open_run(run, CONFIG, IDENTITY)
   assert len(rundir.read(run)['history']) == 2

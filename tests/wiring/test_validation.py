@@ -68,7 +68,7 @@ def test_what_the_user_asks_for_is_done_at_its_price():
 
 
 def test_validation_sees_the_validation_split_and_draws_of_its_own(monkeypatch):
-  config, _ = chosen('vae', select__metric='fd', encoder='identity')
+  config, _ = chosen('vae', select__metric='fd', evals__encoder='identity')
   made, seen = wiring.run(config), []
   figure = evaluation.Value(3.0, 3.0, 3.0, {})
 
@@ -124,7 +124,7 @@ def test_a_flow_that_overfits_a_gaussian_is_stopped_in_time(tmp_path):
 def affordable(steps, **changes):
   """Samples for evaluators of an EBM after so many steps of 16 examples."""
   config = config_of('ebm', 'kl', 'discrete')
-  config.model.kw = {'hidden': (256, 256)}
+  config.networks.energy.kw = {}
   config.steps = steps
   for key, value in changes.items():
     config.evals[key] = value

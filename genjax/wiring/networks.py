@@ -1,0 +1,141 @@
+"""Networks by role: what config.networks says, made ready for who names the role."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from genjax.compat import bind, pick
+from genjax.models import FAMILIES
+from genjax.nn import NETWORKS, ON_IMAGES, ROLES, SIZES
+from genjax.nn.dense import product_dtype
+from genjax.objectives import OBJECTIVES
+from genjax.types import BadInput, DataSpec, Network
+
+SIDE = 16  # of images from which on convolutions are the default: see the note on networks
+DEFAULT = {  # kind -> network of vectors, of small images, of larger ones
+    'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
+    'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit', 'dit'),
+    'causal': ('transformer', 'transformer', 'transformer')}
+# what suits a role better than the module's own defaults
+SUITED = {
+    ('energy', 'mlp'): {'features': (256, 256)},
+    ('generator', 'mlp'): {'activation': 'relu'},
+    ('conditioner', 'mlp'): {'features': (96, 96), 'residual': True},
+}
+# what is asked without a random key: dropout could not act there
+WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'conditioner')
+
+
+def roles(*makes: Callable) -> tuple[str, ...]:
+  """The roles that these make(...) name."""
+  return tuple(role for role in ROLES
+               if any(role in inspect.signature(make).parameters for make in makes))
+
+
+def of_run(family: str, objective: str, estimator: str | None) -> tuple[str, ...]:
+  """The roles that this family and this estimator of the objective, None: any, name."""
+  estimators = OBJECTIVES[objective].ESTIMATORS
+  makes = [estimators[estimator]] if estimator else estimators.values()
+  return roles(FAMILIES[family].make, *(each.make for each in makes))
+
+
+def taking(keyword: str, networks: Mapping, spec: DataSpec, used: tuple[str, ...]) -> list[str]:
+  """Those of the used roles whose networks have this keyword."""
+  return [role for role in used if keyword in inspect.signature(
+      module_of(role, spec, networks[role]['name'])[1]).parameters]
+
+
+def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
+  """{role: (sizes of the role) -> Network} for data of a spec, by config.networks.
+
+  networks: {role: {'name', 'kw'}}; an empty name is the default of the data, a role that is not
+  there has its defaults. The sizes are keywords, by kind:
+
+    to_vector     out
+    from_vector   out: numbers put out for each element of the spec's shape
+    denoiser      out: likewise
+    causal        out: numbers put out for each token, of which the spec's shape and levels say more
+    conditioner   given, shape: of the given and of the other part; out: numbers for each of that
+
+  Calling one raises BadInput for an unknown network, one that does not suit the data, and a
+  keyword that it does not take.
+  """
+  return {role: partial(_make, role, spec, **networks.get(role, {'name': '', 'kw': {}}))
+          for role in ROLES}
+
+
+def refuse_strays(networks: Mapping, used: tuple[str, ...], who: str) -> None:
+  """Refuses settings of a role that nobody plays. who: family and objective, in words."""
+  for role, section in networks.items():
+    pick('role of a network', role, ROLES)
+    if role not in used and (section['name'] or section['kw']):
+      what = section['name'] or f'{role}.{next(iter(section["kw"]))}'
+      raise BadInput(f'networks.{role} is set ({what}), but {who} has no network of that role; '
+                     f'allowed: {", ".join(used) or "none"}')
+
+
+def default(role: str, shape: tuple[int, ...]) -> str:
+  """The network of a role on data, of a conditioner on given parts, of this shape."""
+  of_vectors, of_small, of_large = DEFAULT[ROLES[role]]
+  if len(shape) != 3:
+    return of_vectors
+  # a part of an image has half its side
+  side = min(shape[:2]) * (2 if ROLES[role] == 'conditioner' else 1)
+  return of_large if side >= SIDE else of_small
+
+
+def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | None = None):
+  """The name and the class of the network that plays a role; '' is the default of the data.
+
+  shape: of what a conditioner is given. BadInput for an unknown name, and images that are none.
+  """
+  kind, of = ROLES[role], shape or spec.shape
+  name = name or default(role, of)
+  module = pick(f'network of the role {role}', name, NETWORKS[kind])
+  if name in ON_IMAGES and len(of) != 3:
+    more = ', or model.split=checkerboard on images' if role == 'conditioner' else ''
+    raise BadInput(f'network {name!r} of the role {role} needs images, not shape {of}; allowed: '
+                   f'{", ".join(each for each in NETWORKS[kind] if each not in ON_IMAGES)}{more}')
+  return name, module
+
+
+def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
+          shape: tuple[int, ...] | None = None, given: tuple[int, ...] | None = None) -> Network:
+  """The network that plays a role at these sizes."""
+  kind = ROLES[role]
+  name, module = module_of(role, spec, name, given)
+  sizes = {**dict.fromkeys(SIZES), 'out': out, 'levels': spec.levels,
+           'shape': (shape or spec.shape) if kind not in ('to_vector', 'denoiser') else None,
+           'num_classes': spec.num_classes or 0, 'context': spec.context or 0,
+           'zero_out': kind == 'conditioner',
+           **({'dropout': 0.0} if role in WITHOUT_DROPOUT else {})}
+  chosen = {**SUITED.get((role, name), {}),
+            **{key: tuple(value) if isinstance(value, list) else value
+               for key, value in kw.items()}}
+  if 'dtype' in chosen:
+    chosen['dtype'] = product_dtype(chosen['dtype'])
+  others = {f'network {other!r}': each for other, each in NETWORKS[kind].items()}
+  net = bind(f'network {name!r} of the role {role}', module, sizes, chosen, others)
+  return of_module(net, stepped=kind == 'causal')
+
+
+def of_module(module, stepped: bool = False) -> Network:
+  """A flax module as functions of its parameters; stepped: it has `start` and `step`.
+
+  No module here has running statistics, so that nothing is written.
+  """
+
+  def init(rng, *inputs):
+    return module.init(rng, *inputs)['params']
+
+  def apply(params, *inputs, rng=None, train=False):
+    del train
+    rngs = {} if rng is None else {'dropout': rng}
+    return module.apply({'params': params}, *inputs, deterministic=rng is None, rngs=rngs), {}
+
+  if not stepped:
+    return Network(init, apply)
+  return Network(
+      init, apply,
+      start=lambda params, *args: module.apply({'params': params}, *args, method='start'),
+      step=lambda params, *args: module.apply({'params': params}, *args, method='step'))
