@@ -34,5 +34,6 @@ def test_intervals():
 
 def test_every_evaluator_declares_its_needs():
   for name, module in EVALS.items():
-    assert module.NEEDS and module.METRICS, name
-    assert all(isinstance(needs, tuple) for needs in module.NEEDS.values())
+    assert module.ESTIMATORS and module.METRICS, name
+    for estimator in module.ESTIMATORS.values():
+      assert isinstance(estimator.needs, tuple) and callable(estimator.make), name

@@ -76,7 +76,7 @@ def drawn_in_parts(config, scale=0.1):
                              wiring.first_rows(config, run)).params['model']
   params = jax.tree.map(lambda a: a + scale * np.random.default_rng(0).standard_normal(
       a.shape).astype(a.dtype), params)
-  return [np.asarray(wiring.drawer(config, run.dataset, run.model, 3, chunk=chunk)(params)(6)[0],
+  return [np.asarray(wiring.drawer(config, run, 3, chunk=chunk)(params)(6)[0],
                      np.float64).reshape(6, -1) for chunk in (8, 2)]
 
 
@@ -126,7 +126,7 @@ def labelled(**kw):
   def sample(params, rng, n, cond):
     return jnp.stack([cond, cond], 1).astype(jnp.float32), 1
 
-  model = Model(init=None, sample=sample, null_label=3)
+  model = Model(init=None, sample=sample, null_cond=lambda n: jnp.full(n, 3))
   x, info = draw.make(model, LABELLED, seed=0, conditional=True, **kw)({})(4000)
   np.testing.assert_array_equal(x[:, 0], info['cond'])
   return np.bincount(info['cond'], minlength=4) / 4000, info['labels']
@@ -152,12 +152,13 @@ def test_the_config_chooses_the_labels_and_the_cards_say_which():
   dataset = data.load('digits')
   assert dataset.label_counts == tuple(np.bincount(dataset.splits['train']['cond']))
   assert sum(dataset.label_counts) == 1197 and len(set(dataset.label_counts)) > 1
-  dataset = dataset._replace(label_counts=(1, *[0] * 9))
+  run = wiring.run(config)
+  run = run._replace(dataset=dataset._replace(label_counts=(1, *[0] * 9)))
   model = Model(init=None, sample=lambda p, rng, n, cond: (
       jnp.zeros((n, 8, 8, 1)) + cond[:, None, None, None], 1))
   for labels, only in (('data', True), ('uniform', False)):
     config.evals.labels = labels
-    _, info = wiring.drawer(config, dataset, model, 0)({})(50)
+    _, info = wiring.drawer(config, run, 0, model=model)({})(50)
     assert (set(info['cond']) == {0}) is only
     assert two_sample.sampled(info)['labels'].startswith('freq' if only else 'uniform')
   config.evals.labels = 'equal'

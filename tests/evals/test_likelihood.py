@@ -10,7 +10,7 @@ from genjax.data import Dataset
 from genjax.evals import card, likelihood
 from genjax.models import categorical_mixture, gaussian
 from genjax.models.diffusion_bound import mean_level
-from genjax.types import BadInput, DataSpec, Model
+from genjax.types import BadInput, DataSpec, Denoised, Diffusion, Model
 
 SPEC = DataSpec((8, 8, 1), 17, 10)
 
@@ -53,8 +53,8 @@ def test_what_the_model_is_conditioned_on_is_protocol():
 
 def test_what_is_asked_for_is_measured_or_refused_with_the_keyword():
   some = lambda *args: None
-  model = Model(init=None, elbo=lambda p, b, r: {'x': jnp.zeros(len(b['x']))}, denoise=some,
-                path=some)
+  model = Model(init=None, elbo=lambda p, b, r: {'x': jnp.zeros(len(b['x']))},
+                diffusion=Diffusion(some, some))
   both = Dataset('tiny', DataSpec((2,), None, None), {'test': {'x': np.zeros((3, 2))}}, {})
   asked = lambda model, *names: run(model, both, 'bound', asked=names)
   assert set(asked(model, 'nll_bound_nats')) == {'nll_bound_nats'}
@@ -215,9 +215,9 @@ def ode_model(scale):
   """The exact denoiser of N(0, scale^2 I) on the linear path; it does nothing else."""
   def denoise(params, x_t, t, cond, rng):
     alpha, sigma = (a.reshape(-1, *[1] * (x_t.ndim - 1)) for a in (1.0 - t, t))
-    return alpha * scale**2 / (alpha**2 * scale**2 + sigma**2) * x_t
+    return Denoised(alpha * scale**2 / (alpha**2 * scale**2 + sigma**2) * x_t)
 
-  return Model(init=None, denoise=denoise, path=lambda params, t: (1.0 - t, t))
+  return Model(init=None, diffusion=Diffusion(lambda params, t: (1.0 - t, t), denoise))
 
 
 def test_the_ode_estimate_is_the_gaussian_with_its_spread_and_its_steps():
@@ -252,9 +252,9 @@ def test_noise_of_the_path_keeps_what_a_model_knows_of_the_levels():
     return 1.0 - t, t
 
   def denoise(params, x_t, t, cond, rng):
-    return mean_level(jnp.tile(log_p, x_t.shape), x_t, *path(params, t), 5)
+    return Denoised(mean_level(jnp.tile(log_p, x_t.shape), x_t, *path(params, t), 5))
 
-  model = Model(init=None, denoise=denoise, path=path)
+  model = Model(init=None, diffusion=Diffusion(path, denoise))
   x = np.random.default_rng(0).choice(5, (64, 2, 2, 1), p=np.exp(log_p)).astype(np.uint8)
   dataset = data.Dataset('levels', DataSpec((2, 2, 1), 5, None), {'test': {'x': x}}, {})
   found = {how: run(model, dataset, 'ode', num_steps=200, t_min=0.02, dequantisation=how)
@@ -270,9 +270,9 @@ def test_noise_of_the_path_keeps_what_a_model_knows_of_the_levels():
 
 
 def test_the_estimate_is_chosen_only_where_no_bound_is():
-  everything = {'log_prob', 'elbo', 'log_weight', 'denoise', 'path'}
-  assert compat.legal(likelihood.NEEDS, frozenset(everything))[-1] == 'ode'
-  assert compat.legal(likelihood.NEEDS, frozenset({'denoise', 'path'})) == ('ode',)
+  everything = {'log_prob', 'elbo', 'log_weight', 'denoise', 'fixed_path'}
+  assert compat.legal(likelihood.ESTIMATORS, frozenset(everything))[-1] == 'ode'
+  assert compat.legal(likelihood.ESTIMATORS, frozenset({'denoise', 'fixed_path'})) == ('ode',)
 
 
 @pytest.mark.parametrize('estimator', ['bound', 'importance_weighted'])

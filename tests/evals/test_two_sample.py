@@ -8,7 +8,7 @@ import pytest
 from genjax import data, encoders, wiring
 from genjax.evals import EVALS, two_sample
 from genjax.evals import card as cards
-from genjax.types import BadInput, Model
+from genjax.types import BadInput, Estimator, Model
 from genjax.wiring import evaluation
 
 DIGITS = data.load('digits')
@@ -102,7 +102,7 @@ def invented(tmp_path, monkeypatch):
 
   monkeypatch.setenv('GENJAX_CACHE', str(tmp_path))
   monkeypatch.setitem(EVALS, 'invented', types.SimpleNamespace(
-      make=make, NEEDS=two_sample.NEEDS, METRICS=('new_data',)))
+      ESTIMATORS={'features': Estimator(two_sample.NEEDS, make)}, METRICS=('new_data',)))
   return made
 
 
