@@ -127,9 +127,8 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
   _check_rows(batch_size, num_examples, len(dataset.splits[split]['x']), split)
   metric = metric_of(estimator, spec)
   _check_asked(task.asked, metric, model, spec)
-  per_example = sharding.jit(
-      lambda params, batch, rng_codes, rng: terms(params, task.prepare(batch, rng_codes), rng),
-      what=f'likelihood of {batch_size} examples at once')
+  of_batch = sharding.jit(per_example(terms, task.prepare),
+                          what=f'likelihood of {batch_size} examples at once')
   protocol = {**(protocol or {}), **_of_data(dataset, split),
               **({} if num_examples is None else {'subset_seed': subset_seed})}
 
@@ -141,7 +140,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     arrays = dataset.splits[split]
     if num_examples is not None:
       arrays = {k: two_sample.subset(v, num_examples, subset_seed) for k, v in arrays.items()}
-    values = _over_split(per_example, params, arrays, _keys(task.seed, split), repeats, batch_size,
+    values = _over_split(of_batch, params, arrays, _keys(task.seed, split), repeats, batch_size,
                          task.tick)
     names = set(values)
     if estimator == 'importance_weighted' and model.elbo is not None:
@@ -164,6 +163,11 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     return {metric: cards.of_mean(total, card, estimand)}
 
   return run
+
+
+def per_example(terms: Callable, prepare: Callable) -> Callable:
+  """(params, batch as the data hold it, key of its codes, key) -> {term: [B] nats}."""
+  return lambda params, batch, rng_codes, rng: terms(params, prepare(batch, rng_codes), rng)
 
 
 def _of_data(dataset, split: str) -> dict:
