@@ -15,11 +15,11 @@ model. A complete one, whose figures have `mean_gap_data` and `mean_gap_single` 
 
     METRICS = ('mean_gap',)
 
-    def make(*, power: float = 1.0) -> OfSamples:
+    def make(*, exponent: float = 1.0) -> OfSamples:
       def measure(x, reference, encoder, card):
         gap = encoder.features(x).mean() - encoder.features(reference).mean()
-        own = card('mean_gap', unit='feature units', power=power)
-        return {'mean_gap': cards.plain(abs(gap) ** power, own, 'no interval is known')}
+        own = card('mean_gap', unit='feature units', exponent=exponent)
+        return {'mean_gap': cards.plain(abs(gap) ** exponent, own, 'no interval is known')}
       return OfSamples(measure)
 
     ESTIMATORS = {'features': Estimator(('sample', 'data.image|data.coordinates'), make, 'samples')}

@@ -76,7 +76,7 @@ def keeper(name: str, make: Callable, arguments: Mapping) -> Callable:
   unless it stands in _KEYED. Figures are computed anew where that file cannot be read, and in a job
   of several hosts: a host that found them would leave the others alone.
   """
-  file = inspect.getsourcefile(make) or ''
+  file = _file(make)
   there = os.path.isfile(file)
   key = {'evaluator': name, 'source': disk.source_digest(), 'arguments': {
       argument: _KEYED.get(argument, lambda plain: plain)(value)
@@ -92,6 +92,14 @@ def keeper(name: str, make: Callable, arguments: Mapping) -> Callable:
     return {metric: Value(**value) for metric, value in kept.items()}
 
   return keep
+
+
+def _file(make: Callable) -> str:
+  """The file that holds make; '' where it is no function of a file, but an object or a partial."""
+  try:
+    return inspect.getsourcefile(make) or ''
+  except TypeError:
+    return ''
 
 
 def space(name: str, estimator: Estimator, task: Task):

@@ -55,7 +55,7 @@ class OfSamples(NamedTuple):
 
 
 class Task(NamedTuple):
-  """What an evaluator is asked: on which data, about how many samples, next to which it stands."""
+  """What an evaluator is asked: about which data, how many samples, by which random numbers."""
 
   dataset: Any
   split: str

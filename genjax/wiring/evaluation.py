@@ -15,7 +15,7 @@ from genjax.numerics import streams
 from genjax.numerics.samplers import SAMPLERS
 from genjax.numerics.streams import Purpose
 from genjax.pod import flops
-from genjax.types import DataSpec, Model, Objective
+from genjax.types import BadInput, DataSpec, Model, Objective
 from genjax.wiring.parts import SAMPLER_ARGS, choose, plain, provided, suited
 from genjax.wiring.training import Run, abstract_rows, abstract_state
 
@@ -53,6 +53,9 @@ def estimator_of(name: str, model: Model | None, family: str, dataset, asked: st
   if model is not None:
     return choose('evaluator', name, EVALS, model, family, dataset, asked)
   tables = {other: kinds.of_samples(module.ESTIMATORS) for other, module in EVALS.items()}
+  if not pick('evaluator', name, tables):
+    raise BadInput(f'evaluator {name!r} measures a model, and here are {family} alone; allowed: '
+                   f'{", ".join(other for other, estimators in tables.items() if estimators)}')
   return compat.choose('evaluator', name, pick('evaluator', name, tables), of_samples(dataset),
                        asked, model=family, data=dataset.name, others=tables,
                        models=lambda: provided(dataset.spec))

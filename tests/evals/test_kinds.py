@@ -50,7 +50,7 @@ def test_samples_of_a_stranger_need_no_model(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('name', sorted(OF_MODEL))
 def test_what_asks_for_a_model_is_refused_without_one(name):
-  with pytest.raises(BadInput, match=f"evaluator '{name}' on model 'samples' and data 'digits'"):
+  with pytest.raises(BadInput, match=f"evaluator '{name}' measures a model.*allowed: frechet"):
     stranger(name)
   with pytest.raises(BadInput, match="unknown metric '"):
     samples.choose([EVALS[name].METRICS[0]], DIGITS)
@@ -93,7 +93,7 @@ def test_an_evaluator_of_ones_own_serves_a_run_strangers_and_a_table(own, tmp_pa
   assert len(code) < 15
   config = config_of('gaussian', 'kl', 'discrete')
   config.encoder, config.evals.names, config.evals.num_samples = 'digits', ('own',), 100
-  config.evals.kw = {'own': {'power': 2.0}}
+  config.evals.kw = {'own': {'exponent': 2.0}}
   run = wiring.run(config)
   [evaluate] = wiring.evaluators(config, run.dataset, run.model, 'test', ('own',)).values()
   params = wiring.fit(config, run)
@@ -116,7 +116,7 @@ def test_an_evaluator_of_ones_own_serves_a_run_strangers_and_a_table(own, tmp_pa
   # a table: its column is known before the training, and holds the figure after it
   foreseen = wiring.foreseen_cards(config, run)['mean_gap']
   card = of_run['mean_gap'].card
-  for field in ('estimator', 'encoder', 'sha256', 'n_generated', 'sampler', 'power', 'split'):
+  for field in ('estimator', 'encoder', 'sha256', 'n_generated', 'sampler', 'exponent', 'split'):
     assert foreseen[field] == card[field], field
   cells = cells_of(ROWS[:1], tmp_path / 'table', 1)
   finish(cells[0], {metric: value._asdict() for metric, value in of_run.items()})

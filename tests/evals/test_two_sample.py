@@ -109,10 +109,10 @@ def invented(tmp_path, monkeypatch):
 def test_every_argument_of_an_evaluator_is_in_the_key(invented):
   other_data = DIGITS._replace(identity={**DIGITS.identity, 'sha256': {'train': 'another'}})
   other_encoder = PIXELS._replace(card={**PIXELS.card, 'sha256': 'another'})
-  wider = PIXELS._replace(spec=PIXELS.spec._replace(levels=256))
+  labelled = PIXELS._replace(spec=PIXELS.spec._replace(num_classes=3))
   for kw in ({}, {'threshold': 0.25}, {'words': ('a',)}, {'num_samples': 50},
              {'split': 'validation'}, {'dataset': other_data}, {'encoder': other_encoder},
-             {'encoder': wider}):
+             {'encoder': labelled}):
     assert bound(**kw)['new_data'].value == kw.get('threshold', 0.5)
   assert invented['new_data'] == 8
   bound(), bound(threshold=0.5), bound(threshold=0.25, words=('a', 'b'))
