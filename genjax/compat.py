@@ -141,7 +141,7 @@ def check_keywords(what: str, make: Callable, offered: Iterable[str], given: Map
       whose = [name for name, other in owners.items()
                if other is not make and key in _parameters(other)]
       owner = f' (a keyword of {", ".join(whose)})' if whose else ''
-      raise BadInput(f'{what} takes no {key!r}{_did_you_mean(key, taken) or owner}; '
+      raise BadInput(f'{what} takes no {key!r}{owner or _did_you_mean(key, taken)}; '
                      f'it takes: {", ".join(taken) or "none"}')
     _check_type(f'{what}: {key}', value, parameters[key])
     interval = ranges.of_keyword(key, value, _least(parameters[key]))

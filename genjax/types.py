@@ -130,6 +130,8 @@ class Estimator(NamedTuple):
   needs: tuple[str, ...]
   # (model, *, spec, its own keyword arguments) -> Objective; of an evaluator: see `genjax.evals`
   make: Callable
+  # what an evaluator sees: a 'model', or 'samples', whoever made them
+  of: str = 'model'
 
 
 class Objective(NamedTuple):

@@ -12,6 +12,7 @@ from genjax.data import Dataset
 from genjax.evals import likelihood
 from genjax.types import DataSpec, Model
 from tests import programs
+from tests.evals import asked
 from tests.programs import refused
 from tests.test_contract import config_of
 
@@ -67,8 +68,7 @@ def uniform(levels, shape, n=11):
 @pytest.mark.parametrize('levels', [17, 2, 256])
 def test_uniform_data_cost_log2_of_the_levels(levels):
   dataset, model = uniform(levels, (8, 8, 1))
-  evaluate = likelihood.make(model, estimator='exact', spec=dataset.spec, dataset=dataset, seed=0,
-                             split='test', prepare=lambda batch, rng: batch)
+  evaluate = asked.of_model(likelihood, 'exact', model, asked.task(dataset))
   value = evaluate({}, None)['nll_exact_bpd'].value
   assert abs(value - np.log2(levels)) < 1e-6  # a rounding of float32
 

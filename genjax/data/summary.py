@@ -9,7 +9,7 @@ MOST_NAMES = 20
 
 def summary(dataset: Dataset) -> str:
   """Number, shape, levels and range, classes with their counts in train, splits, notes."""
-  shape, levels, num_classes = dataset.spec
+  shape, levels, num_classes, _ = dataset.spec
   sizes = {split: len(arrays['x']) for split, arrays in dataset.splits.items()}
   parts = [f'{sum(sizes.values())} {_kind(shape, levels)}', *_range(dataset)]
   if num_classes is not None:

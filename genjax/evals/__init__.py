@@ -1,7 +1,34 @@
-"""Evaluators: one question a file, ESTIMATORS of make(model, ...) -> run(params, draw).
+"""Evaluators: one question a file, of samples or of a model; `caller.evaluator` runs them.
 
-An evaluation batch holds `mask`: False marks the padding of the last batch. Exact `log_prob` gets
-no rng, so that dropout is off; bounds, which sample, get one.
+An evaluator is a module with METRICS, the names of its metrics, and
+ESTIMATORS = {name: Estimator(needs, make, of)}. EVALS maps the names of evaluators to modules, and
+may hold a module of a user's own: then configs, tables and samples from anywhere can ask for it.
+`make` takes keyword arguments of its own, each with a default, which `config.evals.kw.NAME` sets.
+
+Of samples (of='samples'): make(*, its own keywords) returns `kinds.OfSamples`, whose measure is
+called for the samples and for what stands next to them. It sees samples, whoever made them, and no
+model. A complete one, whose figures have `mean_gap_data` and `mean_gap_single` next to them:
+
+    from genjax.evals import card as cards
+    from genjax.evals.kinds import OfSamples
+    from genjax.types import Estimator
+
+    METRICS = ('mean_gap',)
+
+    def make(*, exponent: float = 1.0) -> OfSamples:
+      def measure(x, reference, encoder, card):
+        gap = encoder.features(x).mean() - encoder.features(reference).mean()
+        own = card('mean_gap', unit='feature units', exponent=exponent)
+        return {'mean_gap': cards.plain(abs(gap) ** exponent, own, 'no interval is known')}
+      return OfSamples(measure)
+
+    ESTIMATORS = {'features': Estimator(('sample', 'data.image|data.coordinates'), make, 'samples')}
+
+Of a model (of='model', the default): make(model, task, *, its own keywords), either of the two
+where its signature names it, returns run(params, draw) -> {metric: Value}; task is a `kinds.Task`,
+and draw(n) gives samples (`draw.make`). An evaluation batch holds `mask`: False marks the padding
+of the last batch. Exact `log_prob` gets no rng, so that dropout is off; bounds, which sample, get
+one.
 """
 
 from genjax.evals import (

@@ -8,6 +8,7 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import two_sample
+from genjax.evals.kinds import OfSamples
 from genjax.types import BadInput, Estimator
 
 METRICS = ('c2st', 'c2st_p')
@@ -29,9 +30,8 @@ class Test(NamedTuple):
   shared: int  # rows that both sides have, bit for bit
 
 
-def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
-         num_permutations=9999, keep=two_sample.compute):
-  """run(params, draw) -> c2st, c2st_p, each with `_data` and `_single`.
+def make(*, num_permutations: int = 9999, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of c2st, c2st_p, each with `_data` and `_single`.
 
   c2st: held-out accuracy (1610.06545, Sec. 3), 1/2 where the classifier cannot tell samples from
   the split. c2st_p: p-value of the difference of mean logits (1909.11298), which holds whatever
@@ -40,7 +40,6 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
   detail; a set against itself is at 1/2. Raises BadInput for num_permutations < 1, and for fewer
   than 4 examples a side.
   """
-  del model
   if num_permutations < 1:
     raise BadInput(f'evaluator c2st: num_permutations={num_permutations!r}; allowed: integers '
                    'from 1')
@@ -57,12 +56,10 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
                                'accuracy of this classifier on fresh pairs'),
         'c2st_p': cards.plain(test.p, p, 'a p-value')}
 
-  return two_sample.fidelity('c2st', METRICS, measure, estimator=estimator, encoder=encoder,
-                             dataset=dataset, split=split, num_samples=num_samples, equal=True,
-                             at_least=4, subset_seed=subset_seed, keep=keep)
+  return two_sample.of_features(METRICS, measure, equal=True, at_least=4, subset_seed=subset_seed)
 
 
-ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 
 def c2st(x, y, seed: int = 0, num_permutations: int = 9999) -> Test:

@@ -5,70 +5,40 @@ share of recognised examples and rarest class, and, for what is compared with th
 training examples (held-out ones where the split is the training set).
 """
 
+import functools
+
 import numpy as np
 
 from genjax.evals import card as cards
-from genjax.evals import two_sample
-from genjax.types import BadInput, Estimator
+from genjax.evals.kinds import DATA, Floor, OfSamples
+from genjax.types import Estimator
 
 METRICS = ('classified_09', 'min_class_share', 'classes_found', 'class_kl', 'asked_class')
 THRESHOLD = 0.9
+FLOORS = (Floor('_data', 'split', ('classified_09', 'min_class_share', 'asked_class')),
+          DATA._replace(metrics=('classes_found', 'class_kl')))
 
 
-def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
-         keep=two_sample.compute):
-  """run(params, draw) -> classified_09, min_class_share, classes_found, class_kl, and `_data`;
-  of a conditional model asked_class too.
+def make(*, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of classified_09, min_class_share, classes_found, class_kl, and `_data`;
+  where labels were asked for asked_class too.
 
   classified_09: share of samples whose largest class probability is >= 0.9; min_class_share: share
   of the rarest predicted class. classes_found: predicted classes with at least one sample;
   class_kl: KL in nats of the samples' class shares to the split's, both as predicted; what samples
   drawn from the data's classes score on average stands in the cards' detail. asked_class: share of
-  the samples whose most probable class is the one asked for, beside the classifier's accuracy on
-  the split. Raises BadInput
-  without an encoder that classifies.
+  the samples whose most probable class is the one asked for; its `_data` is the classifier's
+  accuracy on the split. It needs an encoder that classifies.
   """
-  del model
-  encoder = two_sample.require_encoder('classified', encoder, dataset)
-  if encoder.probs is None:
-    raise BadInput(f"evaluator 'classified' needs class probabilities, and encoder "
-                   f'{encoder.name!r} has none')
-  beside = two_sample.other_split(dataset, split)
-  protocol = {'estimator': estimator, 'split': split, 'subset_seed': subset_seed}
+  def measure(x, cond, reference, encoder, card):
+    p, q = (np.asarray(encoder.probs(a), np.float64) for a in (x, reference))
+    alone = functools.partial(card, n_reference=None)  # of the samples, whatever the split
+    return {**recognised(p, alone), **compared(p, q, card), **asked_class(p, cond, alone)}
 
-  def probs(x):
-    return np.asarray(encoder.probs(x), np.float64)
-
-  def card(suffix, n, **of_samples):
-    return lambda metric, **extra: cards.make_card(
-        metric + suffix, encoder=encoder, n_generated=n, **protocol, **of_samples, **extra)
-
-  def known():
-    arrays = dataset.splits[split]
-    reference = probs(arrays['x'])
-    own = card('_data', len(reference), generated_are=f'{split} examples')
-    out = {**recognised(reference, own), **asked_class(reference, arrays.get('cond'), own)}
-    if beside:
-      other = probs(two_sample.subset(dataset.splits[beside]['x'], num_samples, subset_seed))
-      own = card('_data', len(other), generated_are=f'{beside} examples')
-      out |= compared(other, reference, own)
-    return {f'{name}_data': value for name, value in out.items()}
-
-  def run(params, draw):
-    del params
-    x, info = draw(num_samples)
-    p, own = probs(x), card('', len(x), **two_sample.sampled(info))
-    asked = asked_class(p, info.get('cond'), own)
-    beside = keep('_data', known)
-    if not asked:
-      beside = {name: value for name, value in beside.items() if name != 'asked_class_data'}
-    return {**recognised(p, own), **compared(p, probs(dataset.splits[split]['x']), own), **asked,
-            **beside}
-
-  return run
+  return OfSamples(measure, floors=FLOORS, classifies=True, subset_seed=subset_seed)
 
 
-ESTIMATORS = {'classifier': Estimator(('sample', 'data.image', 'data.labels'), make)}
+ESTIMATORS = {'classifier': Estimator(('sample', 'data.image', 'data.labels'), make, 'samples')}
 
 
 def recognised(probs, card) -> dict[str, cards.Value]:
@@ -92,9 +62,9 @@ def compared(probs, reference, card) -> dict[str, cards.Value]:
   n, m = len(probs), len(reference)
   p, q = class_shares(probs), class_shares(reference)
   perfect = perfect_sampler(q, n, m)
-  found = card('classes_found', unit='classes', num_classes=len(p), n_reference=m,
+  found = card('classes_found', unit='classes', num_classes=len(p),
                rule='at least one sample', detail={'perfect_sampler': perfect['classes_found']})
-  divergence = card('class_kl', unit='nats', num_classes=len(p), n_reference=m,
+  divergence = card('class_kl', unit='nats', num_classes=len(p),
                     detail={'perfect_sampler_first_order': perfect['class_kl']})
   if not (np.all(np.isfinite(probs)) and np.all(np.isfinite(reference))):
     return _not_finite({'classes_found': found, 'class_kl': divergence})

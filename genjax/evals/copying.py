@@ -1,19 +1,20 @@
 """Do samples lie nearer to the training set than fresh data do? C_T and authenticity."""
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from genjax import disk
 from genjax.evals import card as cards
-from genjax.evals import neighbours, novelty, planted, two_sample
+from genjax.evals import neighbours, planted, two_sample
+from genjax.evals.kinds import COPIES, Floor, OfSamples
 from genjax.types import Estimator
 
 METRICS = ('c_t', 'authpct')
 Z_LEVEL = -1.6448536269514722  # normal quantile of planted.LEVEL
 NUM_DIMS = 64  # principal components; this, 3 cells and AT_LEAST as C_T is commonly computed
 AT_LEAST = 20  # a cell counts where more samples than these lie in it
+FLOORS = (COPIES, Floor('_data', 'split', ('authpct',)))
 ESTIMAND = 'share among independent samples, given the training set'
 STATISTIC = ('a test statistic: standard normal over samples and held-out sets, given the training '
              'set, where samples are fresh draws of the data')
@@ -46,91 +47,70 @@ class DataCopying(NamedTuple):
   weight: np.ndarray
 
 
-def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024, subset_seed=0,
-         keep=two_sample.compute, num_cells=3, num_plantings=20):
-  """run(params, draw) -> c_t, authpct, both also with `_copies`, and authpct_data.
+def make(*, num_cells: int = 3, num_plantings: int = 20, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of c_t, authpct, both also with `_copies`, and authpct_data.
 
   c_t: see `c_t`; << 0: copies, >> 0: samples lie farther from the training set than held-out data.
   authpct: per cent of samples that `authentic` finds so (2102.08921, as it is commonly computed).
   `_copies`: training examples in the place of the samples; `_data`: held-out ones. Distances are
-  Euclidean in `two_sample.space`. Raises BadInput on split 'train'.
+  Euclidean in `two_sample.space`.
   """
-  del model
-  train, held_out = novelty.sets('copying', dataset, split)
-  encoder = two_sample.space('copying', encoder, pixels, dataset)
-  features = lambda x: np.asarray(encoder.features(x), np.float32).reshape(len(x), -1)
-  cells = functools.cache(lambda: partition(features(train), num_cells, subset_seed))
-  protocol = {'estimator': estimator, 'split': split, 'subset_seed': subset_seed}
-  rules = {'c_t': {'unit': 'z', 'num_cells': num_cells, 'n_held_out': len(held_out),
-                   'combined': 'sum w z / sqrt(sum w^2)'},
-           'authpct': {'unit': 'per cent', 'ties': 'equal distances are not authentic'}}
+  def measure(x, reference, train, encoder, card):
+    x, fresh, train = (np.asarray(encoder.features(a), np.float32).reshape(len(a), -1)
+                       for a in (x, reference, train))
 
-  def card(metric, n, suffix='', **more):
-    return cards.make_card(metric + suffix, encoder=encoder, n_generated=n,
-                           n_reference=len(train), **protocol, **rules[metric], **more)
+    def of_metric(metric, **extra):
+      rule = ({'unit': 'z', 'num_cells': num_cells, 'n_held_out': len(fresh),
+               'combined': 'sum w z / sqrt(sum w^2)'} if metric == 'c_t' else
+              {'unit': 'per cent', 'ties': 'equal distances are not authentic'})
+      return card(metric, n_reference=len(train), **rule, **extra)
 
-  def run(params, draw):
-    del params
-    x, info = draw(num_samples)
-    fresh = features(held_out)
-    sampler = two_sample.sampled(info)
+    def values(x, fresh, of_metric):
+      return _values(x, fresh, train, partition(train, num_cells, subset_seed), of_metric)
 
-    def measure(x, fresh, card):
-      n, m = len(x), len(train)
-      placed, of_fresh = place(x, cells()), place(fresh, cells())
-      true, true_fresh = (authentic(a, features(train)) for a in (x, fresh))
+    return two_sample.checked(METRICS, values, x, fresh, of_metric)
 
-      def copying(rows, which):
-        mixed = Placed(planted.replace(placed.cell, rows, cells().cell[which]),
-                       planted.replace(placed.distance, rows, 0.0))
-        found = c_t(mixed, of_fresh)
-        return found is not None and found.value < Z_LEVEL
-
-      def unauthentic(rows, which):
-        return z_of_shares(planted.replace(true, rows, False), true_fresh) < Z_LEVEL
-
-      power = lambda rule, signals: planted.detail(rule, signals, n, m, num_plantings, subset_seed)
-      return {
-          'c_t': _c_t_value(c_t(placed, of_fresh), card('c_t'), power(
-              f'c_t < {Z_LEVEL:.3f}', copying)),
-          'authpct': _authpct_value(true, card('authpct'), {
-              'held_out': 100 * float(true_fresh.mean()), 'z': z_of_shares(true, true_fresh),
-              **power(f'z < {Z_LEVEL:.3f}, z of the shares of samples and of held-out examples',
-                      unauthentic)})}
-
-    def known():
-      rows = two_sample.subset(np.arange(len(train)), num_samples, subset_seed + 1)
-      copied = {'suffix': '_copies', 'generated_are': 'training examples'}
-      # at distance 0 from the nearest training point
-      found = c_t(Placed(cells().cell[rows], np.zeros(len(rows))), place(fresh, cells()))
-      return {
-          'c_t_copies': _c_t_value(found, card('c_t', len(rows), **copied)),
-          'authpct_copies': _authpct_value(np.zeros(len(rows), bool), card(
-              'authpct', len(rows), **copied)),
-          'authpct_data': _authpct_value(authentic(fresh, features(train)), card(
-              'authpct', len(fresh), '_data', generated_are=f'{split} examples'))}
-
-    out = two_sample.checked(METRICS, measure, features(x), fresh,
-                             lambda metric: card(metric, len(x), **sampler))
-    return {**out, **keep('known', known)}
-
-  return run
+  return OfSamples(measure, floors=FLOORS, subset_seed=subset_seed, num_plantings=num_plantings)
 
 
-ESTIMATORS = {'features': Estimator(('sample', 'data.training_set'), make)}
+ESTIMATORS = {'features': Estimator(('sample', 'data.training_set'), make, 'samples')}
 
 
-def _c_t_value(found, card, detail=None):
+def _values(x, fresh, train, cells, card) -> dict[str, cards.Value]:
+  """c_t and authpct of features of samples, held-out and training examples; their power."""
+  placed, of_fresh, true = place(x, cells), place(fresh, cells), authentic(x, train)
+
+  def power_of_c_t(plant):
+    def signals(rows, which):
+      found = c_t(Placed(planted.replace(placed.cell, rows, cells.cell[which]),
+                         planted.replace(placed.distance, rows, 0.0)), of_fresh)
+      return found is not None and found.value < Z_LEVEL
+
+    return plant(f'c_t < {Z_LEVEL:.3f}', signals, len(train))
+
+  def power_of_authpct(plant):
+    true_fresh = authentic(fresh, train)
+    signals = lambda rows, which: z_of_shares(
+        planted.replace(true, rows, False), true_fresh) < Z_LEVEL
+    return {'held_out': 100 * float(true_fresh.mean()), 'z': z_of_shares(true, true_fresh),
+            **plant(f'z < {Z_LEVEL:.3f}, z of the shares of samples and of held-out examples',
+                    signals, len(train))}
+
+  return {'c_t': _c_t_value(c_t(placed, of_fresh), card, power_of_c_t),
+          'authpct': _authpct_value(true, card('authpct', power=power_of_authpct))}
+
+
+def _c_t_value(found, card, power) -> cards.Value:
   if found is None:
-    return cards.absent(card, f'no cell with held-out examples has more than {AT_LEAST} samples')
-  return cards.plain(found.value, {**card, 'detail': {
+    return cards.absent(card('c_t'),
+                        f'no cell with held-out examples has more than {AT_LEAST} samples')
+  return cards.plain(found.value, card('c_t', power=power, detail={
       'weighted_average': found.average, 'cells': found.cell.tolist(),
-      'z': found.z.round(4).tolist(), 'weights': found.weight.round(4).tolist(),
-      **(detail or {})}}, STATISTIC)
+      'z': found.z.round(4).tolist(), 'weights': found.weight.round(4).tolist()}), STATISTIC)
 
 
-def _authpct_value(true, card, detail=None):
-  share = cards.of_share(int(true.sum()), len(true), {**card, 'detail': detail or {}}, ESTIMAND)
+def _authpct_value(true, card) -> cards.Value:
+  share = cards.of_share(int(true.sum()), len(true), card, ESTIMAND)
   return share._replace(value=100 * share.value, low=100 * share.low, high=100 * share.high)
 
 

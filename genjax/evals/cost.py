@@ -1,23 +1,23 @@
 """What sampling costs: samples per second, network evaluations per sample."""
 
+from collections.abc import Callable
+
 from genjax.evals import card as cards
 from genjax.evals import two_sample
+from genjax.evals.kinds import Task
 from genjax.types import Estimator
 
 METRICS = ('samples_per_second', 'nfe')
 
 
-def make(model, *, estimator, split, num_samples=1024):
+def make(task: Task) -> Callable:
   """run(params, draw) -> samples_per_second (as `draw` timed them), nfe (network evaluations)."""
-  del model
-
   def run(params, draw):
     del params
-    x, info = draw(num_samples)
+    x, info = draw(task.num_samples)
 
     def card(metric, unit):
-      return cards.make_card(metric, estimator=estimator, unit=unit, split=split,
-                             n_generated=len(x), **two_sample.sampled(info))
+      return task.card(metric, unit=unit, n_generated=len(x), **two_sample.sampled(info))
 
     out = {}
     rate = card('samples_per_second', 'samples per second')

@@ -39,18 +39,7 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
   if cond is not None and cond == spec.num_classes and conditional:
     compat.null_cond(model, f'cond={cond} ("no label")', f'0..{spec.num_classes - 1}')
   asked, labels = _labels(spec, conditional, cond, label_counts)
-
-  def program(size: int):
-    @sharding.jit
-    def some(params, first):
-      rng_x, rng_cond = jax.random.split(streams.of_rows(streams.stream(seed, purpose), first))
-      labels = asked(rng_cond, size)
-      x, evaluations = model.sample(params, rng_x, size, labels)
-      x = x if spec.levels is None else prob.to_levels(x, spec.levels)
-      return x, jnp.broadcast_to(jnp.asarray(evaluations), (size,)), labels
-
-    return some
-
+  program = lambda size: _program(model, spec, asked, size, seed, purpose)
   compiled = {}  # by the number of samples; outside the clock, once for all parameters
 
   def draw_from(params):
@@ -78,6 +67,19 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
     return draw
 
   return draw_from
+
+
+def _program(model: Model, spec: DataSpec, asked: Callable, size: int, seed: int, purpose):
+  """(params, number of the first) -> x [size, ...], network evaluations [size], labels or None."""
+  @sharding.jit
+  def some(params, first):
+    rng_x, rng_cond = jax.random.split(streams.of_rows(streams.stream(seed, purpose), first))
+    labels = asked(rng_cond, size)
+    x, evaluations = model.sample(params, rng_x, size, labels)
+    x = x if spec.levels is None else prob.to_levels(x, spec.levels)
+    return x, jnp.broadcast_to(jnp.asarray(evaluations), (size,)), labels
+
+  return some
 
 
 def _labels(spec: DataSpec, conditional: bool, cond: int | None, counts):

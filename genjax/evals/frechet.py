@@ -9,6 +9,7 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import influence, two_sample
+from genjax.evals.kinds import OfSamples
 from genjax.types import BadInput, Estimator
 
 METRICS = ('fd', 'fd_inf')
@@ -24,18 +25,15 @@ BIAS_ROWS = 16_384  # at most so many tell the fourth moments in the first-order
 SINGULAR = 'a covariance is singular: no influence function'
 
 
-def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
-         extrapolate=True, keep=two_sample.compute):
-  """run(params, draw) -> fd, fd_inf, each with `_data` and `_single`; squared feature units.
+def make(*, extrapolate: bool = True, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of fd, fd_inf, each with `_data` and `_single`; squared feature units.
 
-  fd: squared 2-Wasserstein distance of the Gaussians fitted to num_samples samples and to the
-  whole split (1706.08500, Eq. 6), eps 0; its expectation at equal distributions to first order in
-  1 / N, by the fourth moments of the split, stands in the card's detail. fd_inf: FD_n extrapolated
-  in the number of samples (1911.07023), absent up to 10 d samples; not computed with
-  extrapolate=False. Features with heavy tails have no interval (`influence.refusal`).
+  fd: squared 2-Wasserstein distance of the Gaussians fitted to the samples and to the whole split
+  (1706.08500, Eq. 6), eps 0; its expectation at equal distributions to first order in 1 / N, by the
+  fourth moments of the split, stands in the card's detail. fd_inf: FD_n extrapolated in the number
+  of samples (1911.07023), absent up to 10 d samples; not computed with extrapolate=False. Features
+  with heavy tails have no interval (`influence.refusal`).
   """
-  del model
-
   def measure(x, y, card):
     shared = {'unit': 'squared feature units', 'dim': x.shape[1], 'ddof': 1, 'eps': 0}
     a, b = moments(x), moments(y)
@@ -68,12 +66,11 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
         'expectation of this intercept over samples at the N of this card, given the split',
         f'{METHOD}{CALIBRATED}')
 
-  return two_sample.fidelity('frechet', METRICS if extrapolate else METRICS[:1], measure,
-                             estimator=estimator, encoder=encoder, dataset=dataset, split=split,
-                             num_samples=num_samples, subset_seed=subset_seed, keep=keep)
+  return two_sample.of_features(METRICS if extrapolate else METRICS[:1], measure,
+                                subset_seed=subset_seed)
 
 
-ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 
 class Moments(NamedTuple):

@@ -1,10 +1,12 @@
 """Inception score: how sure a classifier is of each sample, and how evenly the classes occur."""
 
+import functools
+
 import numpy as np
 
 from genjax.evals import card as cards
-from genjax.evals import two_sample
-from genjax.types import BadInput, Estimator
+from genjax.evals.kinds import DATA, OfSamples
+from genjax.types import Estimator
 
 METRICS = ('is',)
 NUM_SPLITS = 10  # 1606.03498 and all tables since
@@ -14,45 +16,27 @@ NO_INTERVAL = ('the spread over splits of one sample is no interval: each split 
                'size, in the same direction')
 
 
-def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
-         keep=two_sample.compute):
-  """run(params, draw) -> is, of the samples, and is_data, of examples in their place.
+def make(*, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of is, of the samples, and is_data, of examples in their place.
 
-  From 1 to the number of classes. Raises BadInput without an encoder that classifies, and for
-  fewer samples than splits.
+  From 1 to the number of classes. It needs an encoder that classifies, and as many samples as
+  splits.
   """
-  del model
-  encoder = two_sample.require_encoder('inception_score', encoder, dataset)
-  if encoder.probs is None:
-    raise BadInput("evaluator 'inception_score' needs class probabilities, and encoder "
-                   f'{encoder.name!r} has none')
-  beside = two_sample.other_split(dataset, split) or split
-  known = two_sample.subset(dataset.splits[beside]['x'], num_samples, subset_seed)
-  if min(num_samples, len(known)) < NUM_SPLITS:
-    raise BadInput(f"evaluator 'inception_score': {min(num_samples, len(known))} examples; "
-                   f'allowed: {NUM_SPLITS} or more')
-
-  def figure(x, suffix, **of_samples):
+  def measure(x, encoder, card):
     probs = np.asarray(encoder.probs(x), np.float64)
-    own = cards.make_card('is' + suffix, estimator=estimator, unit='classes', split=None,
-                          encoder=encoder, n_generated=len(x), num_classes=probs.shape[1],
-                          num_splits=NUM_SPLITS, shuffle_seed=SHUFFLE_SEED, use=USE, **of_samples)
+    own = functools.partial(card, 'is', unit='classes', num_classes=probs.shape[1],
+                            num_splits=NUM_SPLITS, shuffle_seed=SHUFFLE_SEED, use=USE)
     if not np.all(np.isfinite(probs)):
-      return {'is' + suffix: cards.absent(own, 'class probabilities are not finite')}
+      return {'is': cards.absent(own(), 'class probabilities are not finite')}
     scores = inception_score(probs)
-    own = {**own, 'detail': {'std_over_splits': float(np.std(scores))}}
-    return {'is' + suffix: cards.plain(np.mean(scores), own, NO_INTERVAL)}
+    return {'is': cards.plain(np.mean(scores), own(detail={
+        'std_over_splits': float(np.std(scores))}), NO_INTERVAL)}
 
-  def run(params, draw):
-    del params
-    x, info = draw(num_samples)
-    return {**figure(x, '', **two_sample.sampled(info)),
-            **keep('_data', lambda: figure(known, '_data', generated_are=f'{beside} examples'))}
-
-  return run
+  return OfSamples(measure, floors=(DATA,), at_least=NUM_SPLITS, classifies=True, compares=False,
+                   subset_seed=subset_seed)
 
 
-ESTIMATORS = {'classifier': Estimator(('sample', 'data.image'), make)}
+ESTIMATORS = {'classifier': Estimator(('sample', 'data.image'), make, 'samples')}
 
 
 def inception_score(probs) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import influence, two_sample
+from genjax.evals.kinds import OfSamples
 from genjax.types import Estimator
 
 METRICS = ('kid',)
@@ -16,16 +17,13 @@ METHOD = ('normal, variance by the delete-one jackknife over both samples; the u
 KERNEL = '(x.y / d + 1)^3'
 
 
-def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
-         keep=two_sample.compute):
-  """run(params, draw) -> kid, kid_data, kid_single: squared MMD (papers often print 1e3 of it).
+def make(*, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of kid, kid_data, kid_single: squared MMD (papers often print 1e3 of it).
 
   The mean over subsets that is usually printed (1801.01401, section 4) has the same expectation,
   which is the population's value at every N: 0 for equal distributions, where half of the values
   are negative. Features with heavy tails have no interval (`influence.refusal`).
   """
-  del model
-
   def measure(x, y, card):
     own = card('kid', unit='squared MMD', dim=x.shape[1], kernel=KERNEL, form='U-statistic')
     value, low, high = kid(x, y)
@@ -33,12 +31,10 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
     return {'kid': cards.plain(value, own, refused) if refused else
             cards.with_interval(value, low, high, own, ESTIMAND, METHOD)}
 
-  return two_sample.fidelity('kid', METRICS, measure, estimator=estimator, encoder=encoder,
-                             dataset=dataset, split=split, num_samples=num_samples, at_least=3,
-                             subset_seed=subset_seed, keep=keep)
+  return two_sample.of_features(METRICS, measure, at_least=3, subset_seed=subset_seed)
 
 
-ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 
 def kid(x, y) -> tuple[float, float, float]:

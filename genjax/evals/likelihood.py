@@ -1,4 +1,19 @@
-"""Negative log-likelihood of a split by kind: exact, bound, estimate; never one column for two."""
+"""Negative log-likelihood of a split by kind: exact, bound, estimate; never one column for two.
+
+nll_exact_*, nll_bound_* and nll_estimate_*. Data with levels: `_bpd`, bits per dimension, of the
+probability mass of the integers; continuous data: `_nats` per example. Standardised data are
+measured in the units of the file: the log-volume of their scales is a term. Codes of an autoencoder
+are drawn anew from their moments for each repeat, as in training. The cards say whether and how the
+integers were dequantised, and what the model is conditioned on: 'label' means log p(x | label),
+which is no estimate of log p(x). The interval comes from the per-example values, which carry the
+noise of the estimator too. An example that is not finite makes the value None.
+
+Each estimator takes batch_size; num_examples, so many of the split, drawn by subset_seed (None:
+all). Each raises BadInput for counts below 1, more examples than there are, and a metric that is
+asked for and not measured, with the keyword that would measure it.
+"""
+
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -6,120 +21,176 @@ import numpy as np
 
 from genjax import compat, prob, sharding
 from genjax.evals import card as cards
-from genjax.evals import two_sample
-from genjax.numerics import ode_likelihood, streams
-from genjax.numerics.path import diffuse, match
-from genjax.types import BadInput, Estimator
-
-# terms that noise on the integers adds, the first those of `prob.dequantise` too -> its name
-CELL_TERM, GAUSSIAN_TERM = 'log_cell_volume', 'noise'
-NOISE_TERMS = {CELL_TERM: 'uniform', GAUSSIAN_TERM: 'gaussian'}
+from genjax.evals import likelihood_ode, two_sample
+from genjax.evals.kinds import Task
+from genjax.numerics import streams
+from genjax.types import BadInput, Estimator, Model
 
 METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_estimate_bpd', 'nll_exact_nats',
            'nll_bound_nats', 'nll_estimate_nats')
-DEQUANTISATIONS = ('gaussian', 'uniform')  # of the ODE
 KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'ode': 'estimate'}
 
 
-def make(model, *, estimator, spec, dataset, split, prepare, seed, num_repeats=8, num_weights=64,
-         num_steps=32, num_probes=4, t_min=1e-3, batch_size=256, num_examples=None, subset_seed=0,
-         dequantisation='gaussian', conditional=False, asked=(), tick=lambda: None):
-  """run(params, draw) -> nll_exact_*, nll_bound_* or nll_estimate_*, per dimension or example.
+def exact(model: Model, task: Task, *, batch_size: int = 256, num_examples=None,
+          subset_seed: int = 0) -> Callable:
+  """run(params, draw) -> nll_exact_*, by `log_prob`."""
+  def terms(params, batch, rng):
+    del rng
+    return {'log_prob': model.log_prob(params, batch, None)}
 
-  Data with levels: `_bpd`, of the probability mass of the integers; continuous data: `_nats`.
-  bound: mean over num_repeats draws of the sum of the `elbo` terms (each under 'terms' in the
-  card's detail, in the metric's unit). importance_weighted: -log (1/K) sum_k w_k with
-  K = num_weights, a bound as well (IWAE, 1509.00519, Eq. 8). ode: the density of the
-  probability-flow ODE (2011.13456, D.2), an estimate, since solver and trace err on either side;
-  its detail gives the spread of num_probes probes and the value at half as many of num_steps
-  steps. Standardised data are measured in the units of the file: the log-volume of their scales is
-  a term. Data with levels get noise for it by `dequantisation`: 'gaussian', that of the path at
-  t_min, or 'uniform' in their cell (`_continuous`). Codes of an autoencoder are drawn anew
-  from their moments for each repeat, as in training. The cards say whether and how the integers
-  were dequantised, and what the model is conditioned on: 'label' means log p(x | label), which is
-  no estimate of log p(x). Interval: from the per-example values, which carry the noise of the
-  estimator too. An example that is not finite makes the value None. tick() is called before
-  each batch. num_examples: so many of the split, drawn by subset_seed; None: all. Raises BadInput
-  for counts below 1, more examples than there are, and a metric among `asked` that this estimator
-  does not give, with the keyword that would.
+  return _evaluator(model, task, 'exact', terms, 'population mean', batch_size=batch_size,
+                    num_examples=num_examples, subset_seed=subset_seed)
+
+
+def bound(model: Model, task: Task, *, num_repeats: int = 8, batch_size: int = 256,
+          num_examples=None, subset_seed: int = 0) -> Callable:
+  """run(params, draw) -> nll_bound_*: the mean over num_repeats draws of the sum of `elbo`'s terms.
+
+  Each term stands under 'terms' in the card's detail, in the metric's unit.
   """
-  for name, value in {'num_repeats': num_repeats, 'num_weights': num_weights,
-                      'num_steps': num_steps, 'num_probes': num_probes, 'batch_size': batch_size,
-                      **({} if num_examples is None else {'num_examples': num_examples})}.items():
-    if value < 1:
-      raise BadInput(f'evaluator likelihood: {name}={value!r}; allowed: integers from 1')
-  if dequantisation not in DEQUANTISATIONS:
+  _check_counts(num_repeats=num_repeats)
+  return _evaluator(model, task, 'bound', model.elbo, 'population mean of the bound',
+                    {'num_repeats': num_repeats}, repeats=num_repeats, batch_size=batch_size,
+                    num_examples=num_examples, subset_seed=subset_seed)
+
+
+def importance_weighted(model: Model, task: Task, *, num_weights: int = 64, batch_size: int = 256,
+                        num_examples=None, subset_seed: int = 0) -> Callable:
+  """run(params, draw) -> nll_bound_*: -log (1/K) sum_k w_k, K = num_weights.
+
+  A bound as well (IWAE, 1509.00519, Eq. 8).
+  """
+  _check_counts(num_weights=num_weights)
+
+  def terms(params, batch, rng):
+    def add(total, key):
+      return jnp.logaddexp(total, model.log_weight(params, batch, key)), None
+
+    start = jnp.full(batch['x'].shape[0], -jnp.inf, jnp.float32)
+    total, _ = jax.lax.scan(add, start, jax.random.split(rng, num_weights))
+    return {'log_mean_weight': total - jnp.log(num_weights)}
+
+  return _evaluator(model, task, 'importance_weighted', terms,
+                    f'population mean of the bound at {num_weights} weights',
+                    {'num_weights': num_weights}, batch_size=batch_size, num_examples=num_examples,
+                    subset_seed=subset_seed)
+
+
+def ode(model: Model, task: Task, *, num_steps: int = 32, num_probes: int = 4, t_min: float = 1e-3,
+        dequantisation: str = 'gaussian', batch_size: int = 256, num_examples=None,
+        subset_seed: int = 0) -> Callable:
+  """run(params, draw) -> nll_estimate_*: the density of the probability-flow ODE (2011.13456, D.2).
+
+  An estimate, since solver and trace err on either side; the card's detail gives the spread of
+  num_probes probes and the value at half as many of num_steps steps. Data with levels get noise by
+  `dequantisation`: 'gaussian', that of the path at t_min, or 'uniform' in their cell
+  (`likelihood_ode.continuous`).
+  """
+  _check_counts(num_steps=num_steps, num_probes=num_probes)
+  if dequantisation not in likelihood_ode.DEQUANTISATIONS:
     raise BadInput(f'evaluator likelihood: dequantisation={dequantisation!r}; allowed: '
-                   f'{", ".join(DEQUANTISATIONS)}')
-  if estimator == 'ode' and num_steps < 2:
+                   f'{", ".join(likelihood_ode.DEQUANTISATIONS)}')
+  if num_steps < 2:
     raise BadInput(f'evaluator likelihood: num_steps={num_steps}; allowed: integers from 2')
-  there = len(dataset.splits[split]['x'])
-  if num_examples is not None and num_examples > there:
-    raise BadInput(f'evaluator likelihood: num_examples={num_examples}; allowed: at most {there}, '
-                   f'all of {split}')
-  kind = KINDS[estimator]
-  unit = 'nats' if spec.levels is None else 'bpd'
-  metric = f'nll_{kind}_{unit}'
-  _check_asked(asked, metric, model, spec)
-  settings = {'num_weights': num_weights, 'num_steps': num_steps, 'num_probes': num_probes,
-              't_min': t_min, 'dequantisation': dequantisation}
-  per_example = sharding.jit(_terms_fn(model, estimator, prepare, spec, settings),
-                             what=f'likelihood of {batch_size} examples at once')
-  repeats = num_repeats if estimator == 'bound' else 1
-  protocol = {
-      'exact': {},
-      'bound': {'num_repeats': num_repeats},
-      'importance_weighted': {'num_weights': num_weights},
-      'ode': {'solver': f'rk4({num_steps})', 'num_probes': num_probes, 't_min': t_min},
-  }[estimator]
-  if 'std' in dataset.splits[split]:  # codes of an autoencoder
-    protocol['of'] = 'draws of N(mean, std^2)'
-  if dataset.standardised is not None:
-    protocol['of'] = 'raw values; the model sees them standardised'
-  if num_examples is not None:
-    protocol['subset_seed'] = subset_seed
+  terms = likelihood_ode.terms(model, task.dataset.spec, num_steps=num_steps, num_probes=num_probes,
+                               t_min=t_min, dequantisation=dequantisation)
+  return _evaluator(model, task, 'ode', terms,
+                    f'population mean of the estimate at {num_steps} steps',
+                    {'solver': f'rk4({num_steps})', 'num_probes': num_probes, 't_min': t_min},
+                    batch_size=batch_size, num_examples=num_examples, subset_seed=subset_seed)
+
+
+ESTIMATORS = {
+    'exact': Estimator(('log_prob',), exact),
+    'bound': Estimator(('elbo',), bound),
+    'importance_weighted': Estimator(('log_weight',), importance_weighted),
+    'ode': Estimator(('denoise',), ode),
+}
+# estimator -> which field of its card each keyword decides, as far as it is known beforehand
+DECIDES = {
+    'exact': {}, 'bound': {'num_repeats': 'num_repeats'},
+    'importance_weighted': {'num_weights': 'num_weights'},
+    'ode': {'num_steps': 'solver', 'num_probes': 'num_probes', 't_min': 't_min',
+            'dequantisation': 'dequantisation'}}
+
+
+def metric_of(estimator: str, spec) -> str:
+  """The one metric that an estimator measures on such data."""
+  return f'nll_{KINDS[estimator]}_{"nats" if spec.levels is None else "bpd"}'
+
+
+def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str,
+               protocol: Mapping | None = None, *, batch_size, num_examples, subset_seed,
+               repeats: int = 1) -> Callable:
+  """run(params, draw) -> {metric: Value}; terms(params, prepared batch, rng) sum to log p(x)."""
+  dataset, split, spec = task.dataset, task.split, task.dataset.spec
+  _check_rows(batch_size, num_examples, len(dataset.splits[split]['x']), split)
+  metric = metric_of(estimator, spec)
+  _check_asked(task.asked, metric, model, spec)
+  of_batch = sharding.jit(per_example(terms, task.prepare),
+                          what=f'likelihood of {batch_size} examples at once')
+  protocol = {**(protocol or {}), **_of_data(dataset, split),
+              **({} if num_examples is None else {'subset_seed': subset_seed})}
 
   def to_unit(nats):
-    return np.asarray(nats, np.float64) if unit == 'nats' else prob.bits_per_dim(nats, spec)
+    return np.asarray(nats, np.float64) if spec.levels is None else prob.bits_per_dim(nats, spec)
 
   def run(params, draw):
     del draw
     arrays = dataset.splits[split]
     if num_examples is not None:
       arrays = {k: two_sample.subset(v, num_examples, subset_seed) for k, v in arrays.items()}
-    terms = _over_split(per_example, params, arrays, _keys(seed, split), repeats, batch_size, tick)
-    names = set(terms)
+    values = _over_split(of_batch, params, arrays, _keys(task.seed, split), repeats, batch_size,
+                         task.tick)
+    names = set(values)
     if estimator == 'importance_weighted' and model.elbo is not None:
-      names = _elbo_terms(model, prepare, params, arrays)
-    beside = {name: terms.pop(name) for name in BESIDE if name in terms}
+      names = _elbo_terms(model, task.prepare, params, arrays)
+    beside = {name: values.pop(name) for name in likelihood_ode.BESIDE if name in values}
     if dataset.standardised is not None:
-      terms['log_scale_volume'] = np.full(len(arrays['x']),
-                                          -prob.log_scale_volume(dataset.standardised))
-    total = to_unit(-sum(terms.values()))
+      values['log_scale_volume'] = np.full(len(arrays['x']),
+                                           -prob.log_scale_volume(dataset.standardised))
+    total = to_unit(-sum(values.values()))
     detail = {}
     if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):
-      detail['terms'] = {name: float(np.mean(to_unit(-v))) for name, v in terms.items()}
+      detail['terms'] = {name: float(np.mean(to_unit(-v))) for name, v in values.items()}
       detail.update({name: float(np.mean(to_unit(v))) for name, v in beside.items()})
-    card = cards.make_card(
-        metric, estimator=estimator, kind=kind, split=split, n_reference=len(total),
-        conditioned_on='label' if conditional and 'cond' in arrays else None,
-        unit='bits per dimension' if unit == 'bpd' else 'nats per example',
-        dequantisation=next((how for term, how in NOISE_TERMS.items() if term in names), 'none'),
+    noise = (how for term, how in likelihood_ode.NOISE_TERMS.items() if term in names)
+    card = task.card(
+        metric, kind=KINDS[estimator], n_reference=len(total), dequantisation=next(noise, 'none'),
+        conditioned_on='label' if task.conditional and 'cond' in arrays else None,
+        unit='nats per example' if spec.levels is None else 'bits per dimension',
         detail=detail, **protocol)
-    estimand = {'exact': 'population mean', 'bound': 'population mean of the bound',
-                'importance_weighted': f'population mean of the bound at {num_weights} weights',
-                'ode': f'population mean of the estimate at {num_steps} steps'}
-    return {metric: cards.of_mean(total, card, estimand[estimator])}
+    return {metric: cards.of_mean(total, card, estimand)}
 
   return run
 
 
-ESTIMATORS = {
-    'exact': Estimator(('log_prob',), make),
-    'bound': Estimator(('elbo',), make),
-    'importance_weighted': Estimator(('log_weight',), make),
-    'ode': Estimator(('denoise',), make),
-}
+def per_example(terms: Callable, prepare: Callable) -> Callable:
+  """(params, batch as the data hold it, key of its codes, key) -> {term: [B] nats}."""
+  return lambda params, batch, rng_codes, rng: terms(params, prepare(batch, rng_codes), rng)
+
+
+def _of_data(dataset, split: str) -> dict:
+  """What the cards say of the data that the likelihood is of."""
+  if dataset.standardised is not None:
+    return {'of': 'raw values; the model sees them standardised'}
+  if 'std' in dataset.splits[split]:  # codes of an autoencoder
+    return {'of': 'draws of N(mean, std^2)'}
+  return {}
+
+
+def _check_counts(**counts: int) -> None:
+  for name, value in counts.items():
+    if value < 1:
+      raise BadInput(f'evaluator likelihood: {name}={value!r}; allowed: integers from 1')
+
+
+def _check_rows(batch_size: int, num_examples: int | None, there: int, split: str) -> None:
+  _check_counts(batch_size=batch_size,
+                **({} if num_examples is None else {'num_examples': num_examples}))
+  if num_examples is not None and num_examples > there:
+    raise BadInput(f'evaluator likelihood: num_examples={num_examples}; allowed: at most {there}, '
+                   f'all of {split}')
 
 
 def _check_asked(asked, metric: str, model, spec) -> None:
@@ -140,87 +211,6 @@ def _check_asked(asked, metric: str, model, spec) -> None:
                      f'allowed: {metric}')
     raise BadInput(f'metric {other!r} is not what this config measures; allowed: {metric}, or '
                    f'--config=... with evals.kw.likelihood.estimator={" or ".join(able)}')
-
-
-# of the ODE, beside its terms: the value at half the steps less that at all of them, and the
-# standard deviation of one example's value between its probes
-BESIDE = ('half_the_steps', 'probe_std')
-
-
-def _continuous(rng, x, spec, dequantisation, alpha, sigma):
-  """Noise u on integers x [B, ...], and the terms [B] that make log p(x + u) a bound on log P(x).
-
-  P(x) = int p(y) P(x | y) dy, where P(x | y) is the `reconstruction` of the bound, and Jensen's
-  inequality over y = x + u. gaussian: u = sigma / alpha eps, the noise that the model knows; the
-  terms are -log q(u) and log P(x | x + u). uniform: in the cell, whose log volume is the term
-  (1511.01844); the tighter where p is smooth within a cell, and of no use where the model has
-  learned the levels, between which it rightly finds nothing. alpha, sigma [B]: where the ODE
-  starts.
-  """
-  if spec.levels is None:
-    return x, {}
-  if dequantisation == 'uniform':
-    volume = jnp.full(len(x), prob.log_cell_volume(spec))
-    return prob.cell_noise(rng, x, spec.levels), {CELL_TERM: volume}
-  eps = jax.random.normal(rng, x.shape, x.dtype)
-  z = diffuse(x, eps, alpha, sigma)
-  log_q = prob.sum_event(prob.normal_log_prob(eps)) - np.prod(spec.shape) * jnp.log(sigma / alpha)
-  return z / match(alpha, z), {
-      GAUSSIAN_TERM: -log_q, 'reconstruction': prob.level_log_prob(x, z, alpha, sigma, spec.levels)}
-
-
-def _ode_terms(model, spec, num_steps, num_probes, t_min, dequantisation):
-  """(params, batch on the grid, rng) -> the terms of log p(x) by the ODE, and BESIDE, [B] nats."""
-  def terms(params, batch, rng):
-    rng_u, rng_probe = jax.random.split(rng)
-    path = lambda t: model.diffusion.path(params, t)
-    x, of_noise = _continuous(rng_u, batch['x'], spec, dequantisation,
-                              *path(jnp.full(len(batch['x']), t_min)))
-
-    def at(num_steps):
-      return ode_likelihood.log_prob(
-          lambda *args: model.diffusion.denoise(params, *args).x_0, path, rng_probe, x,
-          batch.get('cond'), num_steps=num_steps, num_probes=num_probes, t_min=t_min)
-
-    found, half = at(num_steps), at(num_steps // 2)
-    divergence = found['divergence'].mean(0)
-    worse = found['prior'] + divergence - half['prior'] - half['divergence'].mean(0)
-    spread = found['divergence'].std(0, ddof=1) if num_probes > 1 else jnp.zeros(len(x))
-    return {'prior': found['prior'], 'divergence': divergence, **of_noise,
-            'half_the_steps': worse, 'probe_std': spread}
-
-  return terms
-
-
-def _terms_fn(model, estimator, prepare, spec, settings):
-  """(params, integer batch, key of its codes, key) -> {term: [B] nats}, which sum to log p(x), a
-  bound or an estimate of it.
-
-  Those of the ODE stand together with BESIDE, which are no terms.
-  """
-  num_weights = settings.pop('num_weights')
-
-  def exact(params, batch, rng):
-    return {'log_prob': model.log_prob(params, batch, None)}
-
-  def bound(params, batch, rng):
-    return model.elbo(params, batch, rng)
-
-  def importance_weighted(params, batch, rng):
-    def add(total, key):
-      return jnp.logaddexp(total, model.log_weight(params, batch, key)), None
-
-    start = jnp.full(batch['x'].shape[0], -jnp.inf, jnp.float32)
-    total, _ = jax.lax.scan(add, start, jax.random.split(rng, num_weights))
-    return {'log_mean_weight': total - jnp.log(num_weights)}
-
-  terms = {'exact': exact, 'bound': bound, 'importance_weighted': importance_weighted,
-           'ode': _ode_terms(model, spec, **settings)}[estimator]
-
-  def per_example(params, batch, rng_codes, rng):
-    return terms(params, prepare(batch, rng_codes), rng)
-
-  return per_example
 
 
 def _elbo_terms(model, prepare, params, arrays) -> set[str]:

@@ -6,7 +6,8 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import neighbours, planted, two_sample
-from genjax.types import BadInput, Estimator
+from genjax.evals.kinds import COPIES, OfSamples
+from genjax.types import Estimator
 
 METRICS = ('novelty_knn', 'novelty_knn_p')
 CLOSEST = (0.01, 0.05, 0.2, 1.0)  # the test looks at so large parts of the samples, the closest
@@ -27,91 +28,67 @@ class Test(NamedTuple):
   scores: np.ndarray
 
 
-def make(model, *, estimator, encoder, pixels, dataset, split, num_samples=1024, subset_seed=0,
-         keep=two_sample.compute, num_reference=10_000, num_permutations=9999, num_plantings=20):
-  """run(params, draw) -> novelty_knn, novelty_knn_p, both also with `_copies`, and copies.
+def make(*, num_reference: int = 10_000, num_permutations: int = 9999, num_plantings: int = 20,
+         subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of novelty_knn, novelty_knn_p, both also with `_copies`, and copies.
 
   novelty_knn: share of samples whose nearest point among m training and m held-out examples is a
   training example (m = the smaller split, at most num_reference); about 1/2 without memorisation.
   novelty_knn_p: p-value of `knn_test`. `_copies`: training examples in the place of the samples,
   whose share is 1 where m is the whole training set, and 1/2 + m / (2 M) of M. copies: share of
   samples equal to a training example of the whole set, integers only. Distances are Euclidean in
-  `two_sample.space`. Raises BadInput on split 'train'.
+  `two_sample.space`.
   """
-  del model
-  train, held_out = sets('novelty', dataset, split)
-  encoder = two_sample.space('novelty', encoder, pixels, dataset)
-  m = min(len(train), len(held_out), num_reference)
-  num_copies = min(num_samples, len(train))
-  protocol = {'estimator': estimator, 'split': split, 'subset_seed': subset_seed,
-              'n_reference': 2 * m}
-  rules = {'novelty_knn': {'unit': 'share', 'ties': 'fixed random order'},
-           'novelty_knn_p': {'unit': 'p-value', 'closest': list(CLOSEST),
-                             'num_permutations': num_permutations}}
-
-  def values(near, label, suffix='', detail=None, **of_samples):
-    made = {metric: cards.make_card(metric + suffix, encoder=encoder, n_generated=len(near.first),
-                                    **protocol, **rule, **of_samples)
-            for metric, rule in rules.items()}
-    test = knn_test(near, label, num_permutations, subset_seed)
-    share, half = share_near(near, label)
-    scores = dict(zip(map(str, CLOSEST), test.scores.round(3).tolist(), strict=True))
-    return {
-        'novelty_knn' + suffix: cards.with_interval(
-            share, max(share - half, 0.0), min(share + half, 1.0), made['novelty_knn'],
-            'expectation over samples and reference points',
-            'conservative: jackknife over reference points, plus the variance of the samples'),
-        'novelty_knn_p' + suffix: cards.plain(
-            test.p, {**made['novelty_knn_p'], 'detail': {'scores': scores, **(detail or {})}},
-            'a p-value')}
-
-  def run(params, draw):
-    del params
-    x, info = draw(num_samples)
-    sampler = two_sample.sampled(info)
+  def measure(x, reference, train, encoder, card):
+    m = min(len(train), len(reference), num_reference)
     points, label = pool(*(encoder.features(two_sample.subset(a, m, subset_seed))
-                           for a in (train, held_out)), subset_seed)
-    # of another seed than the pool's: any training example may be copied
-    copies = nearest(encoder.features(two_sample.subset(train, num_copies, subset_seed + 1)),
-                     points)
+                           for a in (train, reference)), subset_seed)
 
-    def measure(features, points, card):
-      near = nearest(features, points)
+    def of_metric(metric, **extra):
+      rule = ({'unit': 'share', 'ties': 'fixed random order'} if metric == 'novelty_knn' else
+              {'unit': 'p-value', 'closest': list(CLOSEST), 'num_permutations': num_permutations})
+      return card(metric, n_reference=2 * m, **rule, **extra)
+
+    def power(near, plant):
+      num_copies = min(len(x), len(train))
+      # of another seed than the pool's: any training example may be copied
+      copies = nearest(encoder.features(two_sample.subset(train, num_copies, subset_seed + 1)),
+                       points)
 
       def signals(rows, which):
         mixed = Near(*(planted.replace(a, rows, b[which])
                        for a, b in zip(near, copies, strict=True)))
         return knn_test(mixed, label, 999, subset_seed).p < planted.LEVEL
 
-      detail = planted.detail(f'novelty_knn_p < {planted.LEVEL}', signals, len(features),
-                              num_copies, num_plantings, subset_seed)
-      return values(near, label, detail=detail, **sampler)
+      return plant(f'novelty_knn_p < {planted.LEVEL}', signals, num_copies)
 
-    card = lambda metric: cards.make_card(metric, encoder=encoder, n_generated=len(x), **protocol,
-                                          **rules[metric], **sampler)
-    out = two_sample.checked(METRICS, measure, np.asarray(encoder.features(x)), points, card)
-    out |= keep('_copies', lambda: values(copies, label, '_copies',
-                                          generated_are='training examples'))
-    if dataset.spec.levels is not None:
-      out['copies'] = _copies(x, train, estimator=estimator, split=split, **sampler)
+    def values(features, points, of_metric):
+      near = nearest(features, points)
+      return _values(near, label, knn_test(near, label, num_permutations, subset_seed), of_metric,
+                     lambda plant: power(near, plant))
+
+    out = two_sample.checked(METRICS, values, np.asarray(encoder.features(x)), points, of_metric)
+    if encoder.spec.levels is not None:
+      out['copies'] = _copies(x, train, card)
     return out
 
-  return run
+  return OfSamples(measure, floors=(COPIES,), subset_seed=subset_seed, num_plantings=num_plantings)
 
 
-ESTIMATORS = {'nearest_neighbour': Estimator(('sample', 'data.training_set'), make)}
+ESTIMATORS = {
+    'nearest_neighbour': Estimator(('sample', 'data.training_set'), make, 'samples')}
 
 
-def sets(evaluator: str, dataset, split: str):
-  """The training examples and the held-out ones; raises BadInput where split is 'train'."""
-  if split == 'train':
-    raise BadInput(f"evaluator {evaluator}: split='train' is not held out; allowed: "
-                   f'{", ".join(s for s in dataset.splits if s != "train")}')
-  train, held_out = dataset.splits['train']['x'], dataset.splits[split]['x']
-  if min(len(train), len(held_out)) < 2:
-    raise BadInput(f'evaluator {evaluator}: {len(train)} training and {len(held_out)} held-out '
-                   'examples; allowed: 2 or more of each')
-  return train, held_out
+def _values(near, label, test, card, power) -> dict[str, cards.Value]:
+  share, half = share_near(near, label)
+  scores = dict(zip(map(str, CLOSEST), test.scores.round(3).tolist(), strict=True))
+  return {
+      'novelty_knn': cards.with_interval(
+          share, max(share - half, 0.0), min(share + half, 1.0), card('novelty_knn'),
+          'expectation over samples and reference points',
+          'conservative: jackknife over reference points, plus the variance of the samples'),
+      'novelty_knn_p': cards.plain(
+          test.p, card('novelty_knn_p', detail={'scores': scores}, power=power), 'a p-value')}
 
 
 def pool(train, held_out, seed: int = 0):
@@ -172,11 +149,12 @@ def knn_test(near: Near, label, num_permutations: int = 9999, seed: int = 0) -> 
   return Test(float(p), scores)
 
 
-def _copies(x, train, **protocol):
-  seen = {row.tobytes() for row in np.asarray(train, np.int32)}
-  card = cards.make_card('copies', unit='share', n_generated=len(x), n_reference=len(train),
-                         match='equal integers', **protocol)
+def _copies(x, train, card) -> cards.Value:
+  # of all training examples: neither a subset nor an encoder is in its protocol
+  own = card('copies', unit='share', n_reference=len(train), match='equal integers', encoder=None)
+  own = {key: entry for key, entry in own.items() if key != 'subset_seed'}
   if not np.all(np.isfinite(x)):
-    return cards.absent(card, 'samples are not finite')
+    return cards.absent(own, 'samples are not finite')
+  seen = {row.tobytes() for row in np.asarray(train, np.int32)}
   count = sum(row.tobytes() in seen for row in np.asarray(x, np.int32))
-  return cards.of_share(count, len(x), card, 'share among independent samples, given train')
+  return cards.of_share(count, len(x), own, 'share among independent samples, given train')

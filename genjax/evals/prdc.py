@@ -8,6 +8,7 @@ import numpy as np
 from genjax import sharding
 from genjax.evals import card as cards
 from genjax.evals import neighbours, two_sample
+from genjax.evals.kinds import OfSamples
 from genjax.types import BadInput, Estimator
 
 METRICS = ('precision', 'recall', 'density', 'coverage')
@@ -37,16 +38,14 @@ class Counts(NamedTuple):
   recalled: np.ndarray  # bool [M]: in a closed ball around a sample
 
 
-def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, k_ball=3,
-         k_density=5, subset_seed=0, keep=two_sample.compute):
-  """run(params, draw) -> precision, recall, density, coverage, each with `_data` and `_single`.
+def make(*, k_ball: int = 3, k_density: int = 5, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of precision, recall, density, coverage, each with `_data` and `_single`.
 
   Precision and recall (1904.06991, Sec. 2): share of samples in a ball around a reference point,
   and of reference points in a ball around a sample; density and coverage: 2002.09797, Sec. 3.
   N is the same on both sides: at most num_samples, and the sizes of the splits. Raises BadInput
-  without an encoder, and when N is not above the numbers of neighbours.
+  for numbers of neighbours below 1; N must be above them.
   """
-  del model
   if not (isinstance(k_ball, int) and isinstance(k_density, int) and min(k_ball, k_density) > 0):
     raise BadInput(f'evaluator prdc: k_ball={k_ball!r}, k_density={k_density!r}; '
                    'allowed: integers from 1')
@@ -63,13 +62,11 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, k_
                              card('density', **{**opened, 'unit': 'open balls over k'})),
         'coverage': of_covered(found, card('coverage', **opened))}
 
-  return two_sample.fidelity('prdc', METRICS, measure, estimator=estimator, encoder=encoder,
-                             dataset=dataset, split=split, num_samples=num_samples,
-                             subset_seed=subset_seed, equal=True, keep=keep,
-                             at_least=max(k_ball, k_density) + 1)
+  return two_sample.of_features(METRICS, measure, equal=True, subset_seed=subset_seed,
+                                at_least=max(k_ball, k_density) + 1)
 
 
-ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 
 def prdc(generated, reference, k_ball: int = 3, k_density: int = 5) -> dict[str, float]:

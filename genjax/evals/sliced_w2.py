@@ -6,6 +6,7 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import influence, two_sample
+from genjax.evals.kinds import OfSamples
 from genjax.types import BadInput, Estimator
 
 METRICS = ('sliced_w2',)
@@ -16,16 +17,14 @@ METHOD = ("delta method, influences by Kantorovich potentials; Hall's for skewne
           f'raised; features of a kurtosis up to {influence.KURTOSIS:g} alone')
 
 
-def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
-         num_projections=128, keep=two_sample.compute):
-  """run(params, draw) -> sliced_w2, sliced_w2_data, sliced_w2_single; feature units.
+def make(*, num_projections: int = 128, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of sliced_w2, sliced_w2_data, sliced_w2_single; feature units.
 
-  The root of the mean over num_projections directions of the squared 1-D W2 between num_samples
+  The root of the mean over num_projections directions of the squared 1-D W2 between the
   samples and the whole split; at equal distributions it is above 0, by `_data`. The card's detail
   has mind = 3 d times the mean square (2605.06797), here of all rows. Features with heavy tails
   have no interval (`influence.refusal`). Raises BadInput without a direction.
   """
-  del model
   if not isinstance(num_projections, int) or num_projections < 1:
     raise BadInput(f"evaluator 'sliced_w2': num_projections={num_projections!r}; allowed: integers "
                    'from 1')
@@ -42,13 +41,11 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
     return {'sliced_w2': cards.with_interval(
         np.sqrt(squared), *np.sqrt(influence.ends(squared, of_x, of_y)), own, ESTIMAND, METHOD)}
 
-  return two_sample.fidelity('sliced_w2', METRICS, measure, estimator=estimator, encoder=encoder,
-                             dataset=dataset, split=split, num_samples=num_samples,
-                             subset_seed=subset_seed, keep=keep,
-                             protocol={'num_projections': num_projections})
+  return two_sample.of_features(METRICS, measure, subset_seed=subset_seed,
+                                protocol={'num_projections': num_projections})
 
 
-ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 
 class Coupling(NamedTuple):

@@ -1,12 +1,20 @@
-"""True divergences between data of known density and a model: quadrature, or honest estimates."""
+"""True divergences between data of known density and a model: quadrature, or honest estimates.
+
+kl_data_model is KL(p_data, p_model) in nats; js = (KL(p, m) + KL(q, m)) / 2 with m the mean of
+both, in nats; tv = int |p - q| / 2. modes_covered and high_quality are of the task's number of
+samples. Estimators on a grid raise BadInput where the data are not 2-D.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import divergence_estimates as estimates
-from genjax.evals import quadrature
+from genjax.evals import quadrature as plane
+from genjax.evals.kinds import Task
 from genjax.numerics import streams
-from genjax.types import BadInput, Estimator
+from genjax.types import BadInput, Estimator, Model
 
 METRICS = ('kl_data_model', 'kl_model_data', 'js', 'tv', 'modes_covered', 'high_quality')
 NAMES = ('kl_data_model', 'kl_model_data', 'js', 'tv')
@@ -14,56 +22,85 @@ UNITS = {'kl_data_model': 'nats', 'kl_model_data': 'nats', 'js': 'nats', 'tv': '
 NUM_STD = 3.0  # a sample within so many standard deviations of a mode is of high quality
 
 
-def make(model, *, estimator, spec, dataset, split, seed, num_samples=4096, grid=256, outer=48,
-         reach=8.0, num_histogram=32768, bins=32):
-  """run(params, draw) -> kl_*, js, tv, modes_covered, high_quality.
+def quadrature(model: Model, task: Task, *, grid: int = 256, outer: int = 48,
+               reach: float = 8.0) -> Callable:
+  """run(params, draw) -> the metrics, of 2-D data and a normalised density.
 
-  kl_data_model is KL(p_data, p_model) in nats; js = (KL(p, m) + KL(q, m)) / 2 with m the mean of
-  both, in nats; tv = int |p - q| / 2. quadrature: `grid` midpoints a side on the data's box, and
-  `outer` cells a side that stretch to `reach` half widths, so that the tails of the model count;
-  a density that does not integrate to 1 within 1 % gives no number. quadrature_energy:
-  normalised on that grid. monte_carlo: means over exact data and model samples, any dimension.
-  histogram: bins x bins cells from num_histogram samples, with the same estimate for exact
-  samples in the card. Raises BadInput where the data are not 2-D and the estimator is.
+  By `grid` midpoints a side on the data's box, and `outer` cells a side that stretch to `reach`
+  half widths, so that the tails of the model count. A density that does not integrate to 1 within
+  1 % gives no number.
   """
-  if estimator != 'monte_carlo' and tuple(spec.shape) != (2,):
-    raise BadInput(f'evaluator true_divergence: estimator {estimator!r} is for 2-D data, and '
-                   f'{dataset.name!r} has shape {tuple(spec.shape)}; allowed: monte_carlo')
-  rng = streams.stream(seed, streams.Purpose.EXACT_SAMPLES, streams.SPLITS.index(split))
-  shared = {'split': split, 'dataset': dataset.name}
-  on_samples = estimator in ('monte_carlo', 'histogram')
-  if not on_samples:
-    nodes = quadrature.stretched_grid(dataset.box, grid, outer, reach)
-    divergences = quadrature.make(model, estimator, dataset, nodes)
+  return _by_quadrature(model, task, 'quadrature', grid, outer, reach)
 
+
+def quadrature_energy(model: Model, task: Task, *, grid: int = 256, outer: int = 48,
+                      reach: float = 8.0) -> Callable:
+  """run(params, draw) -> the metrics, of 2-D data and an energy, normalised on that grid."""
+  return _by_quadrature(model, task, 'quadrature_energy', grid, outer, reach)
+
+
+def _by_quadrature(model, task: Task, estimator: str, grid: int, outer: int, reach: float):
+  _check_plane(estimator, task)
+  nodes = plane.stretched_grid(task.dataset.box, grid, outer, reach)
+  divergences = plane.make(model, estimator, task.dataset, nodes)
+  return _evaluator(model, task, lambda params, draw: divergences(params), kind='quadrature',
+                    grid=grid, outer=outer, reach=reach)
+
+
+def monte_carlo(model: Model, task: Task) -> Callable:
+  """run(params, draw) -> the metrics: means over exact data and model samples, any dimension."""
+  n, rng = task.num_samples, _key(task)
+  return _evaluator(
+      model, task, lambda params, draw: estimates.monte_carlo(
+          model, params, draw(n)[0], task.dataset, rng),
+      kind='estimate', n_generated=n, n_reference=n)
+
+
+def histogram(model: Model, task: Task, *, num_histogram: int = 32768, bins: int = 32) -> Callable:
+  """run(params, draw) -> the metrics of 2-D data, by bins x bins cells.
+
+  From num_histogram samples; the same estimate for exact samples stands in the card.
+  """
+  _check_plane('histogram', task)
+  rng = _key(task)
+  return _evaluator(
+      model, task, lambda params, draw: estimates.histogram(
+          draw(num_histogram)[0], task.dataset, rng, bins),
+      kind='estimate', n_generated=num_histogram, bins=bins)
+
+
+ESTIMATORS = {
+    'quadrature': Estimator(('log_prob', 'data.log_density'), quadrature),
+    'quadrature_energy': Estimator(('energy', 'data.log_density'), quadrature_energy),
+    'monte_carlo': Estimator(('log_prob', 'data.log_density', 'sample'), monte_carlo),
+    'histogram': Estimator(('sample', 'data.log_density'), histogram),
+}
+
+
+def _evaluator(model, task: Task, divergences: Callable, **protocol) -> Callable:
+  """run(params, draw) -> {metric: Value}; divergences(params, draw) -> {name: Figure}."""
   def run(params, draw):
-    if estimator == 'histogram':
-      figures = estimates.histogram(draw(num_histogram)[0], dataset, rng, bins)
-      shared_here = {**shared, 'n_generated': num_histogram, 'bins': bins}
-    elif estimator == 'monte_carlo':
-      figures = estimates.monte_carlo(model, params, draw(num_samples)[0], dataset, rng)
-      shared_here = {**shared, 'n_generated': num_samples, 'n_reference': num_samples}
-    else:
-      figures = divergences(params)
-      shared_here = {**shared, 'grid': grid, 'outer': outer, 'reach': reach}
-    kind = 'estimate' if on_samples else 'quadrature'
-    out = {name: _value(name, figures[name], {'estimator': estimator, 'kind': kind, **shared_here})
-           for name in NAMES}
-    return {**out, **samples_figures(model, draw, dataset, num_samples, split)}
+    figures = divergences(params, draw)
+    out = {name: _value(name, figures[name], task, protocol) for name in NAMES}
+    return {**out, **samples_figures(model, draw, task)}
 
   return run
 
 
-ESTIMATORS = {
-    'quadrature': Estimator(('log_prob', 'data.log_density'), make),
-    'quadrature_energy': Estimator(('energy', 'data.log_density'), make),
-    'monte_carlo': Estimator(('log_prob', 'data.log_density', 'sample'), make),
-    'histogram': Estimator(('sample', 'data.log_density'), make),
-}
+def _check_plane(estimator: str, task: Task) -> None:
+  shape = tuple(task.dataset.spec.shape)
+  if shape != (2,):
+    raise BadInput(f'evaluator true_divergence: estimator {estimator!r} is for 2-D data, and '
+                   f'{task.dataset.name!r} has shape {shape}; allowed: monte_carlo')
 
 
-def _value(name, figure, protocol):
-  card = cards.make_card(name, unit=UNITS[name], detail=figure.detail, **protocol)
+def _key(task: Task):
+  return streams.stream(task.seed, streams.Purpose.EXACT_SAMPLES, streams.SPLITS.index(task.split))
+
+
+def _value(name, figure, task: Task, protocol):
+  card = task.card(name, unit=UNITS[name], dataset=task.dataset.name, detail=figure.detail,
+                   **protocol)
   if figure.value is None:
     return cards.absent(card, figure.reason)
   if figure.half is None:
@@ -72,13 +109,14 @@ def _value(name, figure, protocol):
                              card, 'the divergence itself', figure.reason)
 
 
-def samples_figures(model, draw, dataset, num_samples, split):
-  """modes_covered and high_quality of num_samples samples."""
-  shared = {'estimator': 'samples', 'split': split, 'dataset': dataset.name,
-            'n_generated': num_samples}
-  covered = cards.make_card('modes_covered', unit='modes', num_std=NUM_STD, **shared,
-                            rule='at least one sample within num_std')
-  quality = cards.make_card('high_quality', unit='share', num_std=NUM_STD, **shared)
+def samples_figures(model, draw, task: Task) -> dict[str, cards.Value]:
+  """modes_covered and high_quality of the task's number of samples."""
+  dataset, num_samples = task.dataset, task.num_samples
+  shared = {'estimator': 'samples', 'dataset': dataset.name, 'n_generated': num_samples,
+            'num_std': NUM_STD}
+  covered = task.card('modes_covered', unit='modes', rule='at least one sample within num_std',
+                      **shared)
+  quality = task.card('high_quality', unit='share', **shared)
   made = {'modes_covered': covered, 'high_quality': quality}
   if model.sample is None:
     return {name: cards.absent(card, 'the model does not sample') for name, card in made.items()}

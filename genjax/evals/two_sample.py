@@ -1,10 +1,11 @@
-"""What evaluators of samples share: the space they compare in, and what stands beside a figure.
+"""What evaluators of samples share: the space they compare in, the splits, and subsets of them.
 
-Beside a figure of the samples stand the same figures with something known in their place: `_data`,
+Next to a figure of the samples stand the same figures with something known in their place: `_data`,
 examples of the data (the floor of a distance, the ceiling of a share), and `_single`, one example
-repeated. Metrics of novelty have `_copies`: training examples.
+repeated. Metrics of novelty have `_copies`: training examples. See `kinds.Floor`.
 """
 
+import functools
 import shlex
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals.card import Value
+from genjax.evals.kinds import OfSamples
 from genjax.types import BadInput
 
 PIXELS = ("encoder 'identity' compares images by their pixels, whose distances say little of how "
@@ -22,69 +24,18 @@ PIXELS = ("encoder 'identity' compares images by their pixels, whose distances s
 NEEDS = ('sample', 'data.image|data.coordinates')
 
 
-def compute(part, make: Callable[[], dict]) -> dict:
-  """make(): figures that are kept nowhere; a caller may give a function that keeps instead.
+def of_features(metrics: tuple, measure: Callable, protocol: Mapping | None = None,
+                at_least: int = 2, **options) -> OfSamples:
+  """The evaluator that compares features of the samples with those of the split.
 
-  part: plain data, which of an evaluator's figures these are. That they depend on the evaluator's
-  arguments is for the function that keeps to know: it is given all of them.
+  measure(x [N, d], y [M, d], card) returns {metric: Value}, of float32 features; where some are not
+  finite all metrics are absent. protocol: further entries of all cards. options: of `OfSamples`.
   """
-  del part
-  return make()
+  def of_examples(x, reference, encoder, card):
+    y, x = (np.asarray(encoder.features(a), np.float32) for a in (reference, x))
+    return checked(metrics, measure, x, y, functools.partial(card, **(protocol or {})))
 
-
-def fidelity(evaluator: str, metrics: tuple, measure: Callable, *, estimator, encoder, dataset,
-             split, num_samples, subset_seed=0, equal=False, at_least=2, keep=compute,
-             protocol=None) -> Callable:
-  """run(params, draw) -> {metric: Value} of the metrics, and each with `_data` and `_single`.
-
-  measure(x [N, d], y [M, d], card) -> {metric: Value} compares features of the samples with those
-  of the split; card(metric, unit=..., further protocol) gives the card of a metric. The whole split
-  is compared, or, where N must be the same on both sides (equal), as many fixed random rows of it.
-  `_data`: training examples in the place of the samples; where the split is the training set,
-  held-out ones; absent where the data set has only one split. keep(part, make): `compute`, or a
-  function that keeps figures. protocol: further entries of all cards. Warns where images are
-  compared by their pixels. Raises BadInput without an encoder for these data, and for fewer than
-  `at_least` examples.
-  """
-  encoder = require_encoder(evaluator, encoder, dataset)
-  if encoder.name == 'identity' and encoder.spec.levels and len(encoder.spec.shape) == 3:
-    warnings.warn(PIXELS, stacklevel=1)
-  beside = other_split(dataset, split)
-  sizes = [len(dataset.splits[s]['x']) for s in (split, beside) if s]
-  n = min(num_samples, *sizes) if equal else num_samples
-  if min(n, *sizes) < at_least:
-    raise BadInput(f'evaluator {evaluator!r}: {min(n, *sizes)} examples; allowed: {at_least} or '
-                   'more on each side')
-  protocol = {'estimator': estimator, 'split': split, 'subset_seed': subset_seed,
-              **(protocol or {})}
-  reference = dataset.splits[split]['x']
-  reference = subset(reference, n, subset_seed) if equal else reference
-
-  def compare(x, suffix: str, **of_samples):
-    y = np.asarray(encoder.features(reference), np.float32)
-    x = np.asarray(encoder.features(x), np.float32) if suffix != '_single' else np.repeat(
-        y[:1], n, axis=0)
-
-    def card(metric: str, *, unit: str | None = None, **extra) -> dict:
-      return cards.make_card(metric + suffix, unit=unit, encoder=encoder, n_generated=len(x),
-                             n_reference=len(y), **protocol, **of_samples, **extra)
-
-    found = checked(metrics, measure, x, y, card)
-    return {name + suffix: value for name, value in found.items()}
-
-  def run(params, draw):
-    del params
-    x, info = draw(n)
-    out = compare(x, '', **sampled(info))
-    known = {'_single': (None, 'one example, repeated')}
-    if beside:
-      known['_data'] = subset(dataset.splits[beside]['x'], n, subset_seed), f'{beside} examples'
-    for suffix, (x, words) in known.items():
-      out |= keep(suffix, lambda x=x, suffix=suffix, words=words: compare(
-          x, suffix, generated_are=words))
-    return out
-
-  return run
+  return OfSamples(of_examples, at_least=at_least, **options)
 
 
 def checked(metrics: tuple, measure: Callable, x, y, card: Callable) -> dict[str, Value]:
@@ -108,6 +59,23 @@ def other_split(dataset, split: str) -> str | None:
     if name != split and name in dataset.splits:
       return name
   return None
+
+
+def held_out(evaluator: str, dataset, split: str) -> None:
+  """Raises BadInput where the split is the training set itself, or a set has less than 2."""
+  if split == 'train':
+    raise BadInput(f"evaluator {evaluator}: split='train' is not held out; allowed: "
+                   f'{", ".join(s for s in dataset.splits if s != "train")}')
+  sizes = [len(dataset.splits[s]['x']) for s in ('train', split)]
+  if min(sizes) < 2:
+    raise BadInput(f'evaluator {evaluator}: {sizes[0]} training and {sizes[1]} held-out '
+                   'examples; allowed: 2 or more of each')
+
+
+def warn_of_pixels(encoder) -> None:
+  """Warns where images are compared by their pixels."""
+  if encoder.name == 'identity' and encoder.spec.levels and len(encoder.spec.shape) == 3:
+    warnings.warn(PIXELS, stacklevel=1)
 
 
 def shuffled(x, seed: int = 0):

@@ -4,6 +4,7 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals import two_sample
+from genjax.evals.kinds import OfSamples
 from genjax.types import Estimator
 
 METRICS = ('vendi',)
@@ -18,20 +19,16 @@ METHOD = ('infinitesimal jackknife, influences of the rows times 1 + leverage, a
 SECOND_ORDER = 2.5
 
 
-def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, subset_seed=0,
-         keep=two_sample.compute):
-  """run(params, draw) -> vendi, vendi_data, vendi_single: 1 (all alike) to N (all orthogonal).
+def make(*, subset_seed: int = 0) -> OfSamples:
+  """Returns the evaluator of vendi, vendi_data, vendi_single: 1 (all alike) to N (all orthogonal).
 
   It is of the samples alone, and grows with N: `_data` is the score of as many examples. N is the
   same for both: at most num_samples, and the sizes of the splits. Absent where a feature vector
   is zero, which has no direction.
   """
-  del model
-
   def measure(x, y, card):
     del y  # nothing is compared
-    own = {**card('vendi', unit='effective samples', kernel=KERNEL, dim=x.shape[1]),
-           'n_reference': None}
+    own = card('vendi', unit='effective samples', kernel=KERNEL, dim=x.shape[1], n_reference=None)
     zero = int(np.sum(~x.any(axis=1)))
     if zero:
       return {'vendi': cards.absent(own, f'the feature vectors of {zero} of {len(x)} examples are '
@@ -42,12 +39,10 @@ def make(model, *, estimator, dataset, split, encoder=None, num_samples=1024, su
     return {'vendi': cards.with_interval(value, max(value - half, 1.0),
                                          min(value + half, float(len(x))), own, ESTIMAND, METHOD)}
 
-  return two_sample.fidelity('vendi', METRICS, measure, estimator=estimator, encoder=encoder,
-                             dataset=dataset, split=split, num_samples=num_samples, equal=True,
-                             subset_seed=subset_seed, keep=keep)
+  return two_sample.of_features(METRICS, measure, equal=True, subset_seed=subset_seed)
 
 
-ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make)}
+ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 
 def vendi(x) -> tuple[float, float | None]:

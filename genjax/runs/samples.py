@@ -8,15 +8,14 @@ import numpy as np
 
 from genjax import compat, data, disk, encoders, runs, sharding, wiring
 from genjax.data import arrays, files, intake, layout
-from genjax.evals import EVALS, two_sample
+from genjax.evals import EVALS, kinds, two_sample
 from genjax.runs import rundir
-from genjax.types import BadInput, DataSpec, Model
+from genjax.types import BadInput, DataSpec
 
 DEFAULT = ('fd', 'kid', 'precision', 'recall', 'density', 'coverage')
 NOVELTY = ('novelty_knn', 'novelty_knn_p')  # of the default where there are training examples
 COMMITTED = {'digits': 'digits', 'fashion_mnist': 'fmnist'}  # encoders by the data they are for
 BESIDE = {'_data': 'data in their place', '_single': 'one example', '_copies': 'training copies'}
-SAMPLED = ('likelihood', 'true_divergence', 'cost')  # evaluators that ask for more than samples
 
 
 class Set(NamedTuple):
@@ -152,16 +151,15 @@ def evaluate(samples: str, reference: str, metrics: Sequence[str] | None = None,
     raise BadInput(f'--encoder is needed for {reference}; allowed: '
                    f'{", ".join(encoders.ENCODERS)}, or a file that is trained on images with '
                    f'labels by\n  {two_sample.encoder_command(dataset)}')
-  # samples have no model: what stands for it says only that there are some
-  shared = {'model': Model(init=None, sample=lambda *_: None), 'family': 'samples',
-            'dataset': dataset, 'split': split, 'num_samples': n, 'seed': seed,
+  shared = {'model': None, 'family': 'samples', 'dataset': dataset, 'split': split,
+            'num_samples': n, 'seed': seed,
             'encoder': encoders.load(name, dataset.spec, encoded),
             'samples': {'x': disk.digest({'x': x}), 'sampler': given.sampler}}
   found = {}
   for evaluator in progress(list(dict.fromkeys(wanted.values()))):
     asked = tuple(metric for metric, owner in wanted.items() if owner == evaluator)
     run = wiring.evaluator(evaluator, {}, asked=asked if metrics else (), **shared)
-    found |= run({}, lambda k: (x[:k], {'sampler': given.sampler}))
+    found |= run(None, lambda k: (x[:k], {'sampler': given.sampler}))
   if given.resize:
     found = {k: v._replace(card={**v.card, 'resize': given.resize}) for k, v in found.items()}
   read_samples = data.Dataset(samples, given.spec, {'all': {'x': given.x}}, given.identity,
@@ -182,17 +180,18 @@ def _is_run(where: str) -> bool:
 
 def choose(metrics: Sequence[str] | None, dataset) -> dict[str, str]:
   """{metric: evaluator that answers it from samples}; raises BadInput for one that none does."""
-  have = compat.provides(Model(init=None, sample=lambda *_: None), data.properties(dataset))
+  have = wiring.of_samples(dataset)
+  estimators = {name: kinds.of_samples(module.ESTIMATORS) for name, module in EVALS.items()}
   owners = {metric: name for name, module in EVALS.items() for metric in module.METRICS
-            if compat.legal(module.ESTIMATORS, have) and name not in SAMPLED}
+            if compat.legal(estimators[name], have)}
   if metrics is None:
     metrics = [m for m in (*DEFAULT, *NOVELTY) if m in owners]
   for metric in metrics:
     if metric in owners:
       continue
-    needed = [m for name, m in EVALS.items() if metric in m.METRICS]
+    needed = [estimators[name] for name, module in EVALS.items() if metric in module.METRICS]
     if needed and 'train' not in dataset.splits and compat.legal(
-        needed[0].ESTIMATORS, have | {'data.training_set'}):
+        needed[0], have | {'data.training_set'}):
       raise BadInput(f'metric {metric!r} asks how near samples lie to the training set; give it '
                      'with --train=DATASET:split, a folder or FILE.npz')
     compat.pick('metric', metric, owners)

@@ -6,23 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 import jax.numpy as jnp
 
-from genjax import compat, data, disk, encoders
-from genjax.compat import arguments, bind, pick
+from genjax import compat, data, encoders
+from genjax.compat import pick
 from genjax.encoders import Encoder
-from genjax.evals import EVALS, draw
-from genjax.evals.card import Value
+from genjax.evals import EVALS, caller, draw, kinds
+from genjax.evals.kinds import Task
 from genjax.numerics import streams
 from genjax.numerics.samplers import SAMPLERS
 from genjax.numerics.streams import Purpose
 from genjax.pod import flops
 from genjax.types import BadInput, DataSpec, Model, Objective
-from genjax.wiring.parts import SAMPLER_ARGS, choose, plain, suited
+from genjax.wiring.parts import SAMPLER_ARGS, choose, plain, provided, suited
 from genjax.wiring.training import Run, abstract_rows, abstract_state
 
 LITTLE = 1e10  # FLOPs that samples may always cost: about a second of one processor
-# what wiring gives to an evaluator; its other arguments are those of config.evals.kw
-OFFERED = ('model', 'spec', 'dataset', 'split', 'encoder', 'pixels', 'keep', 'seed', 'num_samples',
-           'tick', 'prepare', 'estimator', 'conditional', 'asked')
 
 
 def encoder(config, spec: DataSpec):
@@ -30,74 +27,43 @@ def encoder(config, spec: DataSpec):
   return encoders.load(config.evals.encoder, spec) if config.evals.encoder else None
 
 
-# arguments of an evaluator that no figure of known data or known samples depends on
-_UNKEYED = ('model', 'keep', 'tick', 'prepare', 'asked')
-# what stands in a key for an argument that is no plain data
-_KEYED = {
-    'dataset': lambda dataset: [dataset.name, dataset.spec, dataset.identity],
-    'encoder': lambda encoder: encoder and [encoder.card, encoder.spec],
-    'pixels': lambda encoder: [encoder.card, encoder.spec],
-}
-
-
-def keeper(name: str, arguments: Mapping) -> Callable:
-  """keep(part, make) -> {metric: Value} of make(), or what it gave before for the same key.
-
-  name, arguments: of the evaluator that keeps, every argument with its value; all of them are in
-  the key, with the source of this package and what part (plain data) of the figures it is. So a
-  key lacks nothing, and an argument that is no plain data fails unless it stands above. In a job
-  of several hosts figures are made again: a host that found them would leave the others alone.
-  """
-  key = {'evaluator': name, 'source': disk.source_digest(), 'arguments': {
-      argument: _KEYED.get(argument, lambda plain: plain)(value)
-      for argument, value in arguments.items() if argument not in _UNKEYED}}
-
-  def keep(part, make):
-    if jax.process_count() > 1:
-      return make()
-    found = disk.kept_json('figures', {**key, 'part': part}, lambda: {
-        metric: value._asdict() for metric, value in make().items()})
-    return {metric: Value(**value) for metric, value in found.items()}
-
-  return keep
-
-
-def evaluator(name: str, eval_kw: Mapping, *, model: Model, family: str, dataset, split: str,
+def evaluator(name: str, eval_kw: Mapping, *, model: Model | None, family: str, dataset, split: str,
               encoder: Encoder | None, num_samples: int, seed: int, conditional: bool = False,
               asked: tuple[str, ...] = (), samples: Mapping | None = None,
               tick: Callable = lambda: None) -> Callable:
   """run(params, draw) -> {metric: Value} of one evaluator; BadInput where it cannot answer.
 
-  family: the name of the model in a refusal.
+  model: None where samples are all that there is; evaluators of samples can answer then.
+  family: the name of the model, or of the samples, in a refusal.
   conditional: whether the model is conditioned on the labels of the data.
-  asked: metrics that must be among those of run; none: whatever it gives.
+  asked: metrics that must be among those of run; (): whatever it gives.
   samples: plain data that identify what draw returns; then all figures are kept, by them too.
   tick() is called within what takes long.
   """
-  spec, given = dataset.spec, dict(eval_kw)
-  estimator = choose('evaluator', name, EVALS, model, family, dataset,
-                     given.pop('estimator', None))
-  make = EVALS[name].ESTIMATORS[estimator].make
-  offered = {
-      'model': model, 'spec': spec, 'dataset': dataset, 'split': split, 'encoder': encoder,
-      'pixels': encoders.load('identity', spec), 'seed': seed, 'num_samples': num_samples,
-      'conditional': conditional, 'asked': asked, 'tick': tick,
-      'prepare': lambda batch, rng=None: data.prepare(batch, spec, rng),
-      'estimator': estimator}
-  keep = keeper(name, arguments(make, {**offered, **given}))
-  run = bind(f'evaluator {name!r} ({estimator})', make, {**offered, 'keep': keep}, given,
-             compat.owners('evaluator', EVALS))
+  given = dict(eval_kw)
+  estimator = estimator_of(name, model, family, dataset, given.pop('estimator', None))
+  task = Task(dataset, split, num_samples, seed, encoder, encoders.load('identity', dataset.spec),
+              conditional, asked, tick=tick,
+              prepare=lambda batch, rng=None: data.prepare(batch, dataset.spec, rng))
+  return caller.evaluator(name, estimator, EVALS, given, task, model, samples)
 
-  def answer(params, draw):
-    found = (run(params, draw) if samples is None else
-             keep({'samples': samples}, lambda: run(params, draw)))
-    lacking = [metric for metric in asked if metric not in found]
-    if lacking:
-      raise BadInput(f'metric {lacking[0]!r} is not among what evaluator {name!r} gives of this '
-                     f'model and these data; allowed: {", ".join(found)}')
-    return found
 
-  return answer
+def estimator_of(name: str, model: Model | None, family: str, dataset, asked: str | None) -> str:
+  """The estimator of an evaluator: `asked`, or the first legal one; or the teaching refusal."""
+  if model is not None:
+    return choose('evaluator', name, EVALS, model, family, dataset, asked)
+  tables = {other: kinds.of_samples(module.ESTIMATORS) for other, module in EVALS.items()}
+  if not pick('evaluator', name, tables):
+    raise BadInput(f'evaluator {name!r} measures a model, and here are {family} alone; allowed: '
+                   f'{", ".join(other for other, estimators in tables.items() if estimators)}')
+  return compat.choose('evaluator', name, pick('evaluator', name, tables), of_samples(dataset),
+                       asked, model=family, data=dataset.name, others=tables,
+                       models=lambda: provided(dataset.spec))
+
+
+def of_samples(dataset) -> frozenset[str]:
+  """What is there for evaluators where samples are all that there is, as `compat.provides` says."""
+  return frozenset({'sample', *(f'data.{name}' for name in data.properties(dataset))})
 
 
 def answering(names: Iterable[str]) -> dict[str, tuple[str, ...]]:

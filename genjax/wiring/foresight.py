@@ -1,20 +1,11 @@
 """What can be known of a run's cards before it is trained, so that columns are compared early."""
 
-import inspect
-
 from genjax import compat, data, encoders
-from genjax.encoders import Encoder
-from genjax.evals import EVALS, likelihood, two_sample
-from genjax.wiring.evaluation import OFFERED, affordable, encoder, sampler_name
-from genjax.wiring.parts import choose, plain
+from genjax.evals import EVALS, caller, likelihood
+from genjax.evals.kinds import Task
+from genjax.wiring.evaluation import affordable, encoder, estimator_of, sampler_name
+from genjax.wiring.parts import plain
 from genjax.wiring.training import Run, abstract_state
-
-# arguments of the likelihood by estimator -> the field of the card that each decides
-OF_LIKELIHOOD = {
-    'exact': {}, 'bound': {'num_repeats': 'num_repeats'},
-    'importance_weighted': {'num_weights': 'num_weights'},
-    'ode': {'num_steps': 'solver', 'num_probes': 'num_probes', 't_min': 't_min',
-            'dequantisation': 'dequantisation'}}
 
 
 def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
@@ -26,47 +17,39 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
   estimator that the model or the data do not allow.
   """
   have = compat.provides(made.model, data.properties(made.dataset))
-  read = encoder(config, made.dataset.spec)
   shared = {'split': split, 'data': [config.data.name, plain(config.data.kw)]}
   params = abstract_state(config, made).params['model']
   drawn, foreseen = affordable(config, made, made.model, params), {}
+  spec = made.dataset.spec
+  task = Task(made.dataset, split, drawn, encoder=encoder(config, spec),
+              pixels=encoders.load('identity', spec))
   for name in config.evals.names:
     module = EVALS[name]
     if not compat.legal(module.ESTIMATORS, have):
       continue
     given = plain(config.evals.kw.get(name, {}))
-    estimator = choose('evaluator', name, EVALS, made.model, config.model.family, made.dataset,
+    estimator = estimator_of(name, made.model, config.model.family, made.dataset,
                        given.pop('estimator', None))
-    parameters = inspect.signature(module.ESTIMATORS[estimator].make).parameters
-    own = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
-           if key not in OFFERED}
-    card = {**shared, 'estimator': estimator}
-    if 'encoder' in parameters and (used := _encoder(name, parameters, read, made.dataset)):
-      card |= {'encoder': used.name, 'sha256': used.card['sha256']}
-    if 'num_samples' in parameters and made.model.sample is not None:
-      card |= {'n_generated': drawn, 'sampler': sampler_name(config, made.objective)}
-    if name == 'likelihood':
+    one = module.ESTIMATORS[estimator]
+    own, card = compat.arguments(one.make, given), {**shared, 'estimator': estimator}
+    if module is likelihood:  # which asks for no samples, and gives one of its metrics
       labelled = config.conditional and 'cond' in made.dataset.splits[split]
       card['conditioned_on'] = 'label' if labelled else None
-      foreseen |= _of_likelihood(card, estimator, own, made.dataset.spec)
-    else:
-      foreseen |= dict.fromkeys(module.METRICS, {**card, **own})
+      foreseen |= _of_likelihood(card, estimator, own, spec)
+      continue
+    if one.of == 'samples':
+      used = caller.space(name, one, task)
+      card |= {'encoder': used.name, 'sha256': used.card['sha256']}
+    if made.model.sample is not None:
+      card |= {'n_generated': drawn, 'sampler': sampler_name(config, made.objective)}
+    foreseen |= dict.fromkeys(module.METRICS, {**card, **own})
   return foreseen
-
-
-def _encoder(name: str, parameters, given: Encoder | None, dataset) -> Encoder | None:
-  """What an evaluator compares by: some take the pixels of small images themselves."""
-  if 'pixels' not in parameters:
-    return given
-  return two_sample.space(name, given, encoders.load('identity', dataset.spec), dataset)
 
 
 def _of_likelihood(card: dict, estimator: str, own: dict, spec) -> dict[str, dict]:
   """{metric: card} of the one likelihood that this estimator gives on these data."""
-  kind = likelihood.KINDS[estimator]
-  unit = 'nats' if spec.levels is None else 'bpd'
-  fields = {field: own[key] for key, field in OF_LIKELIHOOD[estimator].items()}
-  if unit == 'nats':
+  fields = {field: own[key] for key, field in likelihood.DECIDES[estimator].items()}
+  if spec.levels is None:
     fields.pop('dequantisation', None)
-  return {f'nll_{kind}_{unit}': {**card, 'kind': kind, 'num_examples': own['num_examples'],
-                                 **fields}}
+  return {likelihood.metric_of(estimator, spec): {
+      **card, 'kind': likelihood.KINDS[estimator], 'num_examples': own['num_examples'], **fields}}

@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from genjax import compat
 from genjax.compat import pick
+from genjax.evals import EVALS
 from genjax.numerics.streams import Purpose
-from genjax.wiring.evaluation import answering, drawer, evaluators
+from genjax.wiring.evaluation import answering, drawer, estimator_of, evaluators
 from genjax.wiring.training import Run
 
 LIKELIHOOD = 'nll'  # the metric of that name: the likelihood that trained the model
@@ -61,7 +63,7 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
   by_likelihood = chosen.metric == LIKELIHOOD
   if by_likelihood:
     config = config.copy_and_resolve_references()
-    config.evals.kw = {'likelihood': chosen.likelihood}
+    config.evals.kw = {'likelihood': _keywords(config, made, chosen.likelihood)}
   asked = {'likelihood': ()} if by_likelihood else answering([chosen.metric])
   [(name, evaluate)] = evaluators(config, made.dataset, made.model, 'validation', tuple(asked),
                                   asked=asked, tick=tick).items()
@@ -76,3 +78,10 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
     return math.inf if value is None else value
 
   return validate
+
+
+def _keywords(config, made: Run, likelihood: dict) -> dict:
+  """Those of the likelihood's keywords that its estimator for this model takes."""
+  estimator = estimator_of('likelihood', made.model, config.model.family, made.dataset, None)
+  taken = compat.arguments(EVALS['likelihood'].ESTIMATORS[estimator].make, {})
+  return {key: value for key, value in likelihood.items() if key in taken}

@@ -6,6 +6,7 @@ import pytest
 from genjax import data, encoders
 from genjax.evals import c2st, card
 from genjax.types import BadInput
+from tests.evals import asked
 
 DIGITS = data.load('digits')
 PIXELS = encoders.load('identity', DIGITS.spec)
@@ -117,9 +118,8 @@ def test_a_set_against_itself_is_at_one_half(order):
 
 
 def evaluate(draw, **kw):
-  made = c2st.make(None, estimator='features', encoder=PIXELS, dataset=DIGITS, split='test',
-                   num_samples=400, num_permutations=199, **kw)
-  return made({}, draw)
+  return asked.of_samples(c2st, DIGITS, encoder=PIXELS, num_samples=400, num_permutations=199,
+                          **kw)(draw)
 
 
 def test_noise_is_told_from_digits_and_training_images_are_not():
@@ -137,8 +137,6 @@ def test_noise_is_told_from_digits_and_training_images_are_not():
 
 def test_bad_counts_are_refused():
   with pytest.raises(BadInput, match='num_permutations=0'):
-    c2st.make(None, estimator='features', encoder=PIXELS, dataset=DIGITS, split='test',
-              num_permutations=0)
+    asked.of_samples(c2st, DIGITS, encoder=PIXELS, num_permutations=0)
   with pytest.raises(BadInput, match='3 examples; allowed: 4'):
-    c2st.make(None, estimator='features', encoder=PIXELS, dataset=DIGITS, split='test',
-              num_samples=3)
+    asked.of_samples(c2st, DIGITS, encoder=PIXELS, num_samples=3)

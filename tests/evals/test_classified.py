@@ -7,13 +7,13 @@ from genjax import data, encoders
 from genjax.evals import card as cards
 from genjax.evals import classified
 from genjax.types import BadInput
+from tests.evals import asked
 
 
 def run(x):
   dataset = data.load('digits')
-  made = classified.make(None, estimator='classifier', dataset=dataset, split='test',
-                         encoder=encoders.load('digits', dataset.spec))
-  return made({}, lambda n: (x[:n], {}))
+  made = asked.of_samples(classified, dataset, encoder=encoders.load('digits', dataset.spec))
+  return made(lambda n: (x[:n], {}))
 
 
 def test_real_images_are_recognised_and_noise_is_not():
@@ -39,13 +39,12 @@ def test_a_collapsed_model_is_seen():
 
 def test_the_asked_class_is_counted_where_one_was_asked_for():
   dataset = data.load('digits')
-  made = classified.make(None, estimator='classifier', dataset=dataset, split='test',
-                         encoder=encoders.load('digits', dataset.spec))
+  made = asked.of_samples(classified, dataset, encoder=encoders.load('digits', dataset.spec))
   x, cond = (dataset.splits['test'][key] for key in ('x', 'cond'))
-  right = made({}, lambda n: (x[:n], {'cond': cond[:n]}))
+  right = made(lambda n: (x[:n], {'cond': cond[:n]}))
   assert right['asked_class'].value == right['asked_class_data'].value > 0.9
   assert right['asked_class'].low < right['asked_class'].value < right['asked_class'].high
-  wrong = made({}, lambda n: (x[:n], {'cond': (cond[:n] + 1) % 10}))
+  wrong = made(lambda n: (x[:n], {'cond': (cond[:n] + 1) % 10}))
   assert wrong['asked_class'].value < 0.05
   assert not {'asked_class', 'asked_class_data'} & set(run(x))
 
@@ -53,8 +52,7 @@ def test_the_asked_class_is_counted_where_one_was_asked_for():
 def test_an_encoder_without_classes_is_refused():
   encoder = encoders.load('digits', data.load('digits').spec)._replace(probs=None)
   with pytest.raises(BadInput, match='class probabilities'):
-    classified.make(None, estimator='classifier', dataset=data.load('digits'), split='test',
-                    encoder=encoder)
+    asked.of_samples(classified, data.load('digits'), encoder=encoder)
 
 
 def test_balance_of_the_classes_against_the_split_and_a_perfect_sampler():

@@ -8,6 +8,7 @@ from genjax import data, encoders
 from genjax.evals import card as cards
 from genjax.evals import copying, planted
 from genjax.types import BadInput
+from tests.evals import asked
 
 DIGITS = data.load('digits')
 PIXELS = encoders.load('identity', DIGITS.spec)
@@ -157,13 +158,13 @@ def test_cells_of_few_samples_do_not_count():
 
 
 def evaluator(**kw):
-  given = {'dataset': DIGITS, 'split': 'test', 'num_samples': 200, 'num_plantings': 5, **kw}
-  return copying.make(None, estimator='features', encoder=None, pixels=PIXELS, **given)
+  return asked.of_samples(copying, DIGITS, pixels=PIXELS, **{
+      'num_samples': 200, 'num_plantings': 5, **kw})
 
 
 def test_evaluator_on_digits():
   held_out = DIGITS.splits['validation']['x'].astype(np.int32)
-  out = evaluator()({}, lambda n: (held_out[:n], {'sampler': 'direct'}))
+  out = evaluator()(lambda n: (held_out[:n], {'sampler': 'direct'}))
   assert set(out) == {'c_t', 'authpct', 'c_t_copies', 'authpct_copies', 'authpct_data'}
   assert abs(out['c_t'].value) < 3 and out['c_t_copies'].value < -10
   detail = out['c_t'].card['detail']
@@ -205,10 +206,10 @@ def test_power_counts_what_the_rule_signals():
 
 
 def test_no_cell_not_finite_and_the_training_split():
-  few = evaluator(num_samples=15)({}, lambda n: (TRAIN[:n], {}))
+  few = evaluator(num_samples=15)(lambda n: (TRAIN[:n], {}))
   assert few['c_t'].value is None and 'more than 20' in few['c_t'].card['reason']
   assert few['authpct'].value == 0.0
-  nan = evaluator()({}, lambda n: (np.full((n, 8, 8, 1), np.nan), {}))
+  nan = evaluator()(lambda n: (np.full((n, 8, 8, 1), np.nan), {}))
   assert nan['c_t'].value is None and nan['authpct_copies'].value == 0.0
   with pytest.raises(BadInput, match="evaluator copying: split='train'.*allowed"):
     evaluator(split='train')

@@ -2,18 +2,22 @@
 
 import numpy as np
 
+from genjax import data
 from genjax.evals import EVALS, card, cost
+from tests.evals import asked
+
+DIGITS = data.load('digits')
 
 
 def test_rates_and_counts():
-  run = cost.make(None, estimator='sample', split='test', num_samples=100)
+  run = asked.of_model(cost, 'sample', None, asked.task(DIGITS, 100))
   values = run({}, lambda n: (np.zeros((n, 2)), {'seconds': 4.0, 'nfe': 50}))
   assert values['samples_per_second'].value == 25.0 and values['nfe'].value == 50.0
   assert all(v.low is None and v.card['interval']['reason'] for v in values.values())
 
 
 def test_what_was_not_measured_is_absent():
-  values = cost.make(None, estimator='sample', split='test')(
+  values = asked.of_model(cost, 'sample', None, asked.task(DIGITS))(
       {}, lambda n: (np.zeros((n, 2)), {}))
   assert values['nfe'].value is None and values['nfe'].card['reason']
 
@@ -37,3 +41,6 @@ def test_every_evaluator_declares_its_needs():
     assert module.ESTIMATORS and module.METRICS, name
     for estimator in module.ESTIMATORS.values():
       assert isinstance(estimator.needs, tuple) and callable(estimator.make), name
+      assert estimator.of in ('model', 'samples'), name
+      if estimator.of == 'samples':  # which needs nothing else of a model
+        assert {n for n in estimator.needs if not n.startswith('data.')} == {'sample'}, name

@@ -11,6 +11,7 @@ from genjax.evals import cost, draw, two_sample
 from genjax.numerics import streams
 from genjax.numerics.samplers import DENOISING, FLOW_MAP
 from genjax.types import BadInput, DataSpec, Model
+from tests.evals import asked
 from tests.test_contract import config_of
 
 SPEC = DataSpec((16,), None, None)
@@ -116,7 +117,7 @@ def test_evaluations_are_the_mean_of_the_samples_that_were_drawn():
 
   x, info = draw.make(Model(init=None, sample=sample), SPEC, seed=0, chunk=40)({})(120)
   assert info['nfe'] == x[:, 0].mean() and 40 < info['nfe'] < 60
-  run = cost.make(None, estimator='sample', split='test', num_samples=120)
+  run = asked.of_model(cost, 'sample', None, asked.task(data.load('digits'), 120))
   value = run({}, draw.make(Model(init=None, sample=sample), SPEC, seed=0)({}))['nfe']
   assert value.value == x[:, 0].mean()
 

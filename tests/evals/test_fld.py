@@ -9,8 +9,9 @@ from scipy import optimize, special, stats
 
 from genjax import data, encoders
 from genjax.evals import card as cards
-from genjax.evals import fld, planted, two_sample
+from genjax.evals import fld, planted, sample_mixture, two_sample
 from genjax.types import BadInput
+from tests.evals import asked
 
 DIGITS = data.load('digits')
 PIXELS = encoders.load('identity', DIGITS.spec)
@@ -43,17 +44,18 @@ def test_log_likelihood_is_that_of_the_mixture(monkeypatch):
   s = np.linspace(-3, 2, 20).astype(np.float32)
   expected = np.mean([stats.multivariate_normal.pdf(rows, c, np.exp(v))
                       for c, v in zip(centres, s, strict=True)], 0)
-  found = fld.log_likelihood(fld.Mixture(centres, s), rows)
+  found = sample_mixture.log_likelihood(sample_mixture.Mixture(centres, s), rows)
   assert found == pytest.approx(np.log(expected) / 3, rel=1e-4)
-  monkeypatch.setattr(fld, 'BLOCK', 60)
-  assert fld.log_likelihood(fld.Mixture(centres, s), rows) == pytest.approx(found, rel=1e-6)
+  monkeypatch.setattr(sample_mixture, 'BLOCK', 60)
+  again = sample_mixture.log_likelihood(sample_mixture.Mixture(centres, s), rows)
+  assert again == pytest.approx(found, rel=1e-6)
 
 
 def test_the_fit_is_nearly_the_best_there_is():
   centres, rows = draws(1, 6, 60)
   mean, start = rows.mean(0), np.zeros(7)
   best = optimize.minimize(loss, start, (rows, centres, mean), bounds=[(-40, 20)] * 7)
-  mixture = fld.fit(centres, rows)
+  mixture = sample_mixture.fit(centres, rows)
   fitted = optimize.minimize_scalar(lambda o: loss(
       np.append(mixture.log_variance, o), rows, centres, mean)).fun
   assert best.fun - 1e-3 < fitted < best.fun + 0.02 < loss(start, rows, centres, mean)
@@ -61,9 +63,9 @@ def test_the_fit_is_nearly_the_best_there_is():
 
 def test_batches_and_blocks_are_those_of_a_plain_loop(monkeypatch):
   centres, rows = draws(2, 7, 70)
-  monkeypatch.setattr(fld, 'BATCH', 30)
-  monkeypatch.setattr(fld, 'BLOCK', 7 * 8)
-  found = fld.fit(centres, rows).log_variance
+  monkeypatch.setattr(sample_mixture, 'BATCH', 30)
+  monkeypatch.setattr(sample_mixture, 'BLOCK', 7 * 8)
+  found = sample_mixture.fit(centres, rows).log_variance
   optimiser = optax.adam(0.5)
   params = jnp.append(jnp.log((pairs(rows, centres).min(0) + 1e-3) / 3), 0.0)
   state, mean = optimiser.init(params), rows.mean(0)
@@ -81,7 +83,7 @@ def test_batches_and_blocks_are_those_of_a_plain_loop(monkeypatch):
 def test_distances_of_equal_points_are_zero():
   [rows] = draws(3, 600, dim=70)
   centres = np.concatenate([rows[:5], rows[:5] + 1e-3]) + np.float32(5)
-  d2 = fld.distances(rows + np.float32(5), centres)
+  d2 = sample_mixture.distances(rows + np.float32(5), centres)
   assert (d2[np.arange(5), np.arange(5)] == 0).all()
   assert d2 == pytest.approx(pairs(rows + np.float32(5), centres), rel=0.01)
 
@@ -150,8 +152,9 @@ def test_the_interval_covers(copied):
     [held_out] = draws((9, i), 60)
     a, b, c, fresh = fld.standardise(held_out, x, train, held_out, new)
     b = two_sample.shuffled(b)
-    one, other = fld.fit(a, b), fld.fit(b[:50], b[50:])
-    gain = lambda rows: 100 * (fld.log_likelihood(other, rows) - fld.log_likelihood(one, rows))
+    one, other = sample_mixture.fit(a, b), sample_mixture.fit(b[:50], b[50:])
+    likelihood = sample_mixture.log_likelihood
+    gain = lambda rows: 100 * (likelihood(other, rows) - likelihood(one, rows))
     if i == 0:
       assert np.mean(gain(c)) == pytest.approx(value(x, train, held_out)[0], rel=1e-4)
     found = cards.of_mean(gain(c), {}, '')
@@ -160,13 +163,13 @@ def test_the_interval_covers(copied):
 
 
 def evaluator(**kw):
-  given = {'dataset': DIGITS, 'split': 'test', 'num_samples': 150, 'num_plantings': 3, **kw}
-  return fld.make(None, estimator='features', encoder=None, pixels=PIXELS, **given)
+  return asked.of_samples(fld, DIGITS, pixels=PIXELS, **{
+      'num_samples': 150, 'num_plantings': 3, **kw})
 
 
 def test_evaluator_on_digits():
   held_out = DIGITS.splits['validation']['x']
-  out = evaluator()({}, lambda n: (held_out[:n], {'sampler': 'direct'}))
+  out = evaluator()(lambda n: (held_out[:n], {'sampler': 'direct'}))
   assert set(out) == {'fld', 'fld_copies'} and out['fld_copies'].value > 1000
   assert 'spikes' in out['fld_copies'].card['interval']['reason']
   found, detail = out['fld'], out['fld'].card['detail']
@@ -177,7 +180,7 @@ def test_evaluator_on_digits():
 
 
 def test_few_training_examples_not_finite_and_the_training_split():
-  nan = evaluator(num_train=100)({}, lambda n: (np.full((n, 8, 8, 1), np.nan), {}))
+  nan = evaluator(num_train=100)(lambda n: (np.full((n, 8, 8, 1), np.nan), {}))
   assert nan['fld'].value is None and nan['fld_copies'].card['n_train'] == 100
   with pytest.raises(BadInput, match="evaluator fld: split='train'.*allowed"):
     evaluator(split='train')

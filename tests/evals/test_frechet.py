@@ -7,7 +7,7 @@ import pytest
 from genjax import data, encoders
 from genjax.evals import frechet
 from genjax.types import BadInput
-from tests.evals import coverage
+from tests.evals import asked, coverage
 
 
 def with_moments(rng, n, mean, covariance):
@@ -124,10 +124,10 @@ def test_first_order_bias_is_by_the_fourth_moments_of_the_features(name):
 
 def test_features_with_heavy_tails_have_no_interval():
   dataset = data.load('gaussian', dim=3, num_train=400, num_validation=30, num_test=400)
-  run = frechet.make(None, estimator='features', dataset=dataset, split='test',
-                     encoder=encoders.load('identity', dataset.spec), num_samples=400)
+  run = asked.of_samples(frechet, dataset, encoder=encoders.load('identity', dataset.spec),
+                         num_samples=400)
   rng = np.random.default_rng(9)
-  heavy = run({}, lambda n: (np.exp(1.5 * rng.standard_normal((n, 3))).astype(np.float32), {}))
+  heavy = run(lambda n: (np.exp(1.5 * rng.standard_normal((n, 3))).astype(np.float32), {}))
   for name in ('fd', 'fd_inf'):
     assert heavy[name].value > 0 and heavy[name].low is None
     assert 'heavy tails (kurtosis' in heavy[name].card['interval']['reason']
@@ -244,15 +244,14 @@ def test_two_thousand_dimensions_against_sqrtm():
 def digits(**kw):
   dataset = data.load('digits')
   encoder = encoders.load('digits', dataset.spec)
-  return dataset, frechet.make(None, estimator='features', dataset=dataset, split='test',
-                               encoder=encoder, **kw)
+  return dataset, asked.of_samples(frechet, dataset, encoder=encoder, **kw)
 
 
 def test_evaluator_on_digits_reports_the_floor():
   dataset, run = digits()
   train = dataset.splits['train']['x']
   rng = np.random.default_rng(0)
-  values = run({}, lambda n: (rng.permutation(train)[:n], {'seconds': 1.0, 'nfe': 1}))
+  values = run(lambda n: (rng.permutation(train)[:n], {'seconds': 1.0, 'nfe': 1}))
   fd, floor = values['fd'], values['fd_data']
   assert abs(fd.value - floor.value) < 0.1 and floor.low <= floor.value <= floor.high
   y = encoders.load('digits', dataset.spec).features(dataset.splits['test']['x'])
@@ -267,22 +266,22 @@ def test_evaluator_on_digits_reports_the_floor():
   assert single.value > 20 * floor.value and single.low is None
   assert 'singular' in single.card['interval']['reason']
   assert values['fd_inf_single'].value is None
-  noise = run({}, lambda n: (rng.integers(0, 17, (n, 8, 8, 1)), {}))
+  noise = run(lambda n: (rng.integers(0, 17, (n, 8, 8, 1)), {}))
   assert noise['fd'].value > 20 * floor.value
 
 
 def test_too_few_samples_to_extrapolate():
   dataset, run = digits(num_samples=160)
   draw = lambda n: (dataset.splits['train']['x'][:n], {})
-  found = run({}, draw)['fd_inf']
+  found = run(draw)['fd_inf']
   assert found.value is None and '160 samples of dimension 16' in found.card['reason']
-  assert 'fd_inf' not in digits(extrapolate=False)[1]({}, draw)
+  assert 'fd_inf' not in digits(extrapolate=False)[1](draw)
 
 
 def test_features_that_are_not_finite_have_no_distance():
   dataset = data.load('gaussian', dim=3, num_train=40, num_validation=30, num_test=30)
-  run = frechet.make(None, estimator='features', dataset=dataset, split='test',
-                     encoder=encoders.load('identity', dataset.spec), num_samples=35)
-  values = run({}, lambda n: (np.full((n, 3), np.nan, np.float32), {}))
+  run = asked.of_samples(frechet, dataset, encoder=encoders.load('identity', dataset.spec),
+                         num_samples=35)
+  values = run(lambda n: (np.full((n, 3), np.nan, np.float32), {}))
   assert values['fd'].value is None and 'not finite' in values['fd'].card['reason']
   assert values['fd_data'].value > 0

@@ -6,6 +6,7 @@ import pytest
 from genjax import data, encoders
 from genjax.evals import inception_score
 from genjax.types import BadInput
+from tests.evals import asked
 
 
 def softmax(logits):
@@ -44,21 +45,20 @@ def test_parity_with_other_code():
 
 def evaluator(encoder='digits', **kw):
   dataset = data.load('digits')
-  return dataset, inception_score.make(
-      None, estimator='classifier', dataset=dataset, split='test',
-      encoder=encoders.load(encoder, dataset.spec), **kw)
+  return dataset, asked.of_samples(inception_score, dataset,
+                                   encoder=encoders.load(encoder, dataset.spec), **kw)
 
 
 def test_evaluator_on_digits():
   dataset, run = evaluator(num_samples=600)
   train = dataset.splits['train']['x']
-  values = run({}, lambda n: (train[:n], {'sampler': 'direct'}))
+  values = run(lambda n: (train[:n], {'sampler': 'direct'}))
   assert 8 < values['is'].value < 10 and 8 < values['is_data'].value < 10
   card = values['is'].card
   assert values['is'].low is None and 'no interval' in card['interval']['reason']
   assert 'never ranked' in card['use'] and (card['num_splits'], card['shuffle_seed']) == (10, 2020)
   assert values['is_data'].card['generated_are'] == 'train examples'
-  one = run({}, lambda n: (np.repeat(train[:1], n, 0), {}))['is']
+  one = run(lambda n: (np.repeat(train[:1], n, 0), {}))['is']
   assert one.value == pytest.approx(1, abs=1e-6)
 
 
@@ -73,7 +73,6 @@ def test_probabilities_that_are_not_finite_have_no_score():
   dataset = data.load('digits')
   encoder = encoders.load('digits', dataset.spec)._replace(
       probs=lambda x: np.full((len(x), 10), np.nan))
-  run = inception_score.make(None, estimator='classifier', dataset=dataset, split='test',
-                             encoder=encoder, num_samples=20)
-  found = run({}, lambda n: (dataset.splits['train']['x'][:n], {}))['is']
+  run = asked.of_samples(inception_score, dataset, encoder=encoder, num_samples=20)
+  found = run(lambda n: (dataset.splits['train']['x'][:n], {}))['is']
   assert found.value is None and 'not finite' in found.card['reason']

@@ -6,6 +6,7 @@ import pytest
 from genjax import data, encoders
 from genjax.evals import kid
 from genjax.types import BadInput
+from tests.evals import asked
 
 
 def by_hand(x, y):
@@ -112,10 +113,10 @@ def test_parity_with_other_code():
 
 def test_evaluator_on_digits_reports_the_floor():
   dataset = data.load('digits')
-  run = kid.make(None, estimator='features', dataset=dataset, split='test', num_samples=300,
-                 encoder=encoders.load('digits', dataset.spec))
+  run = asked.of_samples(kid, dataset, encoder=encoders.load('digits', dataset.spec),
+                         num_samples=300)
   rng, train = np.random.default_rng(0), dataset.splits['train']['x']
-  values = run({}, lambda n: (np.clip(train[:n] + rng.integers(-6, 7, (n, 8, 8, 1)), 0, 16), {}))
+  values = run(lambda n: (np.clip(train[:n] + rng.integers(-6, 7, (n, 8, 8, 1)), 0, 16), {}))
   found, floor = values['kid'], values['kid_data']
   assert found.value > 10 * abs(floor.value) and values['kid_single'].value > found.value
   assert floor.low < 0 < floor.high and found.low > 0
@@ -125,5 +126,4 @@ def test_evaluator_on_digits_reports_the_floor():
 def test_two_samples_are_too_few():
   dataset = data.load('digits')
   with pytest.raises(BadInput, match='allowed: 3'):
-    kid.make(None, estimator='features', dataset=dataset, split='test', num_samples=2,
-             encoder=encoders.load('digits', dataset.spec))
+    asked.of_samples(kid, dataset, encoder=encoders.load('digits', dataset.spec), num_samples=2)

@@ -11,6 +11,7 @@ from genjax.evals import card, likelihood
 from genjax.models import categorical_mixture, gaussian
 from genjax.models.diffusion_bound import mean_level
 from genjax.types import BadInput, DataSpec, Denoised, Diffusion, Model
+from tests.evals import asked
 
 SPEC = DataSpec((8, 8, 1), 17, 10)
 
@@ -19,11 +20,9 @@ def digits(x):
   return data.Dataset('tiny', SPEC, {'test': {'x': x}}, {})
 
 
-def run(model, dataset, estimator, params=None, **kw):
-  spec = dataset.spec
-  made = likelihood.make(model, estimator=estimator, spec=spec, dataset=dataset, split='test',
-                         prepare=lambda b, rng: data.prepare(b, spec, rng), seed=0, **kw)
-  return made(params or {}, None)
+def run(model, dataset, estimator, params=None, *, conditional=False, metrics=(), **kw):
+  task = asked.task(dataset, conditional=conditional, asked=metrics)
+  return asked.of_model(likelihood, estimator, model, task, **kw)(params or {}, None)
 
 
 def images(n):
@@ -56,15 +55,15 @@ def test_what_is_asked_for_is_measured_or_refused_with_the_keyword():
   model = Model(init=None, elbo=lambda p, b, r: {'x': jnp.zeros(len(b['x']))},
                 diffusion=Diffusion(some, some))
   both = Dataset('tiny', DataSpec((2,), None, None), {'test': {'x': np.zeros((3, 2))}}, {})
-  asked = lambda model, *names: run(model, both, 'bound', asked=names)
-  assert set(asked(model, 'nll_bound_nats')) == {'nll_bound_nats'}
+  measured = lambda model, *names: run(model, both, 'bound', metrics=names)
+  assert set(measured(model, 'nll_bound_nats')) == {'nll_bound_nats'}
   with pytest.raises(BadInput, match="'nll_estimate_nats' is not what this config measures; "
                      'allowed: nll_bound_nats, or .*evals.kw.likelihood.estimator=ode'):
-    asked(model, 'nll_bound_nats', 'nll_estimate_nats')
+    measured(model, 'nll_bound_nats', 'nll_estimate_nats')
   with pytest.raises(BadInput, match="'nll_exact_nats' needs log_prob, which this model does not"):
-    asked(model, 'nll_exact_nats')
+    measured(model, 'nll_exact_nats')
   with pytest.raises(BadInput, match='of continuous data is in nats; allowed: nll_bound_nats'):
-    asked(model, 'nll_bound_bpd')
+    measured(model, 'nll_bound_bpd')
 
 
 def test_uniform_density_on_the_cells_is_a_bound_that_is_tight():
@@ -291,7 +290,8 @@ def test_noise_of_codes_and_of_latents_is_independent(estimator):
     return -0.5 * prob.sum_event((batch['x'] - jax.random.normal(rng_z, batch['x'].shape)) ** 2)
 
   model = Model(init=None, elbo=lambda *args: {'match': log_weight(*args)}, log_weight=log_weight)
-  value = run(model, dataset, estimator, num_repeats=8, num_weights=1)['nll_bound_nats']
+  kw = {'bound': {'num_repeats': 8}, 'importance_weighted': {'num_weights': 1}}[estimator]
+  value = run(model, dataset, estimator, **kw)['nll_bound_nats']
   exact = 0.5 * (np.mean(np.sum(mean.astype(np.float64) ** 2, 1)) + dim * (std**2 + 1.0))
   correlated = exact - dim * std
   assert abs(value.value - exact) < 1.0 < abs(value.value - correlated) / 5

@@ -5,8 +5,9 @@ import pytest
 from scipy import stats
 
 from genjax import data, encoders
-from genjax.evals import novelty
+from genjax.evals import novelty, two_sample
 from genjax.types import BadInput, DataSpec
+from tests.evals import asked
 
 DIGITS = data.load('digits')
 PIXELS = encoders.load('identity', DIGITS.spec)
@@ -25,9 +26,8 @@ def figures(x, train, held_out, seed=0, num_permutations=999):
 
 
 def evaluator(split='test', num_permutations=999, num_plantings=0, **kw):
-  return novelty.make(None, estimator='nearest_neighbour', encoder=None, pixels=PIXELS,
-                      dataset=DIGITS, split=split, num_permutations=num_permutations,
-                      num_plantings=num_plantings, **kw)
+  return asked.of_samples(novelty, DIGITS, pixels=PIXELS, split=split, num_plantings=num_plantings,
+                          num_permutations=num_permutations, **kw)
 
 
 def contains_or_above(hits, level=0.95):
@@ -155,10 +155,10 @@ def planted_on_digits(n, generators, splits, calibrated=False):
 
 def test_evaluator_on_digits():
   held_out = DIGITS.splits['validation']['x'].astype(np.int32)
-  copied = evaluator()({}, lambda n: (TRAIN[:n].astype(np.int32), {}))
+  copied = evaluator()(lambda n: (TRAIN[:n].astype(np.int32), {}))
   assert copied['copies'].value == 1.0 and copied['novelty_knn_p'].value <= 0.001
   honest = evaluator(num_samples=200, num_plantings=5)(
-      {}, lambda n: (held_out[:n], {'sampler': 'direct'}))
+      lambda n: (held_out[:n], {'sampler': 'direct'}))
   assert honest['copies'].value == 0.0 and honest['novelty_knn_p'].value > 0.001
   card = honest['novelty_knn'].card
   assert (card['n_reference'], card['n_generated'], card['encoder']) == (800, 200, 'identity')
@@ -172,13 +172,13 @@ def test_evaluator_on_digits():
 
 def test_copies_of_a_training_set_that_is_compared_whole_have_share_one():
   less = DIGITS._replace(splits={**DIGITS.splits, 'train': {'x': TRAIN[:300]}})
-  out = novelty.make(None, estimator='nearest_neighbour', encoder=None, pixels=PIXELS, dataset=less,
-                     split='test', num_plantings=0)({}, lambda n: (TRAIN[300:400], {}))
+  out = asked.of_samples(novelty, less, pixels=PIXELS, num_plantings=0)(
+      lambda n: (TRAIN[300:400], {}))
   assert out['novelty_knn_copies'].value == 1.0 and out['copies'].value == 0.0
 
 
 def test_samples_that_are_not_finite_are_no_figures():
-  out = evaluator(num_samples=100)({}, lambda n: (np.full((n, 8, 8, 1), np.nan), {}))
+  out = evaluator(num_samples=100)(lambda n: (np.full((n, 8, 8, 1), np.nan), {}))
   for name in ('novelty_knn', 'novelty_knn_p', 'copies'):
     assert out[name].value is None and 'not finite' in out[name].card['reason']
   assert out['novelty_knn_copies'].value > 0.6
@@ -187,6 +187,6 @@ def test_samples_that_are_not_finite_are_no_figures():
 def test_the_training_split_is_no_held_out_split():
   dataset = data.Dataset('a', DataSpec((4,), None, None), {'train': {}, 'test': {}}, {})
   with pytest.raises(BadInput, match="split='train'.*allowed: test"):
-    novelty.sets('novelty', dataset, 'train')
+    two_sample.held_out('novelty', dataset, 'train')
   with pytest.raises(BadInput, match="split='train'.*allowed: validation, test"):
     evaluator(split='train')

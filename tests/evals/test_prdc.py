@@ -6,7 +6,8 @@ import pytest
 from genjax import data, encoders, wiring
 from genjax.evals import card as cards
 from genjax.evals import prdc
-from genjax.types import BadInput, Model
+from genjax.types import BadInput
+from tests.evals import asked
 
 
 def brute(x, y, k_ball, k_density):
@@ -164,9 +165,8 @@ def test_intervals_cover_the_expectation_given_the_reference(case):
 
 def evaluate(draw, **kw):
   dataset = data.load('ring8', num_train=500, num_validation=10, num_test=600)
-  given = {'estimator': 'features', 'dataset': dataset, 'split': 'test',
-           'encoder': encoders.load('identity', dataset.spec), **kw}
-  return prdc.make(None, **given)({}, lambda n: (draw(dataset, n), {'sampler': 'direct'}))
+  run = asked.of_samples(prdc, dataset, encoder=encoders.load('identity', dataset.spec), **kw)
+  return run(lambda n: (draw(dataset, n), {'sampler': 'direct'}))
 
 
 def test_half_of_the_support_loses_recall_not_precision():
@@ -203,9 +203,8 @@ def test_kept_figures_are_of_their_own_numbers_of_neighbours(tmp_path, monkeypat
   # those of 20 neighbours were, from the cache, those of 3
   monkeypatch.setenv('GENJAX_CACHE', str(tmp_path))
   dataset = data.load('ring8', num_train=500, num_validation=10, num_test=500)
-  given = {'model': Model(init=None, sample=lambda *_: None), 'family': 'samples',
-           'dataset': dataset, 'split': 'test', 'num_samples': 500, 'seed': 0,
-           'encoder': encoders.load('identity', dataset.spec)}
+  given = {'model': None, 'family': 'samples', 'dataset': dataset, 'split': 'test',
+           'num_samples': 500, 'seed': 0, 'encoder': encoders.load('identity', dataset.spec)}
   train, test = (dataset.splits[split]['x'] for split in ('train', 'test'))
   for ball, density in ((3, 3), (20, 3), (20, 20), (3, 3), (20, 3), (20, 20)):
     values = wiring.evaluator('prdc', {'k_ball': ball, 'k_density': density}, **given)(

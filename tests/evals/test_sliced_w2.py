@@ -6,6 +6,7 @@ import pytest
 from genjax import data, encoders
 from genjax.evals import influence, sliced_w2
 from genjax.types import BadInput
+from tests.evals import asked
 
 
 def normal(seed, n, d):
@@ -105,9 +106,9 @@ def test_interval_on_features_of_digits(noise):
 
 def test_features_with_heavy_tails_have_no_interval():
   dataset = data.load('gaussian', dim=3, num_train=40, num_validation=30, num_test=400)
-  run = sliced_w2.make(None, estimator='features', dataset=dataset, split='test',
-                       encoder=encoders.load('identity', dataset.spec), num_samples=400)
-  found = run({}, lambda n: (np.exp(1.5 * normal(13, n, 3)).astype(np.float32), {}))
+  run = asked.of_samples(sliced_w2, dataset, encoder=encoders.load('identity', dataset.spec),
+                         num_samples=400)
+  found = run(lambda n: (np.exp(1.5 * normal(13, n, 3)).astype(np.float32), {}))
   assert found['sliced_w2'].value > 0 and found['sliced_w2'].low is None
   assert 'heavy tails' in found['sliced_w2'].card['interval']['reason']
   assert found['sliced_w2_data'].low < found['sliced_w2_data'].high
@@ -116,17 +117,17 @@ def test_features_with_heavy_tails_have_no_interval():
 
 def test_evaluator_on_digits_reports_the_floor():
   dataset = data.load('digits')
-  make = lambda **kw: sliced_w2.make(None, estimator='features', dataset=dataset, split='test',
-                                     encoder=encoders.load('digits', dataset.spec), **kw)
+  make = lambda **kw: asked.of_samples(
+      sliced_w2, dataset, encoder=encoders.load('digits', dataset.spec), **kw)
   train = dataset.splits['train']['x']
   draw = lambda n: (np.random.default_rng(0).integers(0, 17, (n, 8, 8, 1)), {})
-  values = make(num_samples=300)({}, draw)
+  values = make(num_samples=300)(draw)
   found, floor = values['sliced_w2'], values['sliced_w2_data']
   assert found.low > 3 * floor.high and floor.low < floor.value < floor.high
   assert values['sliced_w2_single'].value > 3 * floor.value
   assert found.card['detail']['mind'] == pytest.approx(3 * 16 * found.value**2)
   assert found.card['num_projections'] == 128 and found.card['directions'] == 'random, seed 0'
-  copies = make(num_samples=len(train))({}, lambda n: (train[:n], {}))['sliced_w2']
+  copies = make(num_samples=len(train))(lambda n: (train[:n], {}))['sliced_w2']
   assert copies.value == pytest.approx(floor.value, rel=0.5)
   with pytest.raises(BadInput, match='num_projections=0'):
     make(num_projections=0)

@@ -8,6 +8,7 @@ import pytest
 from genjax import data, prob
 from genjax.evals import true_divergence
 from genjax.types import BadInput, Model
+from tests.evals import asked
 
 SMALL = {'num_train': 10, 'num_validation': 10, 'num_test': 10}
 
@@ -29,9 +30,8 @@ def drawn(model):
   return lambda n: (np.asarray(model.sample({}, jax.random.key(3), n, None)[0]), {})
 
 
-def evaluate(model, dataset, estimator, **kw):
-  run = true_divergence.make(model, estimator=estimator, spec=dataset.spec, dataset=dataset,
-                             split='test', seed=0, **kw)
+def evaluate(model, dataset, estimator, num_samples=4096, **kw):
+  run = asked.of_model(true_divergence, estimator, model, asked.task(dataset, num_samples), **kw)
   return run({}, drawn(model))
 
 

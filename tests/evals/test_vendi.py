@@ -6,6 +6,7 @@ import pytest
 from genjax import data, encoders
 from genjax.evals import vendi
 from genjax.types import BadInput
+from tests.evals import asked
 
 DIGITS = data.load('digits')
 
@@ -100,9 +101,8 @@ def test_one_direction_is_the_reason_and_not_that_samples_do_not_vary():
 
 
 def evaluate(draw, **kw):
-  made = vendi.make(None, estimator='features', dataset=DIGITS, split='test', num_samples=300,
-                    encoder=encoders.load('identity', DIGITS.spec), **kw)
-  return made({}, draw)
+  encoder = encoders.load('identity', DIGITS.spec)
+  return asked.of_samples(vendi, DIGITS, encoder=encoder, **{'num_samples': 300, **kw})(draw)
 
 
 def test_collapse_is_seen_beside_the_data():
@@ -128,5 +128,4 @@ def test_zero_features_are_no_score_and_too_few_are_refused():
   assert out['vendi'].value is None and '2 of 300' in out['vendi'].card['reason']
   assert out['vendi_data'].value > 1
   with pytest.raises(BadInput, match='1 examples; allowed: 2'):
-    vendi.make(None, estimator='features', dataset=DIGITS, split='test', num_samples=1,
-               encoder=encoders.load('identity', DIGITS.spec))
+    evaluate(draw, num_samples=1)

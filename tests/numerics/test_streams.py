@@ -3,6 +3,7 @@
 import ast
 import itertools
 import pathlib
+from unittest import mock
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from genjax.evals import likelihood
 from genjax.numerics import streams
 from genjax.numerics.streams import Purpose, stream
 from tests import keys
+from tests.evals import asked
 from tests.test_contract import TRIPLES, config_of
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -71,15 +73,15 @@ def served_twice(family, objective, estimator, kind):
   lines += keys.served_twice(run.step, state, rows) if run.step else []
   if run.model.sample:
     lines += keys.served_twice(lambda p, key: run.model.sample(p, key, 4, None)[0], params, key)
-  settings = {'num_weights': 2, 'num_steps': 2, 'num_probes': 1, 't_min': 1e-3,
-              'dequantisation': 'gaussian'}
+  settings = {'importance_weighted': {'num_weights': 2}, 'ode': {'num_steps': 2, 'num_probes': 1}}
   batch = {'x': rows['x'], 'mask': jax.ShapeDtypeStruct(rows['x'].shape[:1], bool)}
-  spec = run.dataset.spec
+  task = asked.task(run.dataset)
+  of_batch = lambda model, task, name, terms, *args, **kw: likelihood.per_example(
+      terms, task.prepare)
   for estimator in compat.legal(likelihood.ESTIMATORS, compat.provides(
       run.model, data.properties(run.dataset))):
-    terms = likelihood._terms_fn(
-        run.model, estimator, lambda batch, rng: data.prepare(batch, spec, rng), spec,
-        dict(settings))
+    with mock.patch.object(likelihood, '_evaluator', of_batch):
+      terms = likelihood.ESTIMATORS[estimator].make(run.model, task, **settings.get(estimator, {}))
     found = keys.served_twice(terms, params, batch, key, key)
     if estimator == 'ode':  # half the steps are compared under the same probes
       assert len(found) == 1 and "'draw': 2" in found[0]

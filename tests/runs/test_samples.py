@@ -11,6 +11,7 @@ from genjax.evals import frechet, two_sample
 from genjax.runs import samples
 from genjax.types import BadInput
 from tests import programs
+from tests.evals import asked
 
 DIGITS = data.load('digits')
 N = 300
@@ -48,10 +49,9 @@ def test_png_and_npz_give_the_figures_of_the_arrays(made):
   assert figures(found[0]) == figures(found[1])
   assert found[0]['samples']['sha256'] == found[1]['samples']['sha256']
   encoder = encoders.load('digits', DIGITS.spec)
-  run = frechet.make(None, estimator='features', dataset=DIGITS, split='test', encoder=encoder,
-                     num_samples=N)
+  run = asked.of_samples(frechet, DIGITS, encoder=encoder, num_samples=N)
   order = two_sample.shuffled(levels)
-  direct = run({}, lambda n: (order[:n], {}))['fd']
+  direct = run(lambda n: (order[:n], {}))['fd']
   assert figures(found[0])['fd'] == pytest.approx((direct.value, direct.low, direct.high), rel=1e-6)
   plain = frechet.frechet_distance(encoder.features(levels),
                                    encoder.features(DIGITS.splits['test']['x']))[0]

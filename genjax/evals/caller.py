@@ -1,0 +1,219 @@
+"""The one caller of evaluators: what all share stands here, so that a file asks its question alone.
+
+It binds keywords, chooses the number of samples, fills in the cards' common protocol, measures
+known examples next to the samples (`kinds.Floor`), tells the power by planted copies, and keeps
+figures.
+"""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from genjax import compat, disk
+from genjax.evals import card as cards
+from genjax.evals import planted, two_sample
+from genjax.evals.card import Value
+from genjax.evals.kinds import Floor, OfSamples, Task
+from genjax.types import BadInput, Estimator
+
+# what stands in a key for what is no plain data
+_KEYED = {
+    'dataset': lambda dataset: [dataset.name, dataset.spec, dataset.identity],
+    'encoder': lambda encoder: encoder and [encoder.card, encoder.spec],
+}
+
+
+def evaluator(name: str, estimator: str, table: Mapping, given: Mapping, task: Task, model=None,
+              samples: Mapping | None = None) -> Callable:
+  """run(params, draw) -> {metric: Value} of an evaluator of either kind.
+
+  name: of table, {evaluator: module with METRICS and ESTIMATORS}; estimator: one of its.
+  given: keyword arguments of the estimator's make, checked against its signature alone.
+  model: a Model; an evaluator of samples sees none, and its run takes any params.
+  samples: plain data that identify what draw returns; then all figures of samples are kept.
+  draw(n) returns (x [n, ...], info) as `draw.make` says; info may lack any of its entries.
+  Raises BadInput for a keyword, for data that cannot be asked this, and, once run, for a metric of
+  task.asked that is not among the figures.
+  """
+  chosen, what = table[name].ESTIMATORS[estimator], f'evaluator {name!r} ({estimator})'
+  bind = functools.partial(compat.bind, what, chosen.make, given=given,
+                           owners=compat.owners('evaluator', table))
+  if chosen.of == 'samples':
+    keep = keeper(name, chosen.make, {
+        'dataset': task.dataset, 'split': task.split, 'encoder': task.encoder,
+        'num_samples': task.num_samples, 'estimator': estimator,
+        'own': compat.arguments(chosen.make, given)})
+    run = of_samples(name, estimator, table[name], bind({}), task, keep)
+    if samples is not None:
+      of_drawn = run
+      run = lambda draw: keep({'samples': samples}, lambda: of_drawn(draw))
+    answer = lambda params, draw: run(draw)
+  else:
+    common = functools.partial(cards.make_card, estimator=estimator, split=task.split)
+    answer = bind({'model': model, 'task': task._replace(card=common)})
+
+  def checked(params, draw):
+    values = answer(params, draw)
+    lacking = [metric for metric in task.asked if metric not in values]
+    if lacking:
+      raise BadInput(f'metric {lacking[0]!r} is not among what evaluator {name!r} gives of this '
+                     f'model and these data; allowed: {", ".join(values)}')
+    return values
+
+  return checked
+
+
+def keeper(name: str, make: Callable, arguments: Mapping) -> Callable:
+  """keep(part, compute) -> {metric: Value} of compute(), or what it gave before for the same key.
+
+  arguments: all that the figures follow from, the evaluator's own keywords among them; they are in
+  the key with the source of this package and of the file that holds make, and with what part (plain
+  data) of the figures it is. So a key lacks nothing, and an argument that is no plain data fails
+  unless it stands in _KEYED. Figures are computed anew where that file cannot be read, and in a job
+  of several hosts: a host that found them would leave the others alone.
+  """
+  file = _file(make)
+  there = os.path.isfile(file)
+  key = {'evaluator': name, 'source': disk.source_digest(), 'arguments': {
+      argument: _KEYED.get(argument, lambda plain: plain)(value)
+      for argument, value in arguments.items()}}
+  if there:
+    key['file'] = disk.digest({'file': np.fromfile(file, np.uint8)})
+
+  def keep(part, compute):
+    if jax.process_count() > 1 or not there:
+      return compute()
+    kept = disk.kept_json('figures', {**key, 'part': part}, lambda: {
+        metric: value._asdict() for metric, value in compute().items()})
+    return {metric: Value(**value) for metric, value in kept.items()}
+
+  return keep
+
+
+def _file(make: Callable) -> str:
+  """The file that holds make; '' where it is no function of a file, but an object or a partial."""
+  try:
+    return inspect.getsourcefile(make) or ''
+  except TypeError:
+    return ''
+
+
+def space(name: str, estimator: Estimator, task: Task):
+  """The encoder that an evaluator of samples compares by; BadInput where there is none.
+
+  One that needs the training set never compares in features that were trained on it.
+  """
+  if 'data.training_set' in estimator.needs:
+    return two_sample.space(name, task.encoder, task.pixels, task.dataset)
+  return two_sample.require_encoder(name, task.encoder, task.dataset)
+
+
+def of_samples(name: str, estimator: str, module, made: OfSamples, task: Task,
+               keep: Callable) -> Callable:
+  """run(draw) -> {metric: Value} of the samples and of the floors next to them; see `OfSamples`.
+
+  Raises BadInput without an encoder for these data, for fewer than `at_least` examples a side, and,
+  where the training set is asked about, on split 'train'.
+  """
+  dataset, split, seed = task.dataset, task.split, made.subset_seed
+  encoder = _encoder(name, module.ESTIMATORS[estimator], made, task)
+  n = _number(name, made, task)
+  reference, train = (dataset.splits.get(s, {}).get('x') for s in (split, 'train'))
+  reference = two_sample.subset(reference, n, seed) if made.equal else reference
+  if made.num_train is not None:
+    train = two_sample.subset(train, made.num_train, seed)
+  common = {'estimator': estimator, 'split': None, 'n_reference': None}
+  if made.compares:
+    common |= {'split': split, 'n_reference': len(reference), 'subset_seed': seed}
+
+  def measured(x, suffix='', cond=None, encoder=encoder, plant=None, **origin):
+    def card(metric, *, unit=None, detail=None, power=None, **protocol):
+      more = power(plant) if power and plant else {}
+      return cards.make_card(metric + suffix, unit=unit, detail={**(detail or {}), **more}, **{
+          'encoder': encoder, 'n_generated': len(x), **common, **origin, **protocol})
+
+    seen = {'x': x, 'cond': cond, 'reference': reference, 'train': train, 'encoder': encoder,
+            'card': card}
+    values = made.measure(**{key: seen[key] for key in _named(name, made.measure, seen)})
+    return {metric + suffix: value for metric, value in values.items()}
+
+  def run(draw):
+    x, info = draw(n)
+    plant = lambda rule, signals, num_copies: planted.detail(
+        rule, signals, len(x), num_copies, made.num_plantings, seed)
+    out = measured(x, cond=info.get('cond'), plant=plant, **two_sample.sampled(info))
+    own = set(out) & set(module.METRICS)
+    for floor in made.floors:
+      known = _examples(floor, made, task, n, reference, train, encoder)
+      if known is None:
+        continue
+      values = keep([floor.suffix, floor.examples], lambda floor=floor, known=known: measured(
+          suffix=floor.suffix, **known))
+      names = {metric + floor.suffix for metric in floor.metrics or own if metric in own}
+      out |= {metric: value for metric, value in values.items() if metric in names}
+    return out
+
+  return run
+
+
+def _encoder(name: str, estimator: Estimator, made: OfSamples, task: Task):
+  """The encoder, which classifies where it must; warns where images are compared by pixels."""
+  if 'data.training_set' in estimator.needs:
+    two_sample.held_out(name, task.dataset, task.split)
+    return space(name, estimator, task)
+  encoder = space(name, estimator, task)
+  if made.classifies and encoder.probs is None:
+    raise BadInput(f'evaluator {name!r} needs class probabilities, and encoder {encoder.name!r} '
+                   'has none')
+  two_sample.warn_of_pixels(encoder)
+  return encoder
+
+
+def _number(name: str, made: OfSamples, task: Task) -> int:
+  """How many samples are asked for."""
+  splits = task.dataset.splits
+  other = two_sample.other_split(task.dataset, task.split)
+  sizes = [len(splits[s]['x']) for s in (task.split, other) if s]
+  n = min(task.num_samples, *sizes) if made.equal else task.num_samples
+  if min(n, *sizes) < made.at_least:
+    raise BadInput(f'evaluator {name!r}: {min(n, *sizes)} examples; allowed: {made.at_least} or '
+                   'more on each side')
+  return n
+
+
+def _named(name: str, measure: Callable, seen: Mapping) -> list[str]:
+  """The arguments that a measure names."""
+  named = list(inspect.signature(measure).parameters)
+  stray = [argument for argument in named if argument not in seen]
+  if stray:
+    raise BadInput(f'evaluator {name!r}: its measure asks for {stray[0]!r}; allowed: '
+                   f'{", ".join(seen)}')
+  return named
+
+
+def _examples(floor: Floor, made: OfSamples, task: Task, n: int, reference, train,
+              encoder) -> dict | None:
+  """What is measured in place of the samples, and the words for it; None: there is no such split.
+
+  One example is encoded once, with the others, and only then repeated.
+  """
+  splits, seed = task.dataset.splits, made.subset_seed
+  if floor.examples == 'copies':
+    return {'x': two_sample.subset(train, n, seed + 1), 'generated_are': 'training examples'}
+  if floor.examples == 'single':
+    repeated = np.broadcast_to(np.asarray(reference[:1]), (n, *reference.shape[1:]))
+    once = lambda of: of and (lambda x: np.repeat(np.asarray(of(reference))[:1], n, axis=0)
+                              if x is repeated else of(x))
+    return {'x': repeated, 'generated_are': 'one example, repeated', 'encoder': encoder._replace(
+        features=once(encoder.features), probs=once(encoder.probs))}
+  if floor.examples == 'split':
+    return {**{key: splits[task.split].get(key) for key in ('x', 'cond')},
+            'generated_are': f'{task.split} examples'}
+  other = two_sample.other_split(task.dataset, task.split) or (
+      None if made.compares else task.split)
+  return other and {'x': two_sample.subset(splits[other]['x'], n, seed),
+                    'generated_are': f'{other} examples'}

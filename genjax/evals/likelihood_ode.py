@@ -1,0 +1,66 @@
+"""Terms of log p(x) by the probability-flow ODE, and the noise that data with levels get for it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax import prob
+from genjax.numerics import ode_likelihood
+from genjax.numerics.path import diffuse, match
+from genjax.types import DataSpec, Model
+
+# terms that noise on the integers adds, the first those of `prob.dequantise` too -> its name
+CELL_TERM, GAUSSIAN_TERM = 'log_cell_volume', 'noise'
+NOISE_TERMS = {CELL_TERM: 'uniform', GAUSSIAN_TERM: 'gaussian'}
+DEQUANTISATIONS = ('gaussian', 'uniform')
+# next to the terms: the value at half the steps less that at all of them, and the standard
+# deviation of one example's value between its probes
+BESIDE = ('half_the_steps', 'probe_std')
+
+
+def continuous(rng, x, spec, dequantisation, alpha, sigma):
+  """Noise u on integers x [B, ...], and the terms [B] that make log p(x + u) a bound on log P(x).
+
+  P(x) = int p(y) P(x | y) dy, where P(x | y) is the `reconstruction` of the bound, and Jensen's
+  inequality over y = x + u. gaussian: u = sigma / alpha eps, the noise that the model knows; the
+  terms are -log q(u) and log P(x | x + u). uniform: in the cell, whose log volume is the term
+  (1511.01844); the tighter where p is smooth within a cell, and of no use where the model has
+  learned the levels, between which it rightly finds nothing. alpha, sigma [B]: where the ODE
+  starts.
+  """
+  if spec.levels is None:
+    return x, {}
+  if dequantisation == 'uniform':
+    volume = jnp.full(len(x), prob.log_cell_volume(spec))
+    return prob.cell_noise(rng, x, spec.levels), {CELL_TERM: volume}
+  eps = jax.random.normal(rng, x.shape, x.dtype)
+  z = diffuse(x, eps, alpha, sigma)
+  log_q = prob.sum_event(prob.normal_log_prob(eps)) - np.prod(spec.shape) * jnp.log(sigma / alpha)
+  return z / match(alpha, z), {
+      GAUSSIAN_TERM: -log_q, 'reconstruction': prob.level_log_prob(x, z, alpha, sigma, spec.levels)}
+
+
+def terms(model: Model, spec: DataSpec, *, num_steps: int, num_probes: int, t_min: float,
+          dequantisation: str) -> Callable:
+  """(params, batch on the grid, rng) -> the terms of log p(x) by the ODE, and BESIDE, [B] nats."""
+  def of_batch(params, batch, rng):
+    rng_u, rng_probe = jax.random.split(rng)
+    path = lambda t: model.diffusion.path(params, t)
+    x, of_noise = continuous(rng_u, batch['x'], spec, dequantisation,
+                             *path(jnp.full(len(batch['x']), t_min)))
+
+    def at(num_steps):
+      return ode_likelihood.log_prob(
+          lambda *args: model.diffusion.denoise(params, *args).x_0, path, rng_probe, x,
+          batch.get('cond'), num_steps=num_steps, num_probes=num_probes, t_min=t_min)
+
+    found, half = at(num_steps), at(num_steps // 2)
+    divergence = found['divergence'].mean(0)
+    worse = found['prior'] + divergence - half['prior'] - half['divergence'].mean(0)
+    spread = found['divergence'].std(0, ddof=1) if num_probes > 1 else jnp.zeros(len(x))
+    return {'prior': found['prior'], 'divergence': divergence, **of_noise,
+            'half_the_steps': worse, 'probe_std': spread}
+
+  return of_batch
