@@ -24,7 +24,7 @@ model FLOPs, likewise assumed 0.0074 s a step, $16 for 400,000 steps.
 from configs import common
 
 NAMES = {'network': ('unet', 'dit'), 'size': tuple(common.DIT),
-         'objective': common.DIFFUSION_OBJECTIVES, 'estimator': ()}
+         'objective': (), 'estimator': ()}
 DEFAULT = {'network': 'unet', 'size': 'S', 'objective': 'score_matching'}
 
 UNET = {'steps': 800000, 'batch_size': 128, 'optim.lr': 2e-4, 'optim.warmup': 5000,

@@ -43,7 +43,8 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   key = {'config': identity.config_hash(asked), 'split': split, 'step': run.step}
   path, drawn = record.place(workdir, key, key['config'] == identity.config_hash(own),
                              standing=step is None and split == 'test')
-  wanted = wiring.answering(names) if names else dict.fromkeys(config.evals.names, ())
+  ours = tuple(config.evals.names)
+  wanted = wiring.answering(names, ours) if names else dict.fromkeys(ours, ())
   evals = wiring.evaluators(config, run.dataset, run.model, split, tuple(wanted), asked=wanted,
                            optional=() if names else tuple(wanted), tick=tick)
   if config.evals.num_samples < wished:  # said once nothing is refused any more

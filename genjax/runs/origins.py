@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from genjax import data, runs, sharding, wiring
+from genjax import data, extension, runs, sharding, wiring
 from genjax.cluster import checkpoint
 from genjax.numerics import streams
 from genjax.runs import rundir
@@ -45,7 +45,7 @@ def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
   """Refuses a run to start from that is of other data or another model, naming the differences."""
   plain = lambda tree: json.loads(json.dumps(tree, default=list))
   ours, theirs = plain(config.model.to_dict()), there['config']['model']
-  pairs = {'model.family': (theirs['family'], ours['family'])}
+  pairs = {'model.family': tuple(extension.portable(of['family']) for of in (theirs, ours))}
   for key in sorted({*theirs['kw'], *ours['kw']} - set(INERT)):
     pairs[f'model.kw.{key}'] = theirs['kw'].get(key), ours['kw'].get(key)
   was, now = (rundir.without_places(plain(identity))

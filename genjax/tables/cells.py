@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from genjax import extension
 from genjax.identity import config_hash, run_hash
 
 
@@ -40,7 +41,7 @@ def cell(row: Row, seed: int, config: Mapping, root: str) -> Cell:
   """
   trained = run_hash(config)
   named = (config['data']['name'], config['model']['family'], config['objective']['name'])
-  workdir = f'{root}/{slug("-".join(named))}-s{seed}-{trained}'
+  workdir = f'{root}/{slug("-".join(map(extension.stem, named)))}-s{seed}-{trained}'
   return Cell(row.label, seed, config['steps'], config_hash(config), trained, workdir,
               command('train', row, seed, workdir), command('evaluate', row, seed, workdir),
               config.get('init_from', ''))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 import jax.numpy as jnp
 
-from genjax import compat, data, disk, encoders
+from genjax import compat, data, disk, encoders, extension
 from genjax.compat import arguments, bind, pick
 from genjax.encoders import Encoder
 from genjax.evals import EVALS, draw
@@ -48,7 +48,7 @@ def keeper(name: str, arguments: Mapping) -> Callable:
   key lacks nothing, and an argument that is no plain data fails unless it stands above. In a job
   of several hosts figures are made again: a host that found them would leave the others alone.
   """
-  key = {'evaluator': name, 'source': disk.source_digest(), 'arguments': {
+  key = {'evaluator': extension.pinned(name), 'source': disk.source_digest(), 'arguments': {
       argument: _KEYED.get(argument, lambda plain: plain)(value)
       for argument, value in arguments.items() if argument not in _UNKEYED}}
 
@@ -77,7 +77,7 @@ def evaluator(name: str, eval_kw: Mapping, *, model: Model, family: str, dataset
   spec, given = dataset.spec, dict(eval_kw)
   estimator = choose('evaluator', name, EVALS, model, family, dataset,
                      given.pop('estimator', None))
-  make = EVALS[name].ESTIMATORS[estimator].make
+  make = pick('evaluator', name, EVALS).ESTIMATORS[estimator].make
   offered = {
       'model': model, 'spec': spec, 'dataset': dataset, 'split': split, 'encoder': encoder,
       'pixels': encoders.load('identity', spec), 'seed': seed, 'num_samples': num_samples,
@@ -85,31 +85,37 @@ def evaluator(name: str, eval_kw: Mapping, *, model: Model, family: str, dataset
       'prepare': lambda batch, rng=None: data.prepare(batch, spec, rng),
       'estimator': estimator}
   keep = keeper(name, arguments(make, {**offered, **given}))
-  run = bind(f'evaluator {name!r} ({estimator})', make, {**offered, 'keep': keep}, given,
-             compat.owners('evaluator', EVALS))
+  run = bind(f'evaluator {extension.stem(name)!r} ({estimator})', make,
+             {**offered, 'keep': keep}, given, compat.owners('evaluator', EVALS))
 
   def answer(params, draw):
     found = (run(params, draw) if samples is None else
              keep({'samples': samples}, lambda: run(params, draw)))
     lacking = [metric for metric in asked if metric not in found]
     if lacking:
-      raise BadInput(f'metric {lacking[0]!r} is not among what evaluator {name!r} gives of this '
-                     f'model and these data; allowed: {", ".join(found)}')
+      raise BadInput(f'metric {lacking[0]!r} is not among what evaluator '
+                     f'{extension.stem(name)!r} gives of this model and these data; allowed: '
+                     f'{", ".join(found)}')
     return found
 
   return answer
 
 
-def answering(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def answering(names: Iterable[str],
+              known: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
   """{evaluator: metrics asked of it}: of names of evaluators (no metric) and of metrics.
 
-  Raises BadInput for another name.
+  known: evaluators of the config; those in a file of their own are no entries of EVALS. Raises
+  BadInput for another name.
   """
-  owners = {metric: name for name, module in EVALS.items() for metric in (*module.METRICS, name)}
+  names = [extension.pinned(name) for name in names]
+  there = {**EVALS, **{name: pick('evaluator', name, EVALS) for name in (*known, *names)
+                       if extension.is_path(name)}}
+  owners = {metric: name for name, module in there.items() for metric in (*module.METRICS, name)}
   found = {}
   for name in names:
     owner = pick('metric', name, owners)
-    found[owner] = (*found.get(owner, ()), *([name] if name in EVALS[owner].METRICS else []))
+    found[owner] = (*found.get(owner, ()), *([name] if name in there[owner].METRICS else []))
   return found
 
 
@@ -121,12 +127,13 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
   Names in `optional` that the model or the data cannot answer are left out; others are refused.
   asked: of `answering`, the metrics that an evaluator must give.
   """
-  for name in config.evals.kw:
+  own = {extension.stem(name) for name in names if extension.is_path(name)}
+  for name in set(config.evals.kw) - own:
     pick('evaluator', name, EVALS)
   read = encoder(config, dataset.spec)
   have = compat.provides(model, data.properties(dataset))
   return {
-      name: evaluator(name, plain(config.evals.kw.get(name, {})), model=model,
+      name: evaluator(name, plain(config.evals.kw.get(extension.stem(name), {})), model=model,
                       family=config.model.family, dataset=dataset, split=split, encoder=read,
                       num_samples=config.evals.num_samples, seed=config.seed, tick=tick,
                       conditional=bool(config.model.kw.get('conditional', False)),
@@ -142,6 +149,7 @@ def sampler_of(config, objective: Objective) -> str:
   values = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
             if key not in SAMPLER_ARGS}
   shown = ', '.join(f'{k}={v}' for k, v in sorted(values.items()) if v is not None)
+  name = extension.label(name)
   guided = plain(config.sampler.get('guidance', {}))
   weight, interval = guided.get('weight', 1.0), tuple(guided.get('interval', ()))
   if weight == 1.0:

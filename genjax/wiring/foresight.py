@@ -2,7 +2,8 @@
 
 import inspect
 
-from genjax import compat, data, encoders
+from genjax import compat, data, encoders, extension
+from genjax.compat import pick
 from genjax.encoders import Encoder
 from genjax.evals import EVALS, likelihood, two_sample
 from genjax.wiring.evaluation import OFFERED, affordable, encoder, sampler_name
@@ -27,14 +28,14 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
   """
   have = compat.provides(made.model, data.properties(made.dataset))
   read = encoder(config, made.dataset.spec)
-  shared = {'split': split, 'data': [config.data.name, plain(config.data.kw)]}
+  shared = {'split': split, 'data': [extension.label(config.data.name), plain(config.data.kw)]}
   params = abstract_state(config, made).params['model']
   drawn, foreseen = affordable(config, made, made.model, params), {}
   for name in config.evals.names:
-    module = EVALS[name]
+    module = pick('evaluator', name, EVALS)
     if not compat.legal(module.ESTIMATORS, have):
       continue
-    given = plain(config.evals.kw.get(name, {}))
+    given = plain(config.evals.kw.get(extension.stem(name), {}))
     estimator = choose('evaluator', name, EVALS, made.model, config.model.family, made.dataset,
                        given.pop('estimator', None))
     parameters = inspect.signature(module.ESTIMATORS[estimator].make).parameters

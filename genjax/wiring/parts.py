@@ -1,11 +1,12 @@
 """The parts of a run by name: data, model, sampler, critic, objective, optimizers."""
 
+import inspect
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
-from genjax import compat, data
+from genjax import compat, data, extension
 from genjax.compat import bind, check_keywords, pick
 from genjax.models import FAMILIES, sampling
 from genjax.nn import NETWORKS
@@ -29,9 +30,9 @@ def dataset(config) -> data.Dataset:
 
 
 def family(name: str, spec: DataSpec, given: Mapping) -> Model:
-  """models/NAME.make(spec, **given), before a sampler is added."""
+  """models/NAME.make(spec, **given), before a sampler is added; see `genjax.extension`."""
   make = pick('model family', name, FAMILIES).make
-  return bind(f'model {name!r}', make, {'spec': spec}, given,
+  return bind(f'model {extension.stem(name)!r}', make, {'spec': spec}, given,
               {f'model {other!r}': module.make for other, module in FAMILIES.items()})
 
 
@@ -59,6 +60,7 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
   "no label" that no training has shown to the model.
   """
   sampler = pick('sampler', name, SAMPLERS)
+  name, is_map = extension.stem(name), takes_flow_map(sampler)
   check_keywords(f'sampler {name!r}', sampler, SAMPLER_ARGS, given,
                  {f'sampler {other!r}': each for other, each in SAMPLERS.items()})
   interval = tuple(interval) or guidance.EVERYWHERE
@@ -68,11 +70,11 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
                    'jump at its ends; allowed: guidance at every noise, or another sampler')
   if model.sample is not None or model.diffusion is None:
     return model
-  if name in FLOW_MAP and weight != 1.0:
+  if is_map and weight != 1.0:
     raise BadInput(f'sampler {name!r} takes no guidance, which is of denoisers, but its weight is '
                    f'{weight}; allowed: 1.0')
-  if (model.flow_map if name in FLOW_MAP else model.diffusion.denoise) is None:
-    lacks, table = (('flow_map', DENOISING) if name in FLOW_MAP else ('denoise', FLOW_MAP))
+  if (model.flow_map if is_map else model.diffusion.denoise) is None:
+    lacks, table = ('flow_map', DENOISING) if is_map else ('denoise', FLOW_MAP)
     raise BadInput(f'sampler {name!r} asks for {lacks}, which this model was not trained to give; '
                    f'allowed: {", ".join(table)}')
   null = None if weight == 1.0 or guide is not None else compat.null_cond(
@@ -81,10 +83,15 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
              and weight == 1.0)
   if given:
     _try(sampler, spec, given, learned)
-  if name in FLOW_MAP:
+  if is_map:
     return sampling.by_flow_map(model, spec, sampler, given)
   return sampling.by_denoiser(model, spec, sampler, given, weight=weight, interval=interval,
                               guide=guide, null=null, learned_variance=learned)
+
+
+def takes_flow_map(sampler: Callable) -> bool:
+  """Whether a sampler asks for a flow map rather than a denoiser: its first argument says it."""
+  return next(iter(inspect.signature(sampler).parameters)) == 'flow_map'
 
 
 def _try(sampler: Callable, spec: DataSpec, given: Mapping, learned_variance: bool) -> None:
@@ -183,8 +190,8 @@ def choose(kind: str, name: str, table: Mapping, model: Model, family: str, data
            asked: str | None) -> str:
   """The estimator of an objective or evaluator on this model and data, or the teaching refusal."""
   return compat.choose(
-      kind, name, pick(kind, name, table).ESTIMATORS,
-      compat.provides(model, data.properties(dataset)), asked, model=family,
+      kind, extension.stem(name), pick(kind, name, table).ESTIMATORS,
+      compat.provides(model, data.properties(dataset)), asked, model=extension.stem(family),
       data=dataset.name, others={n: m.ESTIMATORS for n, m in table.items()},
       models=lambda: provided(dataset.spec))
 
@@ -195,13 +202,14 @@ def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
   Its model has the sampler of config: which one suits it is known once it is trained for something.
   """
   spec, name, given = dataset.spec, config.objective.name, plain(config.objective.kw)
+  made_by = pick('objective', name, OBJECTIVES).ESTIMATORS
   model = family(config.model.family, spec, plain(config.model.kw))
   estimator = choose('objective', name, OBJECTIVES, with_sampler(model, spec, 'ddim', {}),
                      config.model.family, dataset, given.pop('estimator', None))
   offered = {'model': model, 'spec': spec, 'log_density': dataset.log_density,
              'critic': critic(config, spec), 'init_from': config.get('init_from', '')}
-  goal = bind(f'objective {name!r} ({estimator})', OBJECTIVES[name].ESTIMATORS[estimator].make,
-              offered, given, compat.owners('objective', OBJECTIVES))
+  goal = bind(f'objective {extension.stem(name)!r} ({estimator})', made_by[estimator].make, offered,
+              given, compat.owners('objective', OBJECTIVES))
   return goal._replace(model=sampled(config, spec, goal)), estimator
 
 
@@ -212,7 +220,7 @@ def optimizers(config, objective: Objective) -> dict:
     stray = {k for k, v in override.items() if v is not None}
     if stray and objective.players and name not in players:
       raise BadInput(f'optim_by_player.{name}.{sorted(stray)[0]} is set, but the players of '
-                     f'{config.objective.name!r} are: {", ".join(players)}')
+                     f'{extension.stem(config.objective.name)!r} are: {", ".join(players)}')
   return {name: optim.make(**settings(config, name), num_updates=config.steps * player.num_updates)
           for name, player in players.items()}
 

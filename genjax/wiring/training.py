@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from genjax import data, memory, ranges, sharding
+from genjax import data, extension, memory, ranges, sharding
+from genjax.compat import pick
 from genjax.models import FAMILIES
 from genjax.numerics import streams
 from genjax.pod import flops
@@ -58,8 +59,8 @@ def run(config, known: data.Dataset | None = None) -> Run:
   name = config.get('augment', '')
   augment = data.augmentation(name, source_data) if name else None
   if augment and not goal.players:
-    raise BadInput(f'augment={name!r}, but {config.objective.name!r} is fitted in one step to the '
-                   "data as they are; allowed: ''")
+    raise BadInput(f'augment={name!r}, but {extension.stem(config.objective.name)!r} is fitted in '
+                   "one step to the data as they are; allowed: ''")
 
   def prepare(batch, rng=None):
     batch = {k: v for k, v in batch.items() if conditional or k != 'cond'}
@@ -75,8 +76,9 @@ def run(config, known: data.Dataset | None = None) -> Run:
 
   num_slices = sum(p.num_updates for p in goal.players)
   if config.accumulate > 1 and (goal.couples or not num_slices):
-    raise BadInput(f'accumulate={config.accumulate}, but the loss of {config.objective.name!r} is '
-                   f'no mean over examples: {goal.couples or "it is fitted in one step"}; '
+    raise BadInput(f'accumulate={config.accumulate}, but the loss of '
+                   f'{extension.stem(config.objective.name)!r} is no mean over examples: '
+                   f'{goal.couples or "it is fitted in one step"}; '
                    'allowed: accumulate=1')
   source = num_slices and not known and data.batches(
       source_data.splits['train'], config.batch_size * num_slices, config.seed)
@@ -195,7 +197,7 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
 
 def _takes_remat(config) -> bool:
   """Whether the family has rematerialisation, and the config does not ask for it yet."""
-  family = FAMILIES[config.model.family].make
+  family = pick('model family', config.model.family, FAMILIES).make
   return 'remat' in inspect.signature(family).parameters and not config.model.kw.get('remat')
 
 
