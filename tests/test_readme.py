@@ -144,7 +144,7 @@ def test_the_journey_from_a_folder_to_a_table(tmp_path):
 
 @pytest.mark.parametrize('text', sorted(set(re.findall(r'--config=(\S+?)(?=[\s`])', README))))
 def test_every_config_loads_with_the_overrides_beside_it(text):
-  from experiments import config as configs
+  from genjax import configs
   line = next(line for line in README.splitlines() if text in line)
   config = configs.load(text)
   for key in re.findall(r'--config\.([\w.]+)=', line):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from genjax import data, extension, runs, sharding, wiring
+from genjax import data, extension, sharding, wiring
 from genjax.cluster import checkpoint
 from genjax.numerics import streams
 from genjax.runs import rundir
@@ -59,24 +59,25 @@ def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
                               'allowed: a run on the same data with the same model']))
 
 
-def start(config, made: wiring.Run, like, begins: Mapping | None):
-  """The state before the first step, made where it belongs; `like`: its shapes and shardings.
-
-  begins: of `origin`; then the model starts at the parameters of that run (their average where it
-  keeps one), and so does a teacher. Raises BadInput where they do not fit.
-  """
+def fresh(config, made: wiring.Run, like):
+  """The state before the first step, made where it belongs; `like`: its shapes and shardings."""
   shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
-  state = init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
-                          wiring.first_rows(config, made), shardings)
-  if not begins:
-    return state
-  given = runs.load(config.init_from, begins['step']).params
+  return init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
+                         wiring.first_rows(config, made), shardings)
+
+
+def started_from(config, state, given):
+  """A fresh state whose model, and teacher if it has one, start at the parameters `given`.
+
+  Raises BadInput where they do not fit.
+  """
   shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
   if shapes(given) != shapes(state.params['model']):
     raise BadInput(f'init_from={config.init_from} has other parameters than this model has under '
-                   f'{config.objective.name}; allowed: a run whose network is told as much')
-  fresh = lambda: jax.tree.map(jnp.copy, given)  # a step gives its buffers away
-  params = {**state.params, 'model': fresh()}
+                   f'{extension.stem(config.objective.name)}; allowed: a run whose network is told '
+                   'as much')
+  copied = lambda: jax.tree.map(jnp.copy, given)  # a step gives its buffers away
+  params = {**state.params, 'model': copied()}
   if 'teacher' in params:
-    params['teacher'] = {**params['teacher'], 'model': fresh()}
-  return state._replace(params=params, ema=fresh() if config.ema else state.ema)
+    params['teacher'] = {**params['teacher'], 'model': copied()}
+  return state._replace(params=params, ema=copied() if config.ema else state.ema)

@@ -22,9 +22,8 @@ from configs import (
   tfds_images,
   toy2d,
 )
-from experiments import config as configs
 from experiments import table as table_program
-from genjax import data, wiring
+from genjax import configs, data, wiring
 from genjax.models import FAMILIES
 from genjax.objectives import OBJECTIVES
 from genjax.types import BadInput

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import config as configs
-from genjax import data, prob, wiring
+from genjax import configs, data, prob, wiring
 from genjax.data import latents, records, store
 from genjax.types import BadInput, DataSpec, Model
 from tests import programs

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from experiments import config as configs
-from genjax import identity
+from genjax import configs, identity
 from genjax.tables.cells import Row, command
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import time
 import pytest
 import yaml
 
-from experiments import config as configs
+from genjax import configs
 from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
