@@ -42,6 +42,20 @@ def label(name: str) -> str:
   return f'{stem(name)}@{digest[:12]}' if digest else stem(name)
 
 
+def place(name: str) -> str:
+  """The path of a name that is one, without the content that it is pinned to."""
+  return _split(name)[0]
+
+
+def is_other_version(one, other) -> bool:
+  """Whether two names are of files that are called the same and differ in content."""
+  if not (is_path(one) and is_path(other)):
+    return False
+  (path, digest), (other_path, other_digest) = _split(one), _split(other)
+  called = [pathlib.PurePath(each).name for each in (path, other_path)]
+  return called[0] == called[1] and digest != other_digest
+
+
 def portable(tree):
   """A config, or a part of it, with pinned names that do not say where their files lie."""
   if isinstance(tree, Mapping):
