@@ -57,7 +57,7 @@ ON_DIGITS = [c for c in COMMANDS if ' experiments.train ' in c and 'configs/digi
 def test_every_table_lists_its_cells(command):
   _, _, module, _, *arguments = shlex.split(command)
   done = programs.run(module, 'list', *arguments)
-  assert done.code == 0 and 'python -m experiments.train' in done.stdout, done.stderr
+  assert done.code == 0 and 'python -m genjax train' in done.stdout, done.stderr
 
 
 @pytest.mark.slow

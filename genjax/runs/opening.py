@@ -125,7 +125,7 @@ def _restored(workdir, like, step: int | None) -> tuple:
     newest = checkpoint.restore(directory, like)
     if newest is None:
       raise BadInput(f'{workdir} holds no checkpoint yet; allowed: a directory that '
-                     '`python -m experiments.train` has saved to')
+                     '`python -m genjax train` has saved to')
     state, meta, step, warnings = newest
     for warning in warnings:
       logging.warning('warning: %s', warning)

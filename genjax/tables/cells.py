@@ -48,10 +48,10 @@ def cell(row: Row, seed: int, config: Mapping, root: str) -> Cell:
 
 
 def command(program: str, row: Row, seed: int, workdir: str) -> str:
-  """The shell line that makes a cell: experiments.train, or experiments.evaluate of its run."""
+  """The shell line that makes a cell: the verb train, or evaluate of its run."""
   overrides = {**row.overrides, 'seed': seed}
   return shlex.join([
-      'python', '-m', f'experiments.{program}', f'--config={row.config}',
+      'python', '-m', 'genjax', program, f'--config={row.config}',
       *(f'--config.{key}={value}' for key, value in overrides.items()), f'--workdir={workdir}'])
 
 

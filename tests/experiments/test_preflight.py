@@ -119,7 +119,7 @@ def test_data_that_are_not_here_are_named_before_the_work(tmp_path):
   env = {'GENJAX_CACHE': str(tmp_path / 'cache')}
   done = programs.run('experiments.table', 'run', f'--table={path}', f'--out={tmp_path}/out',
                       env=env)
-  assert done.code == 1 and 'experiments.prepare --data=mnist' in done.stderr
+  assert done.code == 1 and 'genjax prepare --data=mnist' in done.stderr
   assert not (tmp_path / 'out/logs').exists()
   # the table is sound, only this machine lacks something
   assert programs.run('experiments.table', 'list', f'--table={path}', env=env).code == 0
