@@ -16,12 +16,13 @@ from genjax.types import BadInput
 
 _PINNED = re.compile(r'(.*\.py)#sha256=([0-9a-f]{64})', re.DOTALL)
 # kind of part -> the names that its file must define. Where there is none, the part is the function
-# or class named after the file
+# named after the file (my_part.py: my_part), or the class (MyPart)
 DEFINES = {
     'model family': ('make',),
     'objective': ('ESTIMATORS',),
     'evaluator': ('ESTIMATORS', 'METRICS'),
     'sampler': (),
+    'critic network': (),
     'data set': ('make',),
 }
 
@@ -104,12 +105,18 @@ def entry(kind: str, name: str):
   Raises BadInput for a file that is not there, has changed since its name was pinned, cannot be
   parsed, or defines no such part.
   """
-  loaded, wanted = module(name), DEFINES[kind] or (stem(name),)
-  lacks = [attribute for attribute in wanted if attribute not in vars(loaded)]
+  loaded, wanted = module(name), DEFINES[kind]
+  defined = vars(loaded)
+  if not wanted:
+    wanted = (stem(name),)
+    as_class = ''.join(word.capitalize() for word in stem(name).split('_'))
+    if as_class in defined:
+      return defined[as_class]
+  lacks = [attribute for attribute in wanted if attribute not in defined]
   if lacks:
     raise BadInput(f'{loaded.__file__} defines no {" and no ".join(lacks)}; the file of one '
                    f'{kind} defines {" and ".join(wanted)}')
-  return loaded if DEFINES[kind] else vars(loaded)[stem(name)]
+  return loaded if DEFINES[kind] else defined[stem(name)]
 
 
 def module(name: str) -> types.ModuleType:

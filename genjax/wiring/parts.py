@@ -154,8 +154,8 @@ def _unlabelled(model: Model) -> Model:
 def critic(config, spec: DataSpec) -> Critic:
   """The network of config.critic as a function of x and the label (one-hot, beside x)."""
   name, table = config.critic.network, NETWORKS
-  network = bind(f'critic network {name!r}', pick('critic network', name, table), {'out': 1},
-                 plain(config.critic.kw),
+  network = bind(f'critic network {extension.stem(name)!r}',
+                 pick('critic network', name, table), {'out': 1}, plain(config.critic.kw),
                  {f'critic network {other!r}': module for other, module in table.items()})
 
   def inputs(x, cond):

@@ -113,7 +113,7 @@ def test_flags_set_what_a_table_would_set(program):
       'model.kw.hidden': (64, 64), 'model.kw.width': 9, 'objective.kw.name': 'word'})
   config = configs.load(row.config)
   configs.override(config, {**row.overrides, 'seed': 3})
-  flags = shlex.split(command('train', row, 3, 'unused'))[3:-1]
+  flags = shlex.split(command('train', row, 3, 'unused'))[4:-1]
   done = program(*flags, 'rest')
   recorded, seen, rest = json.loads(done.stdout)
   assert recorded['seed'] == 3 and recorded['model']['kw'] == {'width': 9, 'hidden': [64, 64]}

@@ -171,7 +171,7 @@ def test_what_is_foreseen_of_the_cards_is_what_they_say(tmp_path):
   config = table.configs['odd']
   foreseen = wiring.foreseen_cards(config, wiring.run(config))
   [cell] = [cell for cell in table.cells if cell.label == 'odd']
-  assert programs.run('experiments.train', *shlex.split(cell.train)[3:]).code == 0
+  assert programs.run('experiments.train', *shlex.split(cell.train)[4:]).code == 0
   measured = json.loads(pathlib.Path(cell.workdir, 'eval.json').read_text())['metrics']
   assert set(foreseen) <= {*measured, 'fd_inf', 'asked_class'}
   for metric in set(foreseen) & set(measured):
