@@ -24,9 +24,10 @@ BUDGET = {'steps': 4000, 'batch_size': 256, 'steps_per_dispatch': 100, 'log.ever
           'ema': 0.99}
 BY_OBJECTIVE = {
     'adversarial': {'optim.b1': 0.5, 'optim_by_player.critic.lr': 2e-3},
-    # lambda 10, right for images, lets the two players circle each other in the plane
-    'wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9, 'objective.kw.gradient_penalty': 1.0},
+    'wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9},
 }
+# lambda 10, right for images, lets the two players circle each other in the plane
+BY_ESTIMATOR = {('wasserstein', 'critic'): {'objective.kw.gradient_penalty': 1.0}}
 BY_PAIR = {
     # in the plane a loss divided by itself forgets the mean that it should regress on
     ('diffusion', 'mean_flow'): {'objective.kw.weight_power': 0.0, 'objective.kw.apart': 0.5,
@@ -40,8 +41,10 @@ def get_config(arg: str = ''):
   """The config of one run in the plane. Raises ValueError for an argument it does not know."""
   args = common.parse(arg, NAMES, DEFAULT)
   pair = args['family'], args['objective']
+  estimator = args['estimator'] or args['kw']['objective'].get('estimator', 'critic')
   return common.build(args, {
-      **BUDGET, **BY_OBJECTIVE.get(args['objective'], {}), **common.FEW_STEPS.get(pair, {}),
+      **BUDGET, **BY_OBJECTIVE.get(args['objective'], {}),
+      **BY_ESTIMATOR.get((args['objective'], estimator), {}), **common.FEW_STEPS.get(pair, {}),
       **BY_PAIR.get(pair, {}), **(FITTED if common.is_fitted(args) else {}),
       'encoder': 'identity',
       'evals.names': ('likelihood', 'true_divergence', 'sliced_w2', 'cost'),

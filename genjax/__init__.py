@@ -7,6 +7,10 @@
   model, params, spec = genjax.load('runs/vae')
 """
 
+import types
+
+from genjax import train as _room  # which is empty but for its modules
+
 # the contract can be imported without the rest: each function imports what it needs
 
 
@@ -22,14 +26,20 @@ def config(text, overrides=None):
   return made
 
 
-def train(config, workdir, **options):
-  """Trains a config, or resumes it, and measures it: {metric: Value}; see `genjax.runs.training`.
+class _Train(types.ModuleType):
+  """`genjax.train`: a verb when it is called, and the room of that name."""
 
-  config: a ConfigDict of `genjax.config`, or your own.
-  """
-  from genjax import runs
+  def __call__(self, config, workdir, **options):
+    """Trains a config, or resumes it, and measures it: {metric: Value}.
 
-  return runs.train(config, workdir, **options)
+    config: a ConfigDict of `genjax.config`, or your own; options: see `genjax.runs.training`.
+    """
+    from genjax import runs
+
+    return runs.train(config, workdir, **options)
+
+
+_room.__class__ = _Train
 
 
 def evaluate(workdir, split='test', step=None, metrics=None, config=None, **options):

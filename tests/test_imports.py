@@ -38,7 +38,7 @@ MAY = {
                'prob', 'nn', 'models', 'objectives', 'data', 'coding', 'encoders', 'evals', 'train',
                'cluster', 'pod'},
     'runs': None,  # all but tables and experiments
-    '__init__': {'runs', 'configs'},
+    '__init__': {'runs', 'configs', 'train'},
     '__main__': {'shipped', 'types'},
 }
 FORBIDDEN = {'tensorflow', 'torch', 'clu'}

@@ -38,7 +38,7 @@ def test_a_family(mine):
   with pytest.raises(BadInput, match=r"model 'shifted' takes no 'scael' \(did you mean 'scale'"):
     wiring.run(genjax.config('configs/toy2d.py:family=mine/shifted.py,objective=wasserstein,'
                              'model.scael=1'))
-  with pytest.raises(BadInput, match="objective 'kl' on model 'shifted'.*needs log_prob"):
+  with pytest.raises(BadInput, match="objective 'kl' on model 'shifted'.*needs fit"):
     wiring.run(genjax.config('configs/toy2d.py:family=mine/shifted.py,objective=kl'))
 
 
