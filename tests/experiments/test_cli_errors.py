@@ -69,7 +69,7 @@ def program(tmp_path_factory):
     ((CONFIG, '--config.model.kw=3'), ('--config.model.kw=3', 'dict')),
     ((CONFIG, '--config.steps'), ('config.steps',)),
     (('--config.seed=1', CONFIG), ('--config.seed=1', 'before')),
-    (('--config=configs/digits.py:family=vea',), ("'vea'", "'vae'", 'mixture')),
+    (('--config=configs/digits.py:famly=vae',), ("'famly'", "'family'", 'objective')),
     (('--config=configs/digit.py',), ("'configs/digit.py'", 'configs/digits.py')),
     (('--config=configs/common.py',), ('get_config', 'configs/digits.py')),
     ((), ('--config=', 'configs/digits.py')),
