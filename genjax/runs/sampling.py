@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genjax import data, identity, wiring
+from genjax import data, extension, identity, wiring
 from genjax.runs import edit, opening, rundir
 from genjax.types import BadInput, DataSpec
 
@@ -60,7 +60,7 @@ def chosen(workdir, name: str | None, kw: Mapping, guidance: Mapping | None) -> 
   """
   recorded = rundir.read(workdir)['config']['sampler']
   own = {} if name else recorded['kw']
-  return {'name': name or recorded['name'], 'kw': {**own, **kw},
+  return {'name': extension.pinned(name or recorded['name']), 'kw': {**own, **kw},
           **({'guidance': guidance} if guidance else {})}
 
 

@@ -51,10 +51,9 @@ def test_a_divergence(mine):
 
 
 def test_a_network(mine):
-  overrides = {'critic.network': 'mine/small_critic.py', 'critic.kw.width': 4}
-  config = genjax.config('configs/toy2d.py:family=implicit,objective=wasserstein,'
-                         'model.hidden=(8,)', overrides)
-  config.critic.kw = {'width': 4}
+  config = genjax.config(
+      'configs/toy2d.py:family=implicit,objective=wasserstein,model.hidden=(8,),'
+      'critic.features=(4,)', {'critic.network': 'mine/small_critic.py'})
   made = wiring.run(config)
   state = jax.eval_shape(made.init, jax.random.key(0), wiring.first_rows(config, made))
   assert (2, 4) in {leaf.shape for leaf in jax.tree.leaves(state.params['critic'])}

@@ -1,5 +1,6 @@
-"""A network of a user's own: one hidden layer."""
+"""A network of a user's own: sines between dense layers."""
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 
@@ -7,8 +8,10 @@ class SmallCritic(nn.Module):
   """x [B, d] -> [B, out]."""
 
   out: int
-  width: int = 8
+  features: tuple[int, ...] = (8,)
 
   @nn.compact
   def __call__(self, x):
-    return nn.Dense(self.out)(nn.tanh(nn.Dense(self.width)(x)))
+    for width in self.features:
+      x = jnp.sin(nn.Dense(width)(x))
+    return nn.Dense(self.out)(x)
