@@ -22,7 +22,7 @@ def origin(config, dataset: data.Dataset, workdir) -> dict | None:
   be the same; it need not be there any more. BadInput for a directory that is no run, or one of
   other data or another model.
   """
-  given = config.get('init_from', '')
+  given = config.init_from
   if not given:
     return None
   begun = workdir and (pathlib.Path(workdir) / 'config.json').exists()

@@ -150,7 +150,7 @@ def sampler_of(config, objective: Objective) -> str:
             if key not in SAMPLER_ARGS}
   shown = ', '.join(f'{k}={v}' for k, v in sorted(values.items()) if v is not None)
   name = extension.label(name)
-  guided = plain(config.sampler.get('guidance', {}))
+  guided = plain(config.sampler.guidance)
   weight, interval = guided.get('weight', 1.0), tuple(guided.get('interval', ()))
   if weight == 1.0:
     return f'{name}({shown})'
@@ -171,7 +171,7 @@ def affordable(config, made: Run, model: Model, params) -> int:
   chunks of 256 and at least one. The number follows from the config alone, whatever the machine.
   params: those of `sample`, or their shapes.
   """
-  n, budget = config.evals.num_samples, config.evals.get('budget', 0.0)  # old runs: no limit
+  n, budget = config.evals.num_samples, config.evals.budget
   if not budget or n <= draw.CHUNK or made.step is None or model.sample is None:
     return n
   cond = None
@@ -211,10 +211,10 @@ def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond: int
 
   model: in place of the run's own; chunk: of config.mesh.chunk.
   """
-  by_data = config.evals.get('labels', 'data') == 'data'  # runs from before the key have none
+  by_data = config.evals.labels == 'data'
   return draw.make(
       model or run.model, run.dataset.spec, seed=seed, cond=cond, purpose=purpose, tick=tick,
       sampler=sampler_name(config, run.objective),
       conditional=bool(config.model.kw.get('conditional', False)),
       label_counts=run.dataset.label_counts if by_data else None,
-      chunk=config.mesh.get('chunk', draw.CHUNK) if chunk is None else chunk)
+      chunk=config.mesh.chunk if chunk is None else chunk)

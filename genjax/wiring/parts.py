@@ -108,8 +108,8 @@ def _try(sampler: Callable, spec: DataSpec, given: Mapping, learned_variance: bo
 
 
 def guidance_of(config) -> dict:
-  """weight and interval of config.sampler.guidance; runs from before it have none."""
-  given = plain(config.sampler.get('guidance', {}))
+  """weight and interval of config.sampler.guidance."""
+  given = plain(config.sampler.guidance)
   return {'weight': float(given.get('weight', 1.0)), 'interval': tuple(given.get('interval', ()))}
 
 
@@ -122,7 +122,7 @@ def sampled(config, spec: DataSpec, goal: Objective) -> Model:
   guided, conditional = guidance_of(config), bool(config.model.kw.get('conditional'))
   chosen = suited(goal.sampler, config.sampler.name, plain(config.sampler.kw))
   model = goal.model if conditional else goal.model._replace(null_cond=conditions.null(spec))
-  if config.sampler.get('guidance', {}).get('autoguidance'):
+  if config.sampler.guidance.get('autoguidance'):
     with_sampler(model, spec, *chosen, **guided, guide=model)  # refuses what it does not take
     return model
   if guided['weight'] != 1.0 and not conditional:
@@ -207,7 +207,7 @@ def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
   estimator = choose('objective', name, OBJECTIVES, with_sampler(model, spec, 'ddim', {}),
                      config.model.family, dataset, given.pop('estimator', None))
   offered = {'model': model, 'spec': spec, 'log_density': dataset.log_density,
-             'critic': critic(config, spec), 'init_from': config.get('init_from', '')}
+             'critic': critic(config, spec), 'init_from': config.init_from}
   goal = bind(f'objective {extension.stem(name)!r} ({estimator})', made_by[estimator].make, offered,
               given, compat.owners('objective', OBJECTIVES))
   return goal._replace(model=sampled(config, spec, goal)), estimator

@@ -22,8 +22,9 @@ from genjax.wiring.parts import dataset, objective, optimizers
 
 # beside the numbers of ranges.BY_KEY
 KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
-        'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw', 'optim',
-        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'encoder', 'log.mfu')
+        'objective.kw', 'critic.network', 'critic.kw', 'sampler.name', 'sampler.kw',
+        'sampler.guidance', 'augment', 'init_from', 'optim', 'optim_by_player', 'select.metric',
+        'evals.names', 'evals.kw', 'evals.labels', 'encoder', 'log.mfu')
 
 LABELS = ('data', 'uniform')  # that a conditional model is asked for
 TRIES = 3  # of each kind of remedy, from the least that may do
@@ -56,7 +57,7 @@ def run(config, known: data.Dataset | None = None) -> Run:
   rules = optimizers(config, goal)
   conditional = bool(config.model.kw.get('conditional', False))
 
-  name = config.get('augment', '')
+  name = config.augment
   augment = data.augmentation(name, source_data) if name else None
   if augment and not goal.players:
     raise BadInput(f'augment={name!r}, but {extension.stem(config.objective.name)!r} is fitted in '
@@ -95,11 +96,8 @@ def check(config) -> None:
     _at(config, key)
   for key, interval in ranges.BY_KEY.items():
     ranges.check(key, _at(config, key), interval)
-  ranges.check('mesh.chunk', config.mesh.get('chunk', 1), ranges.MANY)  # old runs have none
-  ranges.check('evals.budget', config.evals.get('budget', 0.0), ranges.NOT_NEGATIVE)
-  labels = config.evals.get('labels', 'data')
-  if labels not in LABELS:
-    raise BadInput(f'evals.labels={labels!r}; allowed: {", ".join(LABELS)}')
+  if config.evals.labels not in LABELS:
+    raise BadInput(f'evals.labels={config.evals.labels!r}; allowed: {", ".join(LABELS)}')
   if config.select.every and not config.select.metric:
     raise BadInput(f'select.every={config.select.every}, but select.metric is empty; allowed: '
                    'select.every=0, or a metric such as nll')
