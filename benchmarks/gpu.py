@@ -21,8 +21,7 @@ from absl import flags
 
 import experiments
 from benchmarks import ours, report
-from experiments import config as configs
-from genjax import disk, memory, sharding, wiring
+from genjax import configs, disk, memory, sharding, wiring
 from genjax.pod import flops
 from genjax.train import init, step
 

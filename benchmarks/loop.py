@@ -10,8 +10,7 @@ import jax
 from tqdm import tqdm
 
 from benchmarks import ours, rounds
-from experiments import config as configs
-from genjax import sharding, wiring
+from genjax import configs, sharding, wiring
 from genjax.runs import writer
 from genjax.train import init, loop
 

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks import rounds
-from experiments import config as configs
-from genjax import sharding, wiring
+from genjax import configs, sharding, wiring
 from genjax.train import init
 
 LR = 1e-3

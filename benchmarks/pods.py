@@ -20,8 +20,7 @@ from absl import flags
 
 import experiments
 from benchmarks import report
-from experiments import config as configs
-from genjax import disk
+from genjax import configs, disk
 from genjax.identity import canonical
 from genjax.pod import topology
 from genjax.runs import rundir

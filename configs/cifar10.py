@@ -23,7 +23,7 @@ model FLOPs, likewise assumed 0.0074 s a step, $16 for 400,000 steps.
 
 from configs import common
 
-NAMES = {'size': tuple(common.DIT), 'objective': common.DIFFUSION_OBJECTIVES, 'estimator': ()}
+NAMES = {'size': tuple(common.DIT), 'objective': (), 'estimator': ()}
 DEFAULT = {'denoiser': 'unet', 'size': 'S', 'objective': 'score_matching'}
 
 UNET = {'steps': 800000, 'batch_size': 128, 'optim.lr': 2e-4, 'optim.warmup': 5000,

@@ -22,6 +22,10 @@ a shell needs quotes around brackets. A name may stand once.
   configs/digits.py:family=diffusion,objective=kl,denoiser=unet,denoiser.width=32,conditional=True
   configs/toy2d.py:data=ring8,family=flow,objective=adversarial,divergence=js
 
+family, objective, data and the like take any name that genjax knows, or the path of a user's own
+FILE.py with such a part (genjax/extension.py). What a config sets for a pair is a default: which
+pairs are legal, the objective itself says.
+
 Structure is chosen here, numbers by flags behind it (--config.optim.lr=3e-4).
 """
 
@@ -32,12 +36,8 @@ from collections.abc import Iterable, Mapping
 
 from configs import defaults
 
-FAMILIES = ('gaussian', 'mixture', 'vae', 'implicit', 'flow', 'autoregressive', 'ebm', 'diffusion')
-OBJECTIVES = ('kl', 'reverse_kl', 'adversarial', 'wasserstein', 'score_matching', 'mean_flow',
-              'consistency', 'distillation')
 SECTIONS = ('data', 'model', 'objective', 'sampler')
 ROLES = defaults.ROLES
-DIFFUSION_OBJECTIVES = ('score_matching', 'kl', 'mean_flow', 'consistency')
 
 # what a diffusion is trained with by the objectives whose losses take derivatives in time: the
 # slow embedding that mean_flow has anyway, and the straight path of 2505.13447

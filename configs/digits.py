@@ -28,8 +28,7 @@ experiments.matrix. """
 
 from configs import common
 
-NAMES = {'family': common.FAMILIES, 'objective': common.OBJECTIVES, 'estimator': (),
-         'divergence': ()}
+NAMES = dict.fromkeys(('family', 'objective', 'estimator', 'divergence'), ())
 DEFAULT = {'family': 'vae', 'objective': 'kl'}
 
 # what a family cannot answer is left out of its eval.json
@@ -51,6 +50,7 @@ BY_OBJECTIVE = {
         'steps': 6000, 'batch_size': 64, 'optim.lr': 1e-3, 'optim.warmup': 100,
         'optim.decay': 'cosine', 'optim.clip': 1.0, 'ema': 0.995}),
 }
+OTHERWISE = {'steps': 2000, 'optim.lr': 1e-3}  # an objective that this file knows nothing of
 # of the transformer, which is the default here
 SMALL_DIT = {'networks.denoiser.kw.patch': 4, 'networks.denoiser.kw.width': 128}
 # by its bound or by score matching: tables compare the two
@@ -79,6 +79,6 @@ def get_config(arg: str = ''):
   return common.build({**args, 'data': 'digits'}, {
       'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100, 'checkpoint.every': 1000,
       'evals.encoder': 'digits', 'evals.names': EVALS, 'evals.num_samples': 1000,
-      **BY_OBJECTIVE[args['objective']], **BY_PAIR.get(pair, {}),
+      **BY_OBJECTIVE.get(args['objective'], OTHERWISE), **BY_PAIR.get(pair, {}),
       **(SMALL_DIT if args['family'] == 'diffusion' and args['denoiser'] in ('', 'dit') else {}),
       **(FITTED if common.is_fitted(args) else {})})

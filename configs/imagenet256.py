@@ -17,7 +17,7 @@ peak and $1.20 a chip-hour: 0.145 s a step, $308 for 400,000 steps.
 
 from configs import common
 
-NAMES = {'size': tuple(common.DIT), 'objective': common.DIFFUSION_OBJECTIVES, 'estimator': ()}
+NAMES = {'size': tuple(common.DIT), 'objective': (), 'estimator': ()}
 DEFAULT = {'size': 'XL', 'objective': 'score_matching'}
 
 

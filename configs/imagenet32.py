@@ -16,7 +16,7 @@ model FLOPs a step; assumed at 40 % of the peak and $1.20 a chip-hour: 0.098 s a
 
 from configs import common
 
-NAMES = {'size': tuple(common.DIT), 'objective': common.DIFFUSION_OBJECTIVES, 'estimator': ()}
+NAMES = {'size': tuple(common.DIT), 'objective': (), 'estimator': ()}
 DEFAULT = {'size': 'L', 'objective': 'score_matching'}
 
 

@@ -15,7 +15,7 @@ peak and $1.20 a chip-hour: 0.098 s a step, $210 for 400,000 steps.
 
 from configs import common
 
-NAMES = {'size': tuple(common.DIT), 'objective': common.DIFFUSION_OBJECTIVES, 'estimator': ()}
+NAMES = {'size': tuple(common.DIT), 'objective': (), 'estimator': ()}
 DEFAULT = {'size': 'L', 'objective': 'score_matching'}
 
 

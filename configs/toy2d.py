@@ -8,15 +8,14 @@
 objective=distillation starts at a run: --config.init_from=DIR of a diffusion on the same data with
 the same model.
 
-Names: data, family, objective, estimator, divergence, conditional, ROLE, ROLE.KEY, SECTION.KEY
-(grammar: configs/common.py). Left out: data=three_modes, family=flow, objective=kl.
+Names: data (three_modes, four_modes, ring8, grid25, checkerboard, moons, gaussian, or FILE.py),
+family, objective, estimator, divergence, conditional, ROLE, ROLE.KEY, SECTION.KEY (grammar:
+configs/common.py). Left out: data=three_modes, family=flow, objective=kl.
 """
 
 from configs import common
 
-DATA = ('three_modes', 'four_modes', 'ring8', 'grid25', 'checkerboard', 'moons', 'gaussian')
-NAMES = {'data': DATA, 'family': common.FAMILIES, 'objective': common.OBJECTIVES, 'estimator': (),
-         'divergence': ()}
+NAMES = dict.fromkeys(('data', 'family', 'objective', 'estimator', 'divergence'), ())
 DEFAULT = {'data': 'three_modes', 'family': 'flow', 'objective': 'kl'}
 
 # one budget for all objectives: what differs is what the objective cannot train without
@@ -24,16 +23,11 @@ BUDGET = {'steps': 4000, 'batch_size': 256, 'steps_per_dispatch': 100, 'log.ever
           'checkpoint.every': 2000, 'optim.lr': 1e-3, 'optim.decay': 'cosine', 'optim.clip': 5.0,
           'ema': 0.99}
 BY_OBJECTIVE = {
-    'kl': {},
-    'reverse_kl': {},
     'adversarial': {'optim.b1': 0.5, 'optim_by_player.critic.lr': 2e-3},
-    # lambda 10, right for images, lets the two players circle each other in the plane
-    'wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9, 'objective.kw.gradient_penalty': 1.0},
-    'score_matching': {},
-    'mean_flow': {},
-    'consistency': {},
-    'distillation': {},
+    'wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9},
 }
+# lambda 10, right for images, lets the two players circle each other in the plane
+BY_ESTIMATOR = {('wasserstein', 'critic'): {'objective.kw.gradient_penalty': 1.0}}
 BY_PAIR = {
     # in the plane a loss divided by itself forgets the mean that it should regress on
     ('diffusion', 'mean_flow'): {'objective.kw.weight_power': 0.0, 'objective.kw.apart': 0.5,
@@ -47,8 +41,10 @@ def get_config(arg: str = ''):
   """The config of one run in the plane. Raises ValueError for an argument it does not know."""
   args = common.parse(arg, NAMES, DEFAULT)
   pair = args['family'], args['objective']
+  estimator = args['estimator'] or args['kw']['objective'].get('estimator', 'critic')
   return common.build(args, {
-      **BUDGET, **BY_OBJECTIVE[args['objective']], **common.FEW_STEPS.get(pair, {}),
+      **BUDGET, **BY_OBJECTIVE.get(args['objective'], {}),
+      **BY_ESTIMATOR.get((args['objective'], estimator), {}), **common.FEW_STEPS.get(pair, {}),
       **BY_PAIR.get(pair, {}), **(FITTED if common.is_fitted(args) else {}),
       'evals.encoder': 'identity',
       'evals.names': ('likelihood', 'true_divergence', 'sliced_w2', 'cost'),

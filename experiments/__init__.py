@@ -140,7 +140,8 @@ def progress(*args, **kw):
 def parse(argv: list[str], needs_config: bool = True, positional: bool = True) -> list[str]:
   """Parses absl flags and config flags; returns what is no flag. Raises BadInput."""
   from experiments import arguments
-  from experiments import config as configs  # ml_collections: only programs pay for it
+  from experiments import config as command_line  # ml_collections: only programs pay for it
+  from genjax import configs
 
   arguments.check(argv, flags.FLAGS, positional)
   # a shell expands ~ at the start of a word alone
@@ -148,7 +149,7 @@ def parse(argv: list[str], needs_config: bool = True, positional: bool = True) -
           for item in argv]
   new = []
   if 'config' in flags.FLAGS:
-    argv, new = configs.split_new(argv)
+    argv, new = command_line.split_new(argv)
   original, sys.argv = sys.argv, argv  # config flags look for their overrides there
   try:
     rest = flags.FLAGS(argv)
@@ -167,8 +168,7 @@ def parse(argv: list[str], needs_config: bool = True, positional: bool = True) -
   for key, text in new:
     configs.set_new(flags.FLAGS['config'].value, key, text)
   if 'config' in flags.FLAGS and flags.FLAGS['config'].value is not None:
-    configs.expand_home(flags.FLAGS['config'].value)
-    configs.absolute_path(flags.FLAGS['config'].value)
+    configs.resolve(flags.FLAGS['config'].value)
   return rest
 
 

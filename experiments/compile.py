@@ -22,7 +22,7 @@ from ml_collections import config_flags
 
 import experiments
 from experiments import pod
-from genjax import data, disk, wiring
+from genjax import data, disk, identity, wiring
 from genjax.pod import flops, topology
 from genjax.runs import rundir
 from genjax.types import BadInput
@@ -81,7 +81,7 @@ def record(config, declared, where: topology.Slice) -> dict:
   versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in ('jax', 'libtpu'))
   return {
       'commit': rundir.commit(), 'versions': versions,
-      'what': f'{config.model.family} by {config.objective.name} on {declared.name}',
+      'what': f'{identity.title(config)} on {declared.name}',
       'parameters': sum(sizes), 'batch_size': config.batch_size, 'steps': config.steps,
       'steps_per_dispatch': config.steps_per_dispatch, 'accumulate': config.accumulate,
       'fsdp': config.mesh.fsdp, 'topology': where.name, 'num_slices': where.num_slices,

@@ -22,10 +22,10 @@ from absl import flags
 from ml_collections import config_flags
 
 import experiments
-from experiments import evaluating
 from genjax import disk, encoders, runs
 from genjax.cluster import hosts
 from genjax.evals import card
+from genjax.runs import measuring
 from genjax.runs import samples as any_samples
 from genjax.types import BadInput
 
@@ -90,7 +90,7 @@ def of_run():
   for name in OF_SAMPLES:
     if flags.FLAGS[name].value not in (None, False, ''):
       raise BadInput(f'--{name} is for --samples; a run is evaluated as its config says')
-  progress, tick = evaluating.progress()
+  progress, tick = measuring.shown(experiments.progress)
   measured = CONFIG.value.to_dict() if CONFIG.value else None
   if hosts.is_lead() and pathlib.Path(WORKDIR.value).is_dir():
     disk.check_writable(pathlib.Path(WORKDIR.value) / 'eval.json')

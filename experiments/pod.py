@@ -9,8 +9,7 @@ import time
 
 import jax
 
-from experiments import config as configs
-from genjax import memory, sharding, wiring
+from genjax import configs, memory, sharding, wiring
 from genjax.pod import compiled, topology, traffic
 from genjax.train import step
 from genjax.types import BadInput

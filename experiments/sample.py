@@ -21,11 +21,11 @@ import pathlib
 from absl import flags
 
 import experiments
-from genjax import data, disk, runs, wiring
+from genjax import disk
 from genjax.cluster import hosts
 from genjax.numerics.samplers import SAMPLERS
-from genjax.runs import edit, rundir, writer
-from genjax.types import BadInput
+from genjax.runs import edit, sampling, writer
+from genjax.types import BadInput, DataSpec
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.',
                               required=True)
@@ -93,40 +93,30 @@ def is_folder(out: pathlib.Path) -> bool:
   return OUT.value.endswith('/') or out.is_dir()
 
 
-def label(run) -> int | None:
-  """The label that --cond names, or None."""
-  return None if COND.value is None else data.label_of_text(COND.value, run.dataset)
-
-
 def sampled(out: pathlib.Path) -> None:
   """Samples of the model, to a file or a folder."""
   for flag in (IMAGE, MASK, FACTOR):
     if flag.value is not None:
       raise BadInput(f'--{flag.name}={flag.value} without --edit')
-  num = NUM.value or 64
-  with runs.on_mesh(WORKDIR.value):
-    run = runs.load(WORKDIR.value, STEP.value, EMA.value, asked_sampler())
-    if run.model.sample is None:
-      raise BadInput(f'a {run.config.model.family} trained by {run.config.objective.name} cannot '
-                     'be sampled')
-    spec = run.dataset.spec
+
+  def check(spec: DataSpec) -> None:
     if out.suffix == '.png' and not (writer.is_image(spec) or spec.shape == (2,)):
       raise BadInput(f'--out={OUT.value}: samples of shape {spec.shape} are no picture; allowed: '
                      'FILE.npz')
     if is_folder(out):
       writer.check_folder(out, spec)
-    is_picture = out.suffix != '.npz' and not DRAWS.value
-    model = wiring.pictured(run.model) if is_picture else run.model
-    draw_from = wiring.drawer(run.config, run, SEED.value, model=model, cond=label(run),
-                             chunk=CHUNK.value)
-    x, info = draw_from(run.params)(num)
-  x, labels, classes = data.to_raw(run.dataset, x), info['cond'], run.dataset.classes
+
+  drawn = sampling.sample(
+      WORKDIR.value, NUM.value or 64, SEED.value, cond=COND.value, step=STEP.value, ema=EMA.value,
+      sampler=asked_sampler(), chunk=CHUNK.value, check=check,
+      pictured=out.suffix != '.npz' and not DRAWS.value)
+  x, labels, classes, spec, step, evaluations = drawn
   if hosts.is_lead():
     write = writer.write_folder if is_folder(out) else writer.write_sample_file
     write(out, x, spec, labels, classes)
   asked = [] if labels is None else collections.Counter(writer.names_of(labels, classes)).items()
   of_classes = f' of {", ".join(f"{name} {count}" for name, count in asked)}' if asked else ''
-  experiments.say(f'{num} samples{of_classes} of step {run.step} to {out}: {info["nfe"]:.6g} '
+  experiments.say(f'{len(x)} samples{of_classes} of step {step} to {out}: {evaluations:.6g} '
                   'network evaluations each')
 
 
@@ -136,26 +126,24 @@ def edited(out: pathlib.Path) -> None:
     if flag.value is not None:
       raise BadInput(f'--{flag.name}={flag.value}: --edit has a sampler of its own; allowed: '
                      '--particles, --num_steps')
-  num = NUM.value or 8
-  with runs.on_mesh(WORKDIR.value):
-    # how far the denoiser is off is measured on training examples
-    run = runs.load(WORKDIR.value, STEP.value, EMA.value, with_data=True)
-    spec = run.dataset.spec
-    task = edit.task(EDIT.value, spec, image=IMAGE.value, mask=MASK.value, factor=FACTOR.value,
-                     resize=RESIZE.value, scale=run.dataset.standardised)
+
+  def check(spec: DataSpec) -> None:
     if out.suffix == '.png' and not writer.is_image(spec):
       raise BadInput(f'--out={OUT.value}: samples of shape {spec.shape} are no picture; allowed: '
                      'FILE.npz')
-    found = edit.draw(run, task, num=num, seed=SEED.value, cond=label(run),
-                      num_particles=PARTICLES.value, num_steps=NUM_STEPS.value, noise=NOISE.value,
-                      progress=experiments.progress)
+
+  task, drawn, spec, step = sampling.edited(
+      WORKDIR.value, EDIT.value, NUM.value or 8, SEED.value, cond=COND.value, step=STEP.value,
+      ema=EMA.value, num_particles=PARTICLES.value, num_steps=NUM_STEPS.value, noise=NOISE.value,
+      progress=experiments.progress, check=check, image=IMAGE.value, mask=MASK.value,
+      factor=FACTOR.value, resize=RESIZE.value)
   if hosts.is_lead():
-    edit.write(out, task, found._replace(x=data.to_raw(run.dataset, found.x)), spec)
+    edit.write(out, task, drawn, spec)
   experiments.say('|A x - y| of each sample (root mean square, images in [-1, 1]): '
-                  + ' '.join(f'{r:.2g}' for r in found.residual))
-  experiments.say(f'{num} posterior samples of step {run.step} given {task.name} to {out}: '
-                  f'{found.evaluations} network evaluations in {found.seconds:.1f} s; effective '
-                  f'particles {found.effective:.1f} of {PARTICLES.value}')
+                  + ' '.join(f'{r:.2g}' for r in drawn.residual))
+  experiments.say(f'{len(drawn.x)} posterior samples of step {step} given {task.name} to {out}: '
+                  f'{drawn.evaluations} network evaluations in {drawn.seconds:.1f} s; effective '
+                  f'particles {drawn.effective:.1f} of {PARTICLES.value}')
 
 
 def asked_sampler() -> dict | None:
@@ -169,11 +157,7 @@ def asked_sampler() -> dict | None:
   guided = guidance()
   if not (SAMPLER.value or given or SAMPLER_KW.value is not None or guided):
     return None
-  recorded = rundir.read(WORKDIR.value)['config']['sampler']
-  name = SAMPLER.value or recorded['name']
-  own = {} if SAMPLER.value else recorded['kw']
-  return {'name': name, 'kw': {**own, **given, **other},
-          **({'guidance': guided} if guided else {})}
+  return sampling.chosen(WORKDIR.value, SAMPLER.value, {**given, **other}, guided)
 
 
 def _json(text: str | None) -> dict:

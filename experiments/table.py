@@ -26,10 +26,9 @@ from absl import flags
 from tqdm import tqdm
 
 import experiments
-from experiments import config as configs
 from experiments import preflight
 from experiments.table_config import Table, module, read, takes_argument
-from genjax import disk
+from genjax import configs, disk
 from genjax.tables import collect, figure, launch, picture, render, run
 from genjax.types import BadInput
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from experiments import config as configs
+from genjax import configs
 from genjax.tables import collect, figure
 from genjax.tables.cells import Cell, Row, cell, slug
 from genjax.types import BadInput

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 
-from genjax import ranges
+from genjax import extension, ranges
 from genjax.types import BadInput, Estimator, Model
 
 Estimators = Mapping[str, Estimator]
@@ -120,11 +120,17 @@ def null_cond(model: Model, asked: str, otherwise: str) -> Callable:
 
 
 def pick(kind: str, name: str, table: Mapping):
-  """table[name], or BadInput that names the allowed ones."""
+  """table[name], or the part in the file that a name ending in .py is a path to.
+
+  Raises BadInput, with the allowed names, for another one.
+  """
+  if kind in extension.DEFINES and extension.is_path(name):
+    return extension.entry(kind, name)
   if name in table:
     return table[name]
   raise BadInput(f'unknown {kind} {name!r}{_did_you_mean(name, table)}; '
-                 f'allowed: {", ".join(table)}')
+                 f'allowed: {", ".join(table)}'
+                 f'{", or FILE.py" if kind in extension.DEFINES else ""}')
 
 
 def check_keywords(what: str, make: Callable, offered: Iterable[str], given: Mapping,

@@ -4,11 +4,12 @@ A section *trains* (it decides the numbers of the training), *selects* (which ch
 result), *measures* (what a measurement says) or is *watched* (none of these).
 """
 
-import copy
 import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
+
+from genjax import extension
 
 SECTIONS = {
     **dict.fromkeys(
@@ -28,14 +29,20 @@ def sections(*roles: str) -> tuple[str, ...]:
   return tuple(name for name, role in SECTIONS.items() if role in roles)
 
 
+def title(config, joined: str = 'by') -> str:
+  """'vae by kl': what is trained, and by what; of a user's own parts the names of their files."""
+  named = config['model']['family'], config['objective']['name']
+  return f' {joined} '.join(map(extension.stem, named))
+
+
 def canonical(config: Mapping, without: tuple[str, ...] = ()) -> str:
   """A config as JSON with sorted keys; tuples and lists are one.
 
-  A text at the top that is off ('') is as if it were not there: a run from before the key existed
-  is the same run. Of the run that a training starts from its name counts, which says what it is.
+  Of the run that a training starts from its name counts, which says what it is; of a user's own
+  files their names and contents.
   """
-  kept = {k: v for k, v in config.items() if k not in without and v != ''}
-  if 'init_from' in kept:
+  kept = {k: extension.portable(v) for k, v in config.items() if k not in without}
+  if kept.get('init_from'):
     kept['init_from'] = pathlib.PurePath(kept['init_from']).name
   return json.dumps(kept, sort_keys=True, default=list)
 
@@ -59,12 +66,12 @@ def run_hash(config: Mapping) -> str:
 def trajectory(config: Mapping) -> dict:
   """The part of a config (nested dict) that decides every number of the training up to any step.
 
-  `steps` belongs to it only where a learning rate decays: there each step depends on the last. A
-  text at the top that is off ('') does not: a run from before the key existed is the same run. Of
-  data, and of the run that a training starts from, the content is compared, not the path.
+  `steps` belongs to it only where a learning rate decays: there each step depends on the last. Of
+  data, of the run that a training starts from, and of a user's own files, the content is compared,
+  not the path.
   """
-  kept = {key: copy.deepcopy(value) for key, value in config.items()
-          if SECTIONS.get(key, 'trains') == 'trains' and key != 'init_from' and value != ''}
+  kept = {key: extension.portable(value) for key, value in config.items()
+          if SECTIONS.get(key, 'trains') == 'trains' and key != 'init_from'}
   data = kept.get('data') or {}
   if 'kw' in data:
     data['kw'] = {key: value for key, value in data['kw'].items() if key not in PLACES}

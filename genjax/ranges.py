@@ -42,7 +42,9 @@ BY_OPTIM = {'lr': POSITIVE, 'b1': OPEN_SHARE, 'b2': OPEN_SHARE, 'weight_decay': 
 BY_KEY = {
     'seed': f'[0, {SEEDS}]', 'ema': OPEN_SHARE,
     **dict.fromkeys(('steps', 'batch_size', 'steps_per_dispatch', 'accumulate', 'mesh.fsdp',
-                     'mesh.heartbeat', 'log.every', 'checkpoint.every', 'evals.num_samples'), MANY),
+                     'mesh.heartbeat', 'mesh.chunk', 'log.every', 'checkpoint.every',
+                     'evals.num_samples'), MANY),
+    'evals.budget': NOT_NEGATIVE,
     **dict.fromkeys(('select.every', 'checkpoint.keep_last', 'checkpoint.keep_every',
                      'nan_steps_allowed'), f'[0, {LARGEST}]'),
 }

@@ -27,8 +27,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from experiments import config as configs
-from genjax import data
+from experiments import config as command_line
+from genjax import configs, data
 from genjax.data import intake
 from genjax.runs import edit
 from genjax.types import BadInput, DataSpec
@@ -162,7 +162,7 @@ def read_argument(path):
 
 def read_flag(path):
   config = configs.load('configs/digits.py')
-  for key, text in configs.split_new(['', '--config=configs/digits.py', path.read_text()])[1]:
+  for key, text in command_line.split_new(['', '--config=configs/digits.py', path.read_text()])[1]:
     configs.set_new(config, key, text)
 
 

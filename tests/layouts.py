@@ -17,8 +17,7 @@ import shutil
 import jax
 import numpy as np
 
-from experiments import config as configs
-from genjax import wiring
+from genjax import configs, wiring
 from genjax.cluster import checkpoint, shards
 from genjax.runs import rundir
 from genjax.train import init

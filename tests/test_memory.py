@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import config as configs
-from genjax import data, memory, sharding, wiring
+from genjax import configs, data, memory, sharding, wiring
 from genjax.evals import draw
 from genjax.train import step
 from genjax.types import BadInput, DataSpec, Model

@@ -1,6 +1,5 @@
 """The README says nothing that the code does not do."""
 
-import importlib
 import os
 import pathlib
 import re
@@ -11,7 +10,6 @@ import pytest
 
 from experiments import matrix
 from genjax import wiring
-from genjax.objectives import OBJECTIVES
 from genjax.train import init
 from tests import journey, programs, recipes
 
@@ -40,7 +38,11 @@ def test_there_is_a_command_for_every_verb():
   assert verbs <= used
 
 
-@pytest.mark.parametrize('command', COMMANDS)
+# a file of the reader's own that README shows: tests/extension types the commands that name it
+IN_README = 'energy_distance.py'
+
+
+@pytest.mark.parametrize('command', [c for c in COMMANDS if IN_README not in c])
 def test_every_command_parses(command):
   """Flags, their values, configs and what overrides them; also of commands within the text."""
   _, _, module, *arguments = shlex.split(command)
@@ -59,7 +61,7 @@ ON_DIGITS = [c for c in COMMANDS if ' experiments.train ' in c and 'configs/digi
 def test_every_table_lists_its_cells(command):
   _, _, module, _, *arguments = shlex.split(command)
   done = programs.run(module, 'list', *arguments)
-  assert done.code == 0 and 'python -m experiments.train' in done.stdout, done.stderr
+  assert done.code == 0 and 'python -m genjax train' in done.stdout, done.stderr
 
 
 @pytest.mark.slow
@@ -115,14 +117,12 @@ def test_python_runs_as_it_stands(block, place, monkeypatch):
   exec(compile(block, 'README.md', 'exec'), {'__name__': 'recipe'})
 
 
-def test_the_divergence_trains_as_it_stands(tmp_path, monkeypatch):
+def test_the_divergence_trains_as_it_stands(tmp_path):
   """Its file, without a word that the README does not have."""
   from tests.test_contract import config_of
-  [block] = [block for block in PYTHON if 'def make(' in block]
+  [block] = [block for block in PYTHON if 'ESTIMATORS' in block]
   (tmp_path / 'recipe.py').write_text(block)
-  monkeypatch.syspath_prepend(tmp_path)
-  monkeypatch.setitem(OBJECTIVES, 'recipe', importlib.import_module('recipe'))
-  config = config_of('implicit', 'recipe', 'continuous')
+  config = config_of('implicit', str(tmp_path / 'recipe.py'), 'continuous')
   run = wiring.run(config)
   state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
   _, metrics = jax.jit(run.step)(state, run.source[0])
@@ -146,7 +146,7 @@ def test_the_journey_from_a_folder_to_a_table(tmp_path):
 
 @pytest.mark.parametrize('text', sorted(set(re.findall(r'--config=(\S+?)(?=[\s`])', README))))
 def test_every_config_loads_with_the_overrides_beside_it(text):
-  from experiments import config as configs
+  from genjax import configs
   line = next(line for line in README.splitlines() if text in line)
   config = configs.load(text)
   for key in re.findall(r'--config\.([\w.]+)=', line):

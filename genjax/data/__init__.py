@@ -7,7 +7,7 @@ import inspect
 import pathlib
 from collections.abc import Callable
 
-from genjax import ranges
+from genjax import extension, ranges
 from genjax.data import arrays, digits, files, latents, shapes, store, toys
 from genjax.data.dataset import (
   Dataset,
@@ -48,11 +48,16 @@ def names(data_dir=None) -> tuple[str, ...]:
 def load(name: str, **kw) -> Dataset:
   """The data set `name`; kw are its own keyword arguments, `data_dir` for a prepared one.
 
+  A name that ends in .py is the path of a file with make(**kw) -> Dataset.
+
   Raises BadInput, naming what is allowed, for an unknown name or argument, a set that was never
   prepared, and a file that is missing or damaged. Touches no network.
   """
-  make = BUNDLED.get(name) or functools.partial(_prepared, name)
-  _check_kw(name, make, kw)
+  if extension.is_path(name):
+    make = extension.entry('data set', name).make
+  else:
+    make = BUNDLED.get(name) or functools.partial(_prepared, name)
+  _check_kw(extension.stem(name), make, kw)
   return counted(make(**kw))
 
 
@@ -66,7 +71,7 @@ def declared(name: str, **kw) -> Dataset:
   if name == 'latents':
     _check_kw(name, latents.load, kw)
     return shapes.latent_codes(**kw)
-  here = name in BUNDLED or store.exists(name, kw.get('data_dir'))
+  here = name in BUNDLED or extension.is_path(name) or store.exists(name, kw.get('data_dir'))
   if here or store.stem(name) not in _tfds_names():
     return shapes.of_arrays(load(name, **kw))
   _check_kw(name, functools.partial(_prepared, name), kw)

@@ -36,10 +36,11 @@ class Dataset(NamedTuple):
 
 def describe(dataset: Dataset) -> dict:
   """What a run must know of its data to sample without them, as JSON; `described` reads it."""
-  shape, levels, num_classes = dataset.spec
+  shape, *of_spec = dataset.spec
   scale = dataset.standardised
   return {
-      'name': dataset.name, 'shape': list(shape), 'levels': levels, 'num_classes': num_classes,
+      'name': dataset.name, 'shape': list(shape),
+      **dict(zip(DataSpec._fields[1:], of_spec, strict=True)),
       'classes': dataset.classes and list(dataset.classes),
       'label_counts': dataset.label_counts and list(dataset.label_counts),
       'standardised': scale and [np.asarray(part, np.float64).tolist() for part in scale]}
@@ -49,9 +50,10 @@ def described(facts: dict, identity: dict) -> Dataset:
   """The data set of `describe`, without any split: enough to sample, not to evaluate."""
   as_tuple = lambda value: value and tuple(value)
   scale = facts['standardised']
+  spec = DataSpec(tuple(facts['shape']), *(facts[field] for field in DataSpec._fields[1:]))
   return Dataset(
-      facts['name'], DataSpec(tuple(facts['shape']), facts['levels'], facts['num_classes']), {},
-      identity, classes=as_tuple(facts['classes']), label_counts=as_tuple(facts['label_counts']),
+      facts['name'], spec, {}, identity, classes=as_tuple(facts['classes']),
+      label_counts=as_tuple(facts['label_counts']),
       standardised=scale and tuple(np.asarray(part, np.float64) for part in scale))
 
 

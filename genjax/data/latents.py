@@ -21,7 +21,7 @@ INDEX = 'latents.json'
 FORMAT = 'genjax latents 1'
 # one record a chunk, so that a row costs one read; float16 noise compresses by 7 %, at half speed
 WRITER = 'group_size:1,uncompressed'
-COMMAND = 'python -m experiments.prepare --data=latents --from=DIR'
+COMMAND = 'python -m genjax prepare --data=latents --from=DIR'
 
 
 def write(directory, splits: Mapping[str, Iterable], *, scale_factor: float, autoencoder: str,

@@ -54,7 +54,7 @@ def exists(name: str, data_dir=None) -> bool:
 
 def command(name: str, source: str = '') -> str:
   """The command that prepares a set."""
-  return f'python -m experiments.prepare --data={name}' + (f' --from={source}' if source else '')
+  return f'python -m genjax prepare --data={name}' + (f' --from={source}' if source else '')
 
 
 def load(name: str, data_dir=None, verify_at_most: int = VERIFIED) -> dataset.Dataset:

@@ -9,11 +9,13 @@ MOST_NAMES = 20
 
 def summary(dataset: Dataset) -> str:
   """Number, shape, levels and range, classes with their counts in train, splits, notes."""
-  shape, levels, num_classes, _ = dataset.spec
+  shape, levels, num_classes, context = dataset.spec
   sizes = {split: len(arrays['x']) for split, arrays in dataset.splits.items()}
   parts = [f'{sum(sizes.values())} {_kind(shape, levels)}', *_range(dataset)]
   if num_classes is not None:
     parts.append(_classes(dataset, num_classes))
+  if context is not None:
+    parts.append(f'conditioned on vectors of {context}')
   splits = ', '.join(f'{split} {size}' for split, size in sizes.items())
   scaled = ('standardised by train',) if dataset.standardised else ()
   place = (f'from {dataset.path}',) if dataset.path else ()

@@ -142,7 +142,7 @@ def _download(name, allowed: bool, progress) -> dict:
         f'weights {name!r} need the file {_wanted(name)}. Looked for: {place(name)} (converted); '
         f'${ENVIRONMENT} ({where or "not set"}); download ({error}). Put the file into a folder '
         f'and set {ENVIRONMENT} to that, or give it once: '
-        f'python -m experiments.weights --encoder={name} --file=PATH') from None
+        f'python -m genjax weights --encoder={name} --file=PATH') from None
   finally:
     with contextlib.suppress(OSError):
       part.unlink()

@@ -19,7 +19,7 @@ from genjax.types import BadInput
 
 PIXELS = ("encoder 'identity' compares images by their pixels, whose distances say little of how "
           'images look; allowed, and better: an encoder that was trained on such images, by '
-          'python -m experiments.encoder')
+          'python -m genjax encoder')
 # what the evaluators that compare features of samples ask for
 NEEDS = ('sample', 'data.image|data.coordinates')
 
@@ -121,7 +121,7 @@ def encoder_command(dataset) -> str:
   """The command that trains an encoder for a data set, a user's own by its path."""
   kind = 'npz' if dataset.path.endswith('.npz') else 'folder'
   source = f'{kind} --path={shlex.quote(dataset.path)}' if dataset.path else dataset.name
-  return f'python -m experiments.encoder --data={source} --out=FILE.npz'
+  return f'python -m genjax encoder --data={source} --out=FILE.npz'
 
 
 def describe(spec) -> str:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import compat, disk, prob, sharding
+from genjax import compat, disk, identity, prob, sharding
 from genjax.data import intake
 from genjax.numerics import editing, measurements, streams
 from genjax.runs import writer
@@ -192,8 +192,8 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   """
   model, spec = run.model, run.dataset.spec
   if model.diffusion is None or model.diffusion.denoise is None:
-    raise BadInput(f'--edit: a {run.config.model.family} trained by {run.config.objective.name} '
-                   'does not denoise; allowed: a diffusion')
+    raise BadInput(f'--edit: a {identity.title(run.config, "trained by")} does not denoise; '
+                   'allowed: a diffusion')
   if num_particles < 1:
     raise BadInput(f'--particles={num_particles}; allowed: at least 1')
   num_steps = NUM_STEPS if num_steps is None else num_steps

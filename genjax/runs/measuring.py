@@ -1,13 +1,13 @@
 """The measurement of a run: its evaluators, their record, and the samples that it is of."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 from absl import logging
 from ml_collections import config_dict
 
-from genjax import data, identity, wiring
+from genjax import data, extension, identity, wiring
 from genjax.cluster import hosts
 from genjax.runs import record, rundir, writer
 from genjax.runs.opening import Loaded, load
@@ -43,7 +43,8 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   key = {'config': identity.config_hash(asked), 'split': split, 'step': run.step}
   path, drawn = record.place(workdir, key, key['config'] == identity.config_hash(own),
                              standing=step is None and split == 'test')
-  wanted = wiring.answering(names) if names else dict.fromkeys(config.evals.names, ())
+  ours = tuple(config.evals.names)
+  wanted = wiring.answering(names, ours) if names else dict.fromkeys(ours, ())
   evals = wiring.evaluators(config, run.dataset, run.model, split, tuple(wanted), asked=wanted,
                            optional=() if names else tuple(wanted), tick=tick)
   if config.evals.num_samples < wished:  # said once nothing is refused any more
@@ -75,6 +76,23 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
         'provenance': {**rundir.provenance(workdir), **cost(run),
                        'config_hash': key['config'] if whole else None}}, whole)
   return metrics
+
+
+def shown(progress: Callable) -> tuple[Callable, Callable]:
+  """(progress, tick) of `evaluate`: one bar of batches, which names the evaluator at work.
+
+  progress(unit=, desc=) returns what a tqdm bar is.
+  """
+  bar = progress(unit='batch', desc='evaluation')
+
+  def over(names: Iterable[str]) -> Iterator[str]:
+    names = list(names)
+    for i, name in enumerate(names, 1):
+      bar.set_postfix({'evaluator': f'{extension.stem(name)} ({i} of {len(names)})'})
+      yield name
+    bar.close()
+
+  return over, bar.update
 
 
 def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:

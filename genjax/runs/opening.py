@@ -1,7 +1,7 @@
-"""Run directories as models: what is trained there, loaded on the devices of this job."""
+"""A run directory opened: for its training to begin or go on, or as a model to be used."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -10,11 +10,54 @@ import numpy as np
 from absl import logging
 from ml_collections import config_dict
 
-from genjax import data, sharding, wiring
+from genjax import data, identity, sharding, wiring
 from genjax.cluster import checkpoint, hosts
 from genjax.identity import PLACES
-from genjax.runs import rundir
+from genjax.runs import origins, rundir
 from genjax.types import BadInput, Model, Objective
+
+
+class Start(NamedTuple):
+  """Where a training begins or goes on; nothing is written yet, and no fresh state made."""
+
+  record: dict | None  # of config.json; None: the one that is there stands
+  step: int
+  meta: dict  # of the checkpoint
+  restored: bool  # from a checkpoint of the directory itself
+  state: Callable  # () -> the state at that step
+  warnings: tuple[str, ...]  # for people: what is wrong with newer checkpoints
+
+
+def start(config, made: wiring.Run, workdir, like) -> Start:
+  """Opens a run directory for the training that `config` describes, the one place that does.
+
+  like: shapes and shardings of its state (`wiring.abstract_state`). Raises BadInput for a directory
+  that holds another run, is damaged, or is beyond config.steps already.
+  """
+  # 1. The config: in a directory that has one, no key that trains may differ from it.
+  # 2. The data: by content those of the run that is there. So is what init_from names.
+  begins = origins.origin(config, made.dataset, workdir)
+  _, record = rundir.agree(workdir, config.to_dict(), made.dataset.identity, begins,
+                           facts(made.dataset))
+  # 3. A checkpoint: the newest that is whole is all of the state, and nothing below is read.
+  directory = rundir.checkpoints(workdir)
+  restored = checkpoint.restore(directory, like)
+  if restored is not None:
+    state, meta, step, warnings = restored
+    if step > config.steps:
+      raise BadInput(f'steps={config.steps}, but {directory} is at step {step} already; allowed: '
+                     f'{step} or more, or another --workdir')
+    return Start(record, step, meta, True, lambda: state, tuple(warnings))
+
+  def first():
+    # 4. A fresh state: parameters by config.seed and the rows of the first step, the rest by them.
+    state = origins.fresh(config, made, like)
+    # 5. init_from: the model, and a teacher, of that state start at another run's parameters.
+    if begins:
+      state = origins.started_from(config, state, load(config.init_from, begins['step']).params)
+    return state
+
+  return Start(record, 0, {}, False, first, ())
 
 
 class Loaded(NamedTuple):
@@ -59,8 +102,9 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
     config.sampler = {**config.sampler.to_dict(), **sampler}
   made = wiring.run(config, (_real_data if with_data else _known_data)(workdir, config, recorded))
   if sampler and made.model.diffusion is None:
-    raise BadInput(f'sampler {config.sampler.name!r}: a {config.model.family} trained by '
-                   f'{config.objective.name} does not denoise; allowed: no sampler')
+    raise BadInput(f'sampler {config.sampler.name!r}: a '
+                   f'{identity.title(config, "trained by")} does not denoise; allowed: no '
+                   'sampler')
   like = wiring.abstract_state(config, made, sharding.current_mesh())
   state, step, selected = _restored(workdir, like, step)
   params = state.ema if ema and config.ema else state.params['model']
@@ -81,7 +125,7 @@ def _restored(workdir, like, step: int | None) -> tuple:
     newest = checkpoint.restore(directory, like)
     if newest is None:
       raise BadInput(f'{workdir} holds no checkpoint yet; allowed: a directory that '
-                     '`python -m experiments.train` has saved to')
+                     '`python -m genjax train` has saved to')
     state, meta, step, warnings = newest
     for warning in warnings:
       logging.warning('warning: %s', warning)

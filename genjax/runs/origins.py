@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from genjax import data, runs, sharding, wiring
+from genjax import data, extension, sharding, wiring
 from genjax.cluster import checkpoint
 from genjax.numerics import streams
 from genjax.runs import rundir
@@ -22,7 +22,7 @@ def origin(config, dataset: data.Dataset, workdir) -> dict | None:
   be the same; it need not be there any more. BadInput for a directory that is no run, or one of
   other data or another model.
   """
-  given = config.get('init_from', '')
+  given = config.init_from
   if not given:
     return None
   begun = workdir and (pathlib.Path(workdir) / 'config.json').exists()
@@ -45,12 +45,13 @@ def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
   """Refuses a run to start from that is of other data or another model, naming the differences."""
   plain = lambda tree: json.loads(json.dumps(tree, default=list))
   ours, theirs = plain(config.to_dict()), there['config']
-  pairs = {'model.family': (theirs['model']['family'], ours['model']['family']),
+  pairs = {'model.family': tuple(extension.portable(of['model']['family'])
+                                 for of in (theirs, ours)),
            'conditional': (theirs['conditional'], ours['conditional'])}
   sections = {'model.kw': (theirs['model']['kw'], ours['model']['kw'])}
   for role in wiring.model_roles(config):
     then, now = (of['networks'][role] for of in (theirs, ours))
-    pairs[f'networks.{role}.name'] = then['name'], now['name']
+    pairs[f'networks.{role}.name'] = tuple(extension.portable(of['name']) for of in (then, now))
     sections[f'networks.{role}.kw'] = then['kw'], now['kw']
   for name, (then, now) in sections.items():
     for key in sorted({*then, *now} - set(INERT)):
@@ -66,24 +67,25 @@ def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
                               'allowed: a run on the same data with the same model']))
 
 
-def start(config, made: wiring.Run, like, begins: Mapping | None):
-  """The state before the first step, made where it belongs; `like`: its shapes and shardings.
-
-  begins: of `origin`; then the model starts at the parameters of that run (their average where it
-  keeps one), and so does a teacher. Raises BadInput where they do not fit.
-  """
+def fresh(config, made: wiring.Run, like):
+  """The state before the first step, made where it belongs; `like`: its shapes and shardings."""
   shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
-  state = init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
-                          wiring.first_rows(config, made), shardings)
-  if not begins:
-    return state
-  given = runs.load(config.init_from, begins['step']).params
+  return init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
+                         wiring.first_rows(config, made), shardings)
+
+
+def started_from(config, state, given):
+  """A fresh state whose model, and teacher if it has one, start at the parameters `given`.
+
+  Raises BadInput where they do not fit.
+  """
   shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
   if shapes(given) != shapes(state.params['model']):
     raise BadInput(f'init_from={config.init_from} has other parameters than this model has under '
-                   f'{config.objective.name}; allowed: a run whose network is told as much')
-  fresh = lambda: jax.tree.map(jnp.copy, given)  # a step gives its buffers away
-  params = {**state.params, 'model': fresh()}
+                   f'{extension.stem(config.objective.name)}; allowed: a run whose network is told '
+                   'as much')
+  copied = lambda: jax.tree.map(jnp.copy, given)  # a step gives its buffers away
+  params = {**state.params, 'model': copied()}
   if 'teacher' in params:
-    params['teacher'] = {**params['teacher'], 'model': fresh()}
-  return state._replace(params=params, ema=fresh() if config.ema else state.ema)
+    params['teacher'] = {**params['teacher'], 'model': copied()}
+  return state._replace(params=params, ema=copied() if config.ema else state.ema)

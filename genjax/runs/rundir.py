@@ -16,13 +16,15 @@ from typing import Any
 
 import jax
 
-from genjax import disk
+from genjax import disk, extension
 from genjax.identity import PLACES, sections, trajectory
 from genjax.runs import writer
 from genjax.types import BadInput
 
 _PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax',
              'orbax': 'orbax-checkpoint', 'numpy': 'numpy', 'genjax': 'genjax-research'}
+SHAPE = 2  # of config.json and of what it describes: config, parameters, checkpoints
+BEFORE = '29e809c'  # the last commit that reads directories of the first shape, which have none
 _SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -70,7 +72,7 @@ def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
   if not (workdir / 'config.json').exists():
     if (workdir / 'checkpoints').exists():
       raise BadInput(f'{workdir} has checkpoints but no config.json; allowed: another --workdir')
-    return workdir, {'config': config, **now, 'data': identity, **known, **from_run,
+    return workdir, {'shape': SHAPE, 'config': config, **now, 'data': identity, **known, **from_run,
                      'created': _time(), 'history': []}
   old = read(workdir)
   new = {**_resumed(workdir, old, config, {'data set': identity, **from_run}, now), **known}
@@ -92,6 +94,7 @@ def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: d
          **{k: old[k] for k in ('init_from',) if k in old}}
   given = {**given, 'data set': without_places(given['data set'])}
   refused = {**_changes(was, would), **_changes(had, given)}
+  _refuse_changed_files(workdir, refused, config)
   if refused:
     lines = [f'  {key}: {json.dumps(there)} there, {json.dumps(here)} now'
              for key, (there, here) in refused.items()]
@@ -107,10 +110,20 @@ def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: d
   return {**old, 'config': config, **now, 'history': [*old['history'], entry]}
 
 
-def read(workdir: str | os.PathLike) -> dict:
-  """config.json: config, commit, versions, device, data, facts, created, history.
+def _refuse_changed_files(workdir: pathlib.Path, refused: Mapping, config: Mapping) -> None:
+  """Raises BadInput, naming it, for a user's own file whose content has changed."""
+  named = _flat(config)
+  for key, (there, here) in refused.items():
+    if extension.is_other_version(there, here):
+      raise BadInput(f'{workdir}: {extension.place(named[key])} ({key}) has changed since this '
+                     f'run was begun; allowed: the file as it was, {extension.label(there)}, or '
+                     'another --workdir')
 
-  Raises BadInput for what no training has written, or is damaged.
+
+def read(workdir: str | os.PathLike) -> dict:
+  """config.json: shape, config, commit, versions, device, data, facts, created, history.
+
+  Raises BadInput for what no training has written, is damaged, or has another shape than this code.
   """
   path = pathlib.Path(workdir).expanduser() / 'config.json'
   try:
@@ -125,6 +138,10 @@ def read(workdir: str | os.PathLike) -> dict:
   if stored != disk.json_digest(record):
     raise BadInput(f'{path} is damaged or was edited: its sha256 is not the recorded one; allowed: '
                    'the --workdir of a training run, as it was written')
+  if record.get('shape') != SHAPE:
+    raise BadInput(f'{workdir} is a run directory of shape {record.get("shape", 1)}, and this '
+                   f'version of genjax reads shape {SHAPE}; allowed: commit {BEFORE}, the last '
+                   'that reads shape 1, or another --workdir')
   return record
 
 

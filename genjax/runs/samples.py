@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genjax import compat, data, disk, encoders, runs, sharding, wiring
+from genjax import compat, data, disk, encoders, identity, runs, sharding, wiring
 from genjax.data import arrays, files, intake, layout
 from genjax.evals import EVALS, kinds, two_sample
 from genjax.runs import rundir
@@ -80,8 +80,8 @@ def of_run(workdir: str, num_samples: int | None, step: int | None) -> Set:
   """Samples drawn from the model of a run directory, as many as its config says or as asked."""
   run = runs.load(workdir, step)
   if run.model.sample is None:
-    raise BadInput(f'--samples={workdir}: a {run.config.model.family} trained by '
-                   f'{run.config.objective.name} does not sample')
+    raise BadInput(f'--samples={workdir}: a {identity.title(run.config, "trained by")} does '
+                   'not sample')
   draw = wiring.drawer(run.config, run, run.config.seed)
   x, info = draw(run.params)(num_samples or run.config.evals.num_samples)
   return Set(workdir, data.to_raw(run.dataset, x), run.dataset.spec,

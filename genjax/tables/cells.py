@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from genjax import extension
 from genjax.identity import config_hash, run_hash
 
 
@@ -40,17 +41,17 @@ def cell(row: Row, seed: int, config: Mapping, root: str) -> Cell:
   """
   trained = run_hash(config)
   named = (config['data']['name'], config['model']['family'], config['objective']['name'])
-  workdir = f'{root}/{slug("-".join(named))}-s{seed}-{trained}'
+  workdir = f'{root}/{slug("-".join(map(extension.stem, named)))}-s{seed}-{trained}'
   return Cell(row.label, seed, config['steps'], config_hash(config), trained, workdir,
               command('train', row, seed, workdir), command('evaluate', row, seed, workdir),
               config.get('init_from', ''))
 
 
 def command(program: str, row: Row, seed: int, workdir: str) -> str:
-  """The shell line that makes a cell: experiments.train, or experiments.evaluate of its run."""
+  """The shell line that makes a cell: the verb train, or evaluate of its run."""
   overrides = {**row.overrides, 'seed': seed}
   return shlex.join([
-      'python', '-m', f'experiments.{program}', f'--config={row.config}',
+      'python', '-m', 'genjax', program, f'--config={row.config}',
       *(f'--config.{key}={value}' for key, value in overrides.items()), f'--workdir={workdir}'])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 import jax.numpy as jnp
 
-from genjax import compat, data, encoders
+from genjax import compat, data, encoders, extension
 from genjax.compat import pick
 from genjax.encoders import Encoder
 from genjax.evals import EVALS, caller, draw, kinds
@@ -66,16 +66,21 @@ def of_samples(dataset) -> frozenset[str]:
   return frozenset({'sample', *(f'data.{name}' for name in data.properties(dataset))})
 
 
-def answering(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def answering(names: Iterable[str],
+              known: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
   """{evaluator: metrics asked of it}: of names of evaluators (no metric) and of metrics.
 
-  Raises BadInput for another name.
+  known: evaluators of the config; those in a file of their own are no entries of EVALS. Raises
+  BadInput for another name.
   """
-  owners = {metric: name for name, module in EVALS.items() for metric in (*module.METRICS, name)}
+  names = [extension.pinned(name) for name in names]
+  there = {**EVALS, **{name: pick('evaluator', name, EVALS) for name in (*known, *names)
+                       if extension.is_path(name)}}
+  owners = {metric: name for name, module in there.items() for metric in (*module.METRICS, name)}
   found = {}
   for name in names:
     owner = pick('metric', name, owners)
-    found[owner] = (*found.get(owner, ()), *([name] if name in EVALS[owner].METRICS else []))
+    found[owner] = (*found.get(owner, ()), *([name] if name in there[owner].METRICS else []))
   return found
 
 
@@ -87,12 +92,13 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
   Names in `optional` that the model or the data cannot answer are left out; others are refused.
   asked: of `answering`, the metrics that an evaluator must give.
   """
-  for name in config.evals.kw:
+  own = {extension.stem(name) for name in names if extension.is_path(name)}
+  for name in set(config.evals.kw) - own:
     pick('evaluator', name, EVALS)
   read = encoder(config, dataset.spec)
   have = compat.provides(model, data.properties(dataset))
   return {
-      name: evaluator(name, plain(config.evals.kw.get(name, {})), model=model,
+      name: evaluator(name, plain(config.evals.kw.get(extension.stem(name), {})), model=model,
                       family=config.model.family, dataset=dataset, split=split, encoder=read,
                       num_samples=config.evals.num_samples, seed=config.seed, tick=tick,
                       conditional=config.conditional,
@@ -108,7 +114,8 @@ def sampler_of(config, objective: Objective) -> str:
   values = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
             if key not in SAMPLER_ARGS}
   shown = ', '.join(f'{k}={v}' for k, v in sorted(values.items()) if v is not None)
-  guided = plain(config.sampler.get('guidance', {}))
+  name = extension.label(name)
+  guided = plain(config.sampler.guidance)
   weight, interval = guided.get('weight', 1.0), tuple(guided.get('interval', ()))
   if weight == 1.0:
     return f'{name}({shown})'
@@ -129,7 +136,7 @@ def affordable(config, made: Run, model: Model, params) -> int:
   chunks of 256 and at least one. The number follows from the config alone, whatever the machine.
   params: those of `sample`, or their shapes.
   """
-  n, budget = config.evals.num_samples, config.evals.get('budget', 0.0)  # old runs: no limit
+  n, budget = config.evals.num_samples, config.evals.budget
   if not budget or n <= draw.CHUNK or made.step is None or model.sample is None:
     return n
   cond = None
@@ -169,10 +176,10 @@ def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond: int
 
   model: in place of the run's own; chunk: of config.mesh.chunk.
   """
-  by_data = config.evals.get('labels', 'data') == 'data'  # runs from before the key have none
+  by_data = config.evals.labels == 'data'
   return draw.make(
       model or run.model, run.dataset.spec, seed=seed, cond=cond, purpose=purpose, tick=tick,
       sampler=sampler_name(config, run.objective),
       conditional=config.conditional,
       label_counts=run.dataset.label_counts if by_data else None,
-      chunk=config.mesh.get('chunk', draw.CHUNK) if chunk is None else chunk)
+      chunk=config.mesh.chunk if chunk is None else chunk)

@@ -1,6 +1,7 @@
 """What can be known of a run's cards before it is trained, so that columns are compared early."""
 
-from genjax import compat, data, encoders
+from genjax import compat, data, encoders, extension
+from genjax.compat import pick
 from genjax.evals import EVALS, caller, likelihood
 from genjax.evals.kinds import Task
 from genjax.wiring.evaluation import affordable, encoder, estimator_of, sampler_name
@@ -17,17 +18,17 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
   estimator that the model or the data do not allow.
   """
   have = compat.provides(made.model, data.properties(made.dataset))
-  shared = {'split': split, 'data': [config.data.name, plain(config.data.kw)]}
+  shared = {'split': split, 'data': [extension.label(config.data.name), plain(config.data.kw)]}
   params = abstract_state(config, made).params['model']
   drawn, foreseen = affordable(config, made, made.model, params), {}
   spec = made.dataset.spec
   task = Task(made.dataset, split, drawn, encoder=encoder(config, spec),
               pixels=encoders.load('identity', spec))
   for name in config.evals.names:
-    module = EVALS[name]
+    module = pick('evaluator', name, EVALS)
     if not compat.legal(module.ESTIMATORS, have):
       continue
-    given = plain(config.evals.kw.get(name, {}))
+    given = plain(config.evals.kw.get(extension.stem(name), {}))
     estimator = estimator_of(name, made.model, config.model.family, made.dataset,
                        given.pop('estimator', None))
     one = module.ESTIMATORS[estimator]

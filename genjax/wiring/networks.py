@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from genjax import extension
 from genjax.compat import bind, pick
 from genjax.models import FAMILIES
 from genjax.nn import NETWORKS, ON_IMAGES, ROLES, SIZES
@@ -34,9 +35,9 @@ def roles(*makes: Callable) -> tuple[str, ...]:
 
 def of_run(family: str, objective: str, estimator: str | None) -> tuple[str, ...]:
   """The roles that this family and this estimator of the objective, None: any, name."""
-  estimators = OBJECTIVES[objective].ESTIMATORS
+  estimators = pick('objective', objective, OBJECTIVES).ESTIMATORS
   makes = [estimators[estimator]] if estimator else estimators.values()
-  return roles(FAMILIES[family].make, *(each.make for each in makes))
+  return roles(pick('model family', family, FAMILIES).make, *(each.make for each in makes))
 
 
 def taking(keyword: str, networks: Mapping, spec: DataSpec, used: tuple[str, ...]) -> list[str]:
@@ -91,6 +92,8 @@ def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | Non
   """
   kind, of = ROLES[role], shape or spec.shape
   name = name or default(role, of)
+  if extension.is_path(name):
+    return name, extension.entry('network', name)
   module = pick(f'network of the role {role}', name, NETWORKS[kind])
   if name in ON_IMAGES and len(of) != 3:
     more = ', or model.split=checkerboard on images' if role == 'conditioner' else ''
@@ -115,7 +118,7 @@ def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
   if 'dtype' in chosen:
     chosen['dtype'] = product_dtype(chosen['dtype'])
   others = {f'network {other!r}': each for other, each in NETWORKS[kind].items()}
-  net = bind(f'network {name!r} of the role {role}', module, sizes, chosen, others)
+  net = bind(f'network {extension.stem(name)!r} of the role {role}', module, sizes, chosen, others)
   return of_module(net, stepped=kind == 'causal')
 
 

@@ -1,12 +1,13 @@
 """The parts of a run by name: data, model, sampler, objective, optimizers."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 
-from genjax import compat, data
+from genjax import compat, data, extension
 from genjax.compat import bind, check_keywords, pick
 from genjax.models import FAMILIES, sampling
 from genjax.nn import NETWORKS, ROLES
@@ -39,9 +40,10 @@ def told(config, spec: DataSpec) -> DataSpec:
     return spec._replace(num_classes=None, context=None)
   if conditions.null(spec) is None:
     raise BadInput('conditional=True, but the data have no labels; allowed: False')
-  if not networks.roles(pick('model family', config.model.family, FAMILIES).make):
-    raise BadInput(f'conditional=True, but model {config.model.family!r} has no network to be told '
-                   'a label; allowed: False')
+  name = config.model.family
+  if not networks.roles(pick('model family', name, FAMILIES).make):
+    raise BadInput(f'conditional=True, but model {extension.stem(name)!r} has no network to be '
+                   'told a label; allowed: False')
   return spec
 
 
@@ -53,7 +55,7 @@ def sections(config) -> dict:
 
 def model_roles(config) -> tuple[str, ...]:
   """The roles of the networks that the model has."""
-  return networks.roles(FAMILIES[config.model.family].make)
+  return networks.roles(pick('model family', config.model.family, FAMILIES).make)
 
 
 def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = MappingProxyType({}),
@@ -66,8 +68,8 @@ def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = Mapping
   owners = {**{f'model {other!r}': module.make for other, module in FAMILIES.items()},
             **{f'the network {role}={other}': module for role in networks.roles(make)
                for other, module in NETWORKS[ROLES[role]].items()}}
-  return bind(f'model {name!r}', make, {'spec': spec, **networks.factories(by_role, spec)}, given,
-              owners)
+  return bind(f'model {extension.stem(name)!r}', make,
+              {'spec': spec, **networks.factories(by_role, spec)}, given, owners)
 
 
 def suited(trained_for: tuple | None, name: str, given: Mapping) -> tuple[str, dict]:
@@ -94,6 +96,7 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
   "no label" that no training has shown to the model.
   """
   sampler = pick('sampler', name, SAMPLERS)
+  name, is_map = extension.stem(name), takes_flow_map(sampler)
   check_keywords(f'sampler {name!r}', sampler, SAMPLER_ARGS, given,
                  {f'sampler {other!r}': each for other, each in SAMPLERS.items()})
   interval = tuple(interval) or guidance.EVERYWHERE
@@ -103,11 +106,11 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
                    'jump at its ends; allowed: guidance at every noise, or another sampler')
   if model.sample is not None or model.diffusion is None:
     return model
-  if name in FLOW_MAP and weight != 1.0:
+  if is_map and weight != 1.0:
     raise BadInput(f'sampler {name!r} takes no guidance, which is of denoisers, but its weight is '
                    f'{weight}; allowed: 1.0')
-  if (model.flow_map if name in FLOW_MAP else model.diffusion.denoise) is None:
-    lacks, table = (('flow_map', DENOISING) if name in FLOW_MAP else ('denoise', FLOW_MAP))
+  if (model.flow_map if is_map else model.diffusion.denoise) is None:
+    lacks, table = ('flow_map', DENOISING) if is_map else ('denoise', FLOW_MAP)
     raise BadInput(f'sampler {name!r} asks for {lacks}, which this model was not trained to give; '
                    f'allowed: {", ".join(table)}')
   null = None if weight == 1.0 or guide is not None else compat.null_cond(
@@ -116,10 +119,15 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
              and weight == 1.0)
   if given:
     _try(sampler, spec, given, learned)
-  if name in FLOW_MAP:
+  if is_map:
     return sampling.by_flow_map(model, spec, sampler, given)
   return sampling.by_denoiser(model, spec, sampler, given, weight=weight, interval=interval,
                               guide=guide, null=null, learned_variance=learned)
+
+
+def takes_flow_map(sampler: Callable) -> bool:
+  """Whether a sampler asks for a flow map rather than a denoiser: its first argument says it."""
+  return next(iter(inspect.signature(sampler).parameters)) == 'flow_map'
 
 
 def _try(sampler: Callable, spec: DataSpec, given: Mapping, learned_variance: bool) -> None:
@@ -136,8 +144,8 @@ def _try(sampler: Callable, spec: DataSpec, given: Mapping, learned_variance: bo
 
 
 def guidance_of(config) -> dict:
-  """weight and interval of config.sampler.guidance; runs from before it have none."""
-  given = plain(config.sampler.get('guidance', {}))
+  """weight and interval of config.sampler.guidance."""
+  given = plain(config.sampler.guidance)
   return {'weight': float(given.get('weight', 1.0)), 'interval': tuple(given.get('interval', ()))}
 
 
@@ -150,7 +158,7 @@ def sampled(config, spec: DataSpec, goal: Objective) -> Model:
   guided, conditional = guidance_of(config), config.conditional
   chosen = suited(goal.sampler, config.sampler.name, plain(config.sampler.kw))
   model = goal.model if conditional else goal.model._replace(null_cond=conditions.null(spec))
-  if config.sampler.get('guidance', {}).get('autoguidance'):
+  if config.sampler.guidance.get('autoguidance'):
     with_sampler(model, spec, *chosen, **guided, guide=model)  # refuses what it does not take
     return model
   if guided['weight'] != 1.0 and not conditional:
@@ -195,8 +203,8 @@ def choose(kind: str, name: str, table: Mapping, model: Model, family: str, data
            asked: str | None) -> str:
   """The estimator of an objective or evaluator on this model and data, or the teaching refusal."""
   return compat.choose(
-      kind, name, pick(kind, name, table).ESTIMATORS,
-      compat.provides(model, data.properties(dataset)), asked, model=family,
+      kind, extension.stem(name), pick(kind, name, table).ESTIMATORS,
+      compat.provides(model, data.properties(dataset)), asked, model=extension.stem(family),
       data=dataset.name, others={n: m.ESTIMATORS for n, m in table.items()},
       models=lambda: provided(dataset.spec))
 
@@ -208,16 +216,18 @@ def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
   """
   spec, name, given = told(config, dataset.spec), config.objective.name, plain(
       config.objective.kw)
+  made_by = pick('objective', name, OBJECTIVES).ESTIMATORS
   by_role, family_name = sections(config), config.model.family
   model = family(family_name, spec, plain(config.model.kw), by_role)
   estimator = choose('objective', name, OBJECTIVES, with_sampler(model, spec, 'ddim', {}),
                      family_name, dataset, given.pop('estimator', None))
-  make = OBJECTIVES[name].ESTIMATORS[estimator].make
-  networks.refuse_strays(by_role, networks.roles(FAMILIES[family_name].make, make),
-                         f'model {family_name!r} under objective {name!r} ({estimator})')
+  make, made = made_by[estimator].make, pick('model family', family_name, FAMILIES).make
+  networks.refuse_strays(by_role, networks.roles(made, make),
+                         f'model {extension.stem(family_name)!r} under objective '
+                         f'{extension.stem(name)!r} ({estimator})')
   offered = {'model': model, 'spec': spec, 'log_density': dataset.log_density,
-             'init_from': config.get('init_from', ''), **networks.factories(by_role, spec)}
-  goal = bind(f'objective {name!r} ({estimator})', make, offered, given,
+             'init_from': config.init_from, **networks.factories(by_role, spec)}
+  goal = bind(f'objective {extension.stem(name)!r} ({estimator})', make, offered, given,
               compat.owners('objective', OBJECTIVES))
   return goal._replace(model=sampled(config, dataset.spec, goal)), estimator
 
@@ -229,7 +239,7 @@ def optimizers(config, objective: Objective) -> dict:
     stray = {k for k, v in override.items() if v is not None}
     if stray and objective.players and name not in players:
       raise BadInput(f'optim_by_player.{name}.{sorted(stray)[0]} is set, but the players of '
-                     f'{config.objective.name!r} are: {", ".join(players)}')
+                     f'{extension.stem(config.objective.name)!r} are: {", ".join(players)}')
   return {name: optim.make(**settings(config, name), num_updates=config.steps * player.num_updates)
           for name, player in players.items()}
 

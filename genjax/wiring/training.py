@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from genjax import data, memory, ranges, sharding
+from genjax import data, extension, memory, ranges, sharding
 from genjax.numerics import streams
 from genjax.pod import flops
 from genjax.train import step
@@ -20,8 +20,9 @@ from genjax.wiring.parts import dataset, model_roles, objective, optimizers, sec
 
 # beside the numbers of ranges.BY_KEY
 KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
-        'objective.kw', 'networks', 'conditional', 'sampler.name', 'sampler.kw', 'optim',
-        'optim_by_player', 'select.metric', 'evals.names', 'evals.kw', 'evals.encoder', 'log.mfu')
+        'objective.kw', 'networks', 'conditional', 'sampler.name', 'sampler.kw',
+        'sampler.guidance', 'augment', 'init_from', 'optim', 'optim_by_player', 'select.metric',
+        'evals.names', 'evals.kw', 'evals.labels', 'evals.encoder', 'log.mfu')
 
 LABELS = ('data', 'uniform')  # that a conditional model is asked for
 TRIES = 3  # of each kind of remedy, from the least that may do
@@ -53,11 +54,11 @@ def run(config, known: data.Dataset | None = None) -> Run:
   goal, estimator = objective(config, source_data)
   rules = optimizers(config, goal)
 
-  name = config.get('augment', '')
+  name = config.augment
   augment = data.augmentation(name, source_data) if name else None
   if augment and not goal.players:
-    raise BadInput(f'augment={name!r}, but {config.objective.name!r} is fitted in one step to the '
-                   "data as they are; allowed: ''")
+    raise BadInput(f'augment={name!r}, but {extension.stem(config.objective.name)!r} is fitted in '
+                   "one step to the data as they are; allowed: ''")
 
   def prepare(batch, rng=None):
     batch = {k: v for k, v in batch.items() if config.conditional or k != 'cond'}
@@ -73,8 +74,9 @@ def run(config, known: data.Dataset | None = None) -> Run:
 
   num_slices = sum(p.num_updates for p in goal.players)
   if config.accumulate > 1 and (goal.couples or not num_slices):
-    raise BadInput(f'accumulate={config.accumulate}, but the loss of {config.objective.name!r} is '
-                   f'no mean over examples: {goal.couples or "it is fitted in one step"}; '
+    raise BadInput(f'accumulate={config.accumulate}, but the loss of '
+                   f'{extension.stem(config.objective.name)!r} is no mean over examples: '
+                   f'{goal.couples or "it is fitted in one step"}; '
                    'allowed: accumulate=1')
   source = num_slices and not known and data.batches(
       source_data.splits['train'], config.batch_size * num_slices, config.seed)
@@ -91,11 +93,8 @@ def check(config) -> None:
     _at(config, key)
   for key, interval in ranges.BY_KEY.items():
     ranges.check(key, _at(config, key), interval)
-  ranges.check('mesh.chunk', config.mesh.get('chunk', 1), ranges.MANY)  # old runs have none
-  ranges.check('evals.budget', config.evals.get('budget', 0.0), ranges.NOT_NEGATIVE)
-  labels = config.evals.get('labels', 'data')
-  if labels not in LABELS:
-    raise BadInput(f'evals.labels={labels!r}; allowed: {", ".join(LABELS)}')
+  if config.evals.labels not in LABELS:
+    raise BadInput(f'evals.labels={config.evals.labels!r}; allowed: {", ".join(LABELS)}')
   if config.select.every and not config.select.metric:
     raise BadInput(f'select.every={config.select.every}, but select.metric is empty; allowed: '
                    'select.every=0, or a metric such as nll')

@@ -64,7 +64,7 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
   if by_likelihood:
     config = config.copy_and_resolve_references()
     config.evals.kw = {'likelihood': _keywords(config, made, chosen.likelihood)}
-  asked = {'likelihood': ()} if by_likelihood else answering([chosen.metric])
+  asked = {'likelihood': ()} if by_likelihood else answering([chosen.metric], config.evals.names)
   [(name, evaluate)] = evaluators(config, made.dataset, made.model, 'validation', tuple(asked),
                                   asked=asked, tick=tick).items()
   draw_from = drawer(config, made, config.seed,

@@ -66,7 +66,7 @@ def test_a_set_of_tfds_that_is_not_prepared_is_said_within_five_seconds(tmp_path
   done = programs.run(
       'experiments.train', '--config=configs/tfds_images.py:data=mnist,family=vae',
       f'--workdir={tmp_path / "run"}', env={'GENJAX_DATA': str(tmp_path)})
-  refused(done, "'mnist' is not prepared", 'python -m experiments.prepare --data=mnist', '--from=')
+  refused(done, "'mnist' is not prepared", 'python -m genjax prepare --data=mnist', '--from=')
   assert done.seconds < 5 and content(tmp_path) == {}
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from experiments import config as configs
-from genjax import wiring
+from genjax import configs, wiring
 from genjax.types import BadInput
 from tests import programs
 from tests.programs import content, refused

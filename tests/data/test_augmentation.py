@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import config as configs
-from genjax import data, wiring
+from genjax import configs, data, wiring
 from genjax.runs import rundir
 from genjax.types import BadInput
 

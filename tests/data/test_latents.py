@@ -8,8 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import config as configs
-from genjax import data, prob, wiring
+from genjax import configs, data, prob, wiring
 from genjax.data import latents, records, store
 from genjax.types import BadInput, DataSpec, Model
 from tests import programs
@@ -196,8 +195,8 @@ def test_files_of_another_set_are_foreign(codes, moments, tmp_path):
 
 def test_bad_arguments(codes, tmp_path, monkeypatch):
   monkeypatch.setenv('GENJAX_DATA', str(tmp_path))
-  for kw, words in (({'path': str(tmp_path / 'gone')}, 'gone.*experiments.prepare --data=latents'),
-                    ({}, f'no latents.json in .*{tmp_path.name}/latents.*experiments.prepare'),
+  for kw, words in (({'path': str(tmp_path / 'gone')}, 'gone.*genjax prepare --data=latents'),
+                    ({}, f'no latents.json in .*{tmp_path.name}/latents.*genjax prepare'),
                     ({'path': 3}, 'path=3'), ({'paht': ''}, "Did you mean 'path'"),
                     ({'path': str(codes), 'shape': (8, 8, 3)}, r'shape=\(8, 8, 3\).*\(8, 8, 4\)'),
                     ({'path': str(codes), 'num_classes': 7}, 'num_classes=7.*10')):

@@ -169,7 +169,7 @@ def test_a_builder_that_needs_tensorflow_says_so(tmp_path):
 def test_not_prepared_is_said_without_a_network(monkeypatch, tmp_path):
   monkeypatch.setenv('GENJAX_DATA', str(tmp_path))
   monkeypatch.setattr(socket, 'create_connection', lambda *unused: pytest.fail('connected'))
-  command = 'python -m experiments.prepare --data=fashion_mnist'
+  command = 'python -m genjax prepare --data=fashion_mnist'
   with pytest.raises(BadInput, match=f"'fashion_mnist' is not prepared.*{command}"):
     data.load('fashion_mnist')
 

@@ -155,7 +155,7 @@ def test_a_metric_that_is_asked_for_is_given_or_refused(invented):
 def test_pixels_of_images_warn_and_coordinates_do_not(recwarn):
   evaluator()
   [warning] = [w for w in recwarn if 'pixels' in str(w.message)]
-  assert 'experiments.encoder' in str(warning.message)
+  assert 'genjax encoder' in str(warning.message)
   recwarn.clear()
   ring = data.load('ring8', num_train=20, num_validation=5, num_test=20)
   evaluator(dataset=ring, encoder=encoders.load('identity', ring.spec), num_samples=10)

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from experiments import config as configs
-from genjax import identity
+from genjax import configs, identity
 from genjax.tables.cells import Row, command
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -70,7 +69,7 @@ def program(tmp_path_factory):
     ((CONFIG, '--config.model.kw=3'), ('--config.model.kw=3', 'dict')),
     ((CONFIG, '--config.steps'), ('config.steps',)),
     (('--config.seed=1', CONFIG), ('--config.seed=1', 'before')),
-    (('--config=configs/digits.py:family=vea',), ("'vea'", "'vae'", 'mixture')),
+    (('--config=configs/digits.py:famly=vae',), ("'famly'", "'family'", 'objective')),
     (('--config=configs/digit.py',), ("'configs/digit.py'", 'configs/digits.py')),
     (('--config=configs/common.py',), ('get_config', 'configs/digits.py')),
     ((), ('--config=', 'configs/digits.py')),
@@ -115,7 +114,7 @@ def test_flags_set_what_a_table_would_set(program):
       'objective.kw.name': 'word'})
   config = configs.load(row.config)
   configs.override(config, {**row.overrides, 'seed': 3})
-  flags = shlex.split(command('train', row, 3, 'unused'))[3:-1]
+  flags = shlex.split(command('train', row, 3, 'unused'))[4:-1]
   done = program(*flags, 'rest')
   recorded, seen, rest = json.loads(done.stdout)
   assert recorded['seed'] == 3 and recorded['networks']['decoder']['kw'] == {

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import genjax
-from experiments import config as configs
-from genjax import runs
+from genjax import configs, runs
 from genjax.types import BadInput, DataSpec
 from tests import programs
 from tests.programs import content, refused

@@ -123,7 +123,7 @@ def test_data_that_are_not_here_are_named_before_the_work(tmp_path):
   env = {'GENJAX_CACHE': str(tmp_path / 'cache')}
   done = programs.run('experiments.table', 'run', f'--table={path}', f'--out={tmp_path}/out',
                       env=env)
-  assert done.code == 1 and 'experiments.prepare --data=mnist' in done.stderr
+  assert done.code == 1 and 'genjax prepare --data=mnist' in done.stderr
   assert not (tmp_path / 'out/logs').exists()
   # the table is sound, only this machine lacks something
   assert programs.run('experiments.table', 'list', f'--table={path}', env=env).code == 0
@@ -176,7 +176,7 @@ def test_what_is_foreseen_of_the_cards_is_what_they_say(tmp_path):
   config = table.configs['odd']
   foreseen = wiring.foreseen_cards(config, wiring.run(config))
   [cell] = [cell for cell in table.cells if cell.label == 'odd']
-  assert programs.run('experiments.train', *shlex.split(cell.train)[3:]).code == 0
+  assert programs.run('experiments.train', *shlex.split(cell.train)[4:]).code == 0
   measured = json.loads(pathlib.Path(cell.workdir, 'eval.json').read_text())['metrics']
   assert set(foreseen) <= {*measured, 'fd_inf', 'asked_class'}
   for metric in set(foreseen) & set(measured):

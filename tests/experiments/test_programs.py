@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 import genjax
-from experiments import config as configs
-from genjax import data, sharding, wiring
+from genjax import configs, data, sharding, wiring
 from genjax.runs import rundir, writer
 from genjax.train import init, loop
 from tests import programs

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from experiments import config as configs
+from genjax import configs
 from genjax.numerics.samplers import DENOISING
 from genjax.types import Model
 from genjax.wiring import evaluation

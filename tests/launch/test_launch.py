@@ -13,7 +13,7 @@ import time
 import pytest
 import yaml
 
-from experiments import config as configs
+from genjax import configs
 from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -150,7 +150,7 @@ def test_slurm_runs_each_cell_of_a_table(cluster, tmp_path):
 
 
 def test_slurm_passes_over_finished_cells(cluster, tmp_path):
-  lines = '  finished  KL: flow, seed 0\n           python -m experiments.train --workdir=a\n'
+  lines = '  finished  KL: flow, seed 0\n           python -m genjax train --workdir=a\n'
   (tmp_path / 'bin/python').write_text(f'#!/bin/sh\nprintf %s {shlex.quote(lines)}\n')
   code, calls, _ = cluster('bash', LAUNCH / 'slurm_table.sbatch', SLURM_ARRAY_TASK_ID='0')
   assert code == 0 and calls == [['srun', 'true']]

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from genjax import disk
 from genjax.runs import rundir
 from genjax.types import BadInput
 
@@ -120,6 +121,20 @@ def test_steps_are_refused_where_the_learning_rate_depends_on_them(tmp_path, key
 def test_foreign_or_truncated_config(tmp_path, text):
   (tmp_path / 'config.json').write_text(text, encoding='latin-1')
   assert 'config.json' in refused(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize('shape', [None, 3])
+def test_a_directory_of_another_shape_is_refused_in_one_line(run, shape):
+  record = rundir.read(run)
+  assert record['shape'] == rundir.SHAPE
+  disk.write_record(run / 'config.json', {**{k: v for k, v in record.items() if k != 'shape'},
+                                          **({'shape': shape} if shape else {})})
+  with pytest.raises(BadInput) as refusal:
+    rundir.read(run)
+  message = str(refusal.value)
+  assert f'{run} is a run directory of shape {shape or 1}' in message and '\n' not in message
+  assert f'commit {rundir.BEFORE}' in message
+  assert message == refused(run, CONFIG)
 
 
 def test_a_flipped_bit_in_the_config(run):

@@ -118,8 +118,8 @@ def test_missing_cells_show_the_command_that_fills_them(tmp_path):
   for cell in cells[1:]:
     assert f'`{cell.train}`' in text
   arguments = shlex.split(cells[1].train)
-  assert arguments[:3] == ['python', '-m', 'experiments.train']
-  assert arguments[3:] == ['--config=c.py:a', '--config.seed=1', f'--workdir={cells[1].workdir}']
+  assert arguments[:4] == ['python', '-m', 'genjax', 'train']
+  assert arguments[4:] == ['--config=c.py:a', '--config.seed=1', f'--workdir={cells[1].workdir}']
 
 
 def test_floor_published_and_cost_columns(tmp_path):

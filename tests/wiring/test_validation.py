@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import config as configs
-from genjax import wiring
+from genjax import configs, wiring
 from genjax.numerics.streams import Purpose
 from genjax.types import BadInput, Model
 from genjax.wiring import evaluation, validation

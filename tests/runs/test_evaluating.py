@@ -1,10 +1,9 @@
 """The bar of an evaluation moves with its batches and names the evaluator at work."""
 
-import experiments
-from experiments import evaluating
+from genjax.runs import measuring
 
 
-def test_the_bar_names_the_evaluator_and_counts_its_batches(monkeypatch):
+def test_the_bar_names_the_evaluator_and_counts_its_batches():
   shown = []
 
   class Bar:
@@ -19,8 +18,7 @@ def test_the_bar_names_the_evaluator_and_counts_its_batches(monkeypatch):
     def close(self):
       shown.append(f'closed at {self.n}')
 
-  monkeypatch.setattr(experiments, 'progress', lambda **kw: Bar())
-  over, tick = evaluating.progress()
+  over, tick = measuring.shown(lambda **kw: Bar())
   for name in over({'likelihood': 1, 'cost': 2}):
     for _ in range(3 if name == 'likelihood' else 2):
       tick()

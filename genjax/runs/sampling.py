@@ -1,0 +1,89 @@
+"""Samples of a run directory, and images that agree with what is known of one.
+
+The program experiments.sample and `genjax.sample` call it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from genjax import data, extension, identity, wiring
+from genjax.runs import edit, opening, rundir
+from genjax.types import BadInput, DataSpec
+
+
+class Samples(NamedTuple):
+  """Samples, and what they are of."""
+
+  x: np.ndarray  # [n, ...]: integer levels, or float32 in the units of the data's own file
+  cond: np.ndarray | None  # [n]: the labels that were asked for
+  classes: tuple[str, ...] | None  # their names
+  spec: DataSpec
+  step: int  # of the checkpoint
+  evaluations: float  # of the network for each sample
+
+
+def sample(workdir, num: int = 64, seed: int = 0, *, cond: int | str | None = None,
+           step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
+           chunk: int | None = None, pictured: bool = False,
+           check: Callable[[DataSpec], None] = lambda spec: None) -> Samples:
+  """Draws num samples from the model of a run directory; sample i depends on seed and i alone.
+
+  cond: the class of every sample, by name or number; None: labels as the run's config says.
+  step: of the checkpoint; None: the selected one, else the last.
+  ema: the averaged parameters where the run keeps them.
+  sampler: {'name', 'kw', 'guidance'} in place of the config's (`chosen`).
+  chunk: samples drawn at once; None: as config.mesh.chunk says.
+  pictured: of a VAE the means of pixels in place of draws.
+  check(spec): called before anything is drawn.
+  Raises BadInput for a directory that is no run, a model that cannot be sampled, and a label or a
+  sampler that it cannot take.
+  """
+  with opening.on_mesh(workdir):
+    run = opening.load(workdir, step, ema, sampler)
+    if run.model.sample is None:
+      raise BadInput(f'a {identity.title(run.config, "trained by")} cannot be sampled')
+    check(run.dataset.spec)
+    model = wiring.pictured(run.model) if pictured else run.model
+    draw_from = wiring.drawer(run.config, run, seed, model=model, cond=label(run, cond),
+                              chunk=chunk)
+    x, info = draw_from(run.params)(num)
+  return Samples(data.to_raw(run.dataset, x), info['cond'], run.dataset.classes, run.dataset.spec,
+                 run.step, info['nfe'])
+
+
+def chosen(workdir, name: str | None, kw: Mapping, guidance: Mapping | None) -> dict:
+  """The sampler of `sample` that arguments ask for: {'name', 'kw', 'guidance'}.
+
+  name: with its own defaults; None: that of the run's config, with kw beside the config's own.
+  """
+  recorded = rundir.read(workdir)['config']['sampler']
+  own = {} if name else recorded['kw']
+  return {'name': extension.pinned(name or recorded['name']), 'kw': {**own, **kw},
+          **({'guidance': guidance} if guidance else {})}
+
+
+def edited(workdir, known: str, num: int = 8, seed: int = 0, *, cond: int | str | None = None,
+           step: int | None = None, ema: bool = True, num_particles: int = 16,
+           num_steps: int | None = None, noise: float = 0.0, progress: Callable = iter,
+           check: Callable[[DataSpec], None] = lambda spec: None, **of_task):
+  """Posterior samples given what is known of an image; (edit.Task, edit.Edited, spec, step).
+
+  known, of_task: see `edit.task`; the rest: see `edit.draw` and `sample`. Raises BadInput as they.
+  """
+  with opening.on_mesh(workdir):
+    # how far the denoiser is off is measured on training examples
+    run = opening.load(workdir, step, ema, with_data=True)
+    spec = run.dataset.spec
+    task = edit.task(known, spec, **of_task, scale=run.dataset.standardised)
+    check(spec)
+    drawn = edit.draw(run, task, num=num, seed=seed, cond=label(run, cond),
+                      num_particles=num_particles, num_steps=num_steps, noise=noise,
+                      progress=progress)
+  return task, drawn._replace(x=data.to_raw(run.dataset, drawn.x)), spec, run.step
+
+
+def label(run: opening.Loaded, cond: int | str | None) -> int | None:
+  """The label that a class by name or number means to a run, or None."""
+  return None if cond is None else data.label_of_text(str(cond), run.dataset)

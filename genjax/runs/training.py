@@ -1,0 +1,172 @@
+"""A training from its config to its evaluation, in one run directory.
+
+The program experiments.train and `genjax.train` call it. What it says and shows goes to say(text)
+and progress(...), which returns what a tqdm bar is.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Collection
+
+import jax
+from tqdm import tqdm
+
+from genjax import configs, data, identity, memory, sharding, wiring
+from genjax.cluster import hosts, lease, preempt
+from genjax.evals import card
+from genjax.pod import flops
+from genjax.runs import measuring, opening, origins, profile, rundir, writer
+from genjax.train import loop
+from genjax.types import BadInput
+
+LINES = 10  # of the summary at the end
+
+
+def train(config, workdir, *, evaluate: bool = True, trace: int | None = None,
+          given: Collection[str] = (), say: Callable = print, progress: Callable = tqdm) -> dict:
+  """Trains what a config describes, or resumes it, and measures it on the test split.
+
+  config: a ConfigDict, which is not changed; workdir: a new directory, or that of an earlier launch
+  of the same config, which is resumed bit for bit.
+  evaluate: False: no measurement at the end.
+  trace: a step, from which on 5 dispatches are traced into WORKDIR/profile.
+  given: keys of the config that were asked for one by one; what is amiss with those is refused.
+  Returns {metric: Value}, {} without the measurement. Raises BadInput for a mistake in the config,
+  a directory of another run or one that another launch owns, and a training that diverged.
+  """
+  config = config.copy_and_resolve_references()
+  configs.resolve(config)
+  wiring.check(config)
+  workdir = rundir.place(workdir)
+  # first of all: the data of a second launch would take the memory of the run that goes on
+  with lease.held(workdir, config.mesh.heartbeat) as check_owned:
+    # all hosts are here now, and look at their devices before one of them reads its data for long
+    mesh, made = wiring.mesh(config), wiring.run(config)
+    with sharding.on(mesh):
+      _train(config, made, workdir, mesh, check_owned, given, trace, say, progress)
+      preempt.finished('stopped in the evaluation: the training is saved; the same command '
+                       'evaluates it')
+      if not evaluate:
+        return {}
+      over, tick = measuring.shown(progress)
+      metrics = measuring.evaluate(workdir, progress=over, tick=tick)
+      say(card.summary(metrics, LINES, workdir / 'eval.json'))
+      return metrics
+
+
+def _train(config, made: wiring.Run, workdir, mesh, check_owned, given, trace, say,
+           progress) -> None:
+  """From the checkpoint in the run directory, or the start, to config.steps.
+
+  Nothing is written before the train step is compiled but the lease, whose check is `check_owned`:
+  until then a preemption, or a mistake in the config, leaves the directory as it was.
+  """
+  selection = wiring.selection(config, made)
+  validate, warning = checked(config, made, given)
+  like = wiring.abstract_state(config, made, mesh)
+  start = opening.start(config, made, workdir, like)
+  for text in start.warnings:
+    say(f'warning: {text}')
+  say('\n'.join(filter(None, (headline(config, made, like, start.step), warning,
+                              data.summary(made.dataset)))))
+  begin = functools.partial(_begin, workdir, start.record, start.step, check_owned)
+  directory = rundir.checkpoints(workdir)
+  if made.objective.fit:
+    log = begin()
+    if not start.restored:
+      loop.fit(start.state, functools.partial(wiring.fit, config, made), directory, log)
+    return
+  k = config.steps_per_dispatch
+  dispatch = wiring.compiled_step(config, made, mesh)
+  hosts.meet('the first step')
+  state = start.state()
+  log = _with_mfu(config, made, mesh, begin())
+  if trace is not None:
+    dispatch = profile.traced(dispatch, workdir / 'profile', itertools.count(start.step, k), trace)
+  plan = loop.Plan(config.steps, k, config.log.every, config.checkpoint.every,
+                   config.checkpoint.keep_last, config.checkpoint.keep_every,
+                   selection.every if selection else 0, config.nan_steps_allowed)
+  with progress(total=config.steps, initial=start.step, unit='step') as bar:
+    loop.train(state, start.meta, dispatch, wiring.batches(made.source, start.step, k, mesh), plan,
+               directory, validate=validate, write=log, progress=bar, check_owned=check_owned)
+
+
+def checked(config, made: wiring.Run, given: Collection[str] = ()) -> tuple:
+  """The validation of a run, and a warning or ''; BadInput for a mistake in the config.
+
+  The evaluators are made for their refusals alone. A warmup that the run is too short for is
+  refused where it is among the keys that were `given`; of a config that `steps` shortens it is
+  said.
+  """
+  beyond = wiring.warmup_beyond_the_run(config, made.objective)
+  if beyond and 'optim.warmup' in given:
+    raise BadInput(f'{beyond}; allowed: 0 to that number, or more steps')
+  validate, names = wiring.validator(config, made, preempt.check), config.evals.names
+  wiring.evaluators(config, made.dataset, made.model, 'test', names, optional=names)
+  return validate, beyond and f'warning: {beyond}'
+
+
+def _begin(workdir, record, start: int, check_owned):
+  """Writes config.json and opens the log, on the lead host; the others' log goes nowhere."""
+  if not hosts.is_lead():
+    return lambda step, metrics: None
+  check_owned()
+  rundir.record(workdir, record)
+  log = writer.open_log(workdir, start)
+
+  def write(at, metrics):
+    check_owned()
+    log(at, metrics)
+
+  return write
+
+
+def _with_mfu(config, made: wiring.Run, mesh, log):
+  """The log with 'mfu': model FLOPs a second as a share of what the devices can multiply."""
+  if not config.log.mfu:
+    return log
+  per_step = wiring.model_flops(config, made)
+  rate = flops.matrix_rate(wiring.model_dtype(config)) * mesh.size
+
+  def write(at, metrics):
+    speed = metrics.get('steps_per_second')
+    log(at, {**metrics, **({'mfu': per_step * speed / rate} if speed else {})})
+
+  return write
+
+
+def headline(config, made: wiring.Run, like, start: int) -> str:
+  """One line: what is trained, on what, with how many parameters and which global batch."""
+  count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like.params))
+  of_hosts = f' of {hosts.count()} hosts' if hosts.count() > 1 else ''
+  return (f'{identity.title(config)} ({made.estimator}) on '
+          f'{made.dataset.name}: {count:,} parameters, global batch {config.batch_size} on '
+          f'{jax.device_count()} {jax.default_backend()} device(s){of_hosts}, '
+          f'steps {start} to {config.steps}')
+
+
+def dry(config, workdir=None, *, given: Collection[str] = (), say: Callable = print) -> None:
+  """Says shapes, parameters, FLOPs and memory of one step; allocates no parameter.
+
+  Raises BadInput where training would: for a mistake in the config, and for a step that the memory
+  of this machine cannot hold.
+  """
+  made, mesh = wiring.run(config), wiring.mesh(config)
+  like = wiring.abstract_state(config, made, mesh)
+  say(headline(config, made, like, 0))
+  _, warning = checked(config, made, given)
+  origins.origin(config, made.dataset, workdir)
+  say('\n'.join(filter(None, (warning, data.summary(made.dataset)))))
+  for path, leaf in jax.tree_util.tree_leaves_with_path(like.params):
+    say(f'  {jax.tree_util.keystr(path, simple=True, separator="/")}: '
+        f'{leaf.dtype.name}{list(leaf.shape)}')
+  if made.step is None:
+    say('fitted in closed form or by EM: no gradient step')
+    return
+  work = flops.of(made.step, wiring.abstract_state(config, made),
+                  wiring.abstract_rows(config, made))
+  program = wiring.compiled_step(config, made, mesh, k=1)
+  state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+  say(f'one step: {work:.3e} FLOPs in products of matrices and convolutions, '
+      f'{memory.of(program).temporaries / 2**20:.1f} MiB temporary, {state / 2**20:.1f} MiB state')
