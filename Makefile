@@ -6,8 +6,9 @@ RUN = $(VENV)/bin/python
 STAMP = $(VENV)/installed
 LAUNCH_VENV ?= .venv-launch
 TPU_VENV ?= .venv-tpu
+NEWEST_VENV ?= .venv-newest
 
-.PHONY: demo test slow lint launch pod install
+.PHONY: demo test newest slow lint launch pod install
 
 install: $(STAMP)
 
@@ -28,6 +29,17 @@ demo: $(STAMP)
 # compiles as users do.
 test: $(STAMP)
 	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 $$XLA_FLAGS" $(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
+
+# A canary: the test command with the newest of everything that the package index has for this
+# Python (make newest PYTHON=python3.13), in an environment of its own that is made anew each time.
+newest:
+	$(PYTHON) -m venv --clear $(NEWEST_VENV)
+	sed -E 's/==[^ ]+//' requirements.txt | sort -u > $(NEWEST_VENV)/names.txt
+	$(NEWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(NEWEST_VENV)/names.txt
+	@sed 's/ ;.*//' requirements.txt > $(NEWEST_VENV)/lock.txt; echo "newer than in requirements.txt:"; \
+	$(NEWEST_VENV)/bin/python -m pip list --format=freeze --disable-pip-version-check | tr 'A-Z_' 'a-z-' | \
+	grep -vxF -f $(NEWEST_VENV)/lock.txt || true
+	XLA_FLAGS="--xla_backend_optimization_level=1 $$XLA_FLAGS" $(NEWEST_VENV)/bin/python -m pytest -n 2 -m "not slow"
 
 slow: $(STAMP)
 	$(RUN) -m pytest -n 2 -m slow

@@ -42,6 +42,8 @@ MAY = {
     '__main__': {'shipped', 'types'},
 }
 FORBIDDEN = {'tensorflow', 'torch', 'clu'}
+# what changes without notice, and the one place of it
+ALONE = {'jax._src': 'genjax/cluster/hosts.py', 'orbax': 'genjax/cluster/shards.py'}
 FILES = sorted(path for top in ('genjax', 'experiments', 'configs')
                for path in (ROOT / top).rglob('*.py'))
 
@@ -80,6 +82,13 @@ def test_imports_point_one_way(path):
       assert 'tables' not in rooms(path)
     else:
       assert rooms(path) - {me} <= MAY[me]
+
+
+@pytest.mark.parametrize('name', ALONE)
+def test_what_changes_without_notice_is_imported_in_one_place(name):
+  users = {path.relative_to(ROOT).as_posix() for path in FILES
+           if any(f'{module}.'.startswith(f'{name}.') for module in imported(path))}
+  assert users == {ALONE[name]}
 
 
 @pytest.mark.parametrize('program', (

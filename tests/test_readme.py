@@ -168,17 +168,38 @@ def test_the_matrix_is_that_of_the_code():
 
 
 def test_requirements_are_exact_and_whole():
-  text = (ROOT / 'requirements.txt').read_text()
-  lines = [line for line in text.splitlines() if line and not line.startswith('#')]
-  pins = [re.fullmatch(r"([a-z0-9_.-]+)==([\w.]+)( ; [\w ><=!'.]+)?", line) for line in lines]
-  assert all(pins), [line for line, pin in zip(lines, pins, strict=True) if not pin]
-  names = {pin[1] for pin in pins}
-  assert set(REQUIRED) <= names, set(REQUIRED) - names
-  assert not names & {'tensorflow', 'torch', 'torchvision'}
-  assert re.search(rf'^jax\[tpu\]=={re.escape(version(pins, "jax"))}$',
-                   (ROOT / 'requirements-tpu.txt').read_text(), re.MULTILINE)
-  assert f'jax[cuda12]=={version(pins, "jax")}' in (ROOT / 'requirements-gpu.txt').read_text()
+  """One version of each package for every Python; accelerators follow jax's."""
+  pins = requirements('requirements.txt')
+  assert set(REQUIRED) <= set(pins), set(REQUIRED) - set(pins)
+  assert not set(pins) & {'tensorflow', 'torch', 'torchvision'}
+  gpu, tpu = requirements('requirements-gpu.txt'), requirements('requirements-tpu.txt')
+  for python in PYTHONS:
+    assert all(len(valid(lines, python)) == 1 for lines in pins.values()), pins
+    [jax_version] = valid(pins['jax'], python)
+    assert valid(pins['jaxlib'], python) == [jax_version]
+    assert valid(gpu['jax[cuda12]'], python) == valid(tpu['jax[tpu]'], python) == [jax_version]
+    assert len(valid(tpu['libtpu'], python)) == 1
 
 
-def version(pins, name):
-  return next(pin[2] for pin in pins if pin[1] == name)
+PYTHONS = ('3.11.7', '3.12.1', '3.13.0')
+PIN = (r"([a-z0-9_.-]+(?:\[\w+\])?)==([\w.]+)"
+       r"(?: ; (python_full_version|sys_platform) (\S+) '([\w.]+)')?")
+
+
+def requirements(name):
+  """{package: [(version, marker's variable, operator, value)]}; each line is an exact pin."""
+  pins = {}
+  for line in (ROOT / name).read_text().splitlines():
+    if line and not line.startswith(('#', '-r ')):
+      pin = re.fullmatch(PIN, line)
+      assert pin, line
+      pins.setdefault(pin[1], []).append(pin.groups()[1:])
+  return pins
+
+
+def valid(lines, python):
+  """The versions that a Python installs, on some platform."""
+  number = lambda text: tuple(map(int, text.split('.')))
+  holds = {'<': lambda a, b: a < b, '>=': lambda a, b: a >= b}
+  return [version for version, variable, operator, value in lines
+          if variable != 'python_full_version' or holds[operator](number(python), number(value))]

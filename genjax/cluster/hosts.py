@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 
 import jax
-from jax._src import distributed  # the one way to the coordinator's key-value store
 
 from genjax.types import BadInput
 
@@ -64,13 +63,23 @@ def stop() -> None:
     jax.distributed.shutdown()
 
 
+def _job():
+  """jax's record of the job: client of its coordinator, process_id, num_processes.
+
+  Each is None where the job has one host. It is private to jax and changes without notice; nothing
+  public reaches the coordinator's key-value store, or counts the hosts without touching a device.
+  """
+  from jax._src import distributed
+  return distributed.global_state
+
+
 def count() -> int:
   """How many hosts the job has; touches no device."""
-  return distributed.global_state.num_processes or 1
+  return _job().num_processes or 1
 
 
 def index() -> int:
-  return distributed.global_state.process_id or 0
+  return _job().process_id or 0
 
 
 def is_lead() -> bool:
@@ -86,7 +95,7 @@ def exchange(name: str, text: str = '') -> list[str]:
   """
   if count() == 1:
     return [text]
-  client = distributed.global_state.client
+  client = _job().client
   _uses[name] += 1
   key = f'genjax/{name}/{_uses[name]}'
   client.key_value_set(f'{key}/from/{index()}', text)
@@ -137,12 +146,12 @@ def _say_missing(client, key: str, name: str) -> None:
 def notify(name: str) -> None:
   """Leaves a notice that every host finds by `noticed`."""
   if count() > 1:
-    distributed.global_state.client.key_value_set(f'genjax/{name}', '1', allow_overwrite=True)
+    _job().client.key_value_set(f'genjax/{name}', '1', allow_overwrite=True)
 
 
 def noticed(name: str) -> bool:
   """Whether some host left the notice; False when the coordinator does not answer, or is left."""
-  client = distributed.global_state.client
+  client = _job().client
   if count() == 1 or client is None:
     return False
   try:

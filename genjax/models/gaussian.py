@@ -80,7 +80,8 @@ def init_params(mean, log_scale, covariance: str) -> dict:
   """
   dim = mean.shape[-1]
   params = {'mean': mean,
-            'log_diag': jnp.full(() if covariance == 'isotropic' else (dim,), log_scale)}
+            'log_diag': jnp.full(() if covariance == 'isotropic' else (dim,), log_scale,
+                                 jnp.float32)}
   if covariance == 'full':
     params['lower'] = jnp.zeros((dim, dim))
   return params

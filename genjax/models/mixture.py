@@ -103,7 +103,7 @@ def init_params(means, log_scale, covariance: str) -> dict:
   """
   num, dim = means.shape
   params = {'logits': jnp.zeros(num), 'mean': means,
-            'log_scale': jnp.full((num, dim), log_scale)}
+            'log_scale': jnp.full((num, dim), log_scale, jnp.float32)}
   if covariance == 'full':
     params['lower'] = jnp.zeros((num, dim, dim))
   return params

@@ -108,6 +108,8 @@ def _equation(eqn: Any, inputs: list[Callable]) -> list[Callable]:
     if i not in memo:
       if eqn.primitive.name in _CALLS:
         memo[i] = inner()[i]()
+      elif eqn.primitive.name == 'unstack':
+        memo[i] = np.asarray(np.take(inputs[0](), i, eqn.params['axis']))
       elif eqn.primitive.name in _RULES and len(eqn.outvars) == 1:
         aval = eqn.outvars[i].aval
         out = _RULES[eqn.primitive.name](eqn.params, aval, *[pull() for pull in inputs])

@@ -43,6 +43,36 @@ def test_three_hosts_talk_and_name_the_one_that_is_late():
   assert 'waits' not in said[1][1]
 
 
+STORE = '''
+import sys
+from genjax.cluster import hosts
+before = hosts._job()
+assert (before.client, before.num_processes or 1, before.process_id or 0) == (None, 1, 0)
+hosts.start(lambda: 30, 'localhost:' + sys.argv[1], 1, 0)
+job = hosts._job()
+assert (job.num_processes, job.process_id) == (1, 0)
+job.client.key_value_set('a/b', 'old')
+job.client.key_value_set('a/b', 'new', allow_overwrite=True)
+assert job.client.key_value_try_get('a/b') == 'new'
+assert job.client.blocking_key_value_get('a/b', 1000) == 'new'
+assert [tuple(pair) for pair in job.client.key_value_dir_get('a/')] == [('a/b', 'new')]
+job.client.key_value_delete('a/')
+import jax
+try:
+  job.client.blocking_key_value_get('a/b', 10)
+except jax.errors.JaxRuntimeError as error:
+  assert 'DEADLINE' in str(error)
+else:
+  sys.exit('a key that was deleted is there')
+'''
+
+
+def test_what_is_private_to_jax_is_as_it_is_used():
+  done = subprocess.run([sys.executable, '-c', STORE, str(jobs.free_port())], cwd=jobs.ROOT,
+                        capture_output=True, text=True, timeout=100)
+  assert done.returncode == 0, done.stderr
+
+
 def test_a_single_host_talks_to_itself():
   assert (hosts.count(), hosts.index(), hosts.is_lead()) == (1, 0, True)
   assert hosts.exchange('anything', 'text') == ['text']

@@ -15,6 +15,7 @@ import yaml
 
 from genjax import configs
 from tests import programs
+from tests.launch import gcluster, typos
 
 ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = ROOT / 'launch'
@@ -44,7 +45,7 @@ time.sleep(60)
 def cluster(tmp_path):
   """run(command...) -> exit code, calls of the stand-ins, stderr."""
   (tmp_path / 'bin').mkdir()
-  for name in ('gcloud', 'srun', 'scontrol', 'xpk', 'python'):
+  for name in ('gcloud', 'srun', 'scontrol', 'xpk', 'gcluster', 'python'):
     (tmp_path / 'bin' / name).write_text(RECORD)
     (tmp_path / 'bin' / name).chmod(0o755)
   calls = tmp_path / 'calls'
@@ -96,8 +97,44 @@ def test_xpk_takes_flags_and_command_apart(cluster):
   assert code == 0 and calls == [['python', *HARD, '--', 'x']]
 
 
+GCLUSTER = ('--name=run1', '--cluster=c', '--location=z', '--project=p', '--image=image',
+            '--compute-type=v5litepod-16', '--mount=claim;/shared;rw')
+
+
+def test_gcluster_gets_flags_that_it_publishes_and_the_command(cluster):
+  code, [call], _ = cluster(LAUNCH / 'gcluster.sh', *GCLUSTER, '--', 'python', *HARD, '--', 'x')
+  assert code == 0
+  flags = gcluster.submitted(call[1:])
+  assert (flags['name'], flags['mount'], flags['location']) == ('run1', 'claim;/shared;rw', 'z')
+  assert flags['grace_period'] == 300 and flags['restarts'] == 50
+  assert {42, 134, 137, 143} == set(flags['restart_on_exit_codes'])
+  code, calls, _ = cluster('bash', '-c', flags['command'])
+  assert code == 0 and calls == [['python', *HARD, '--', 'x']]
+
+
+def test_the_example_of_gcluster_is_a_call_that_it_takes(cluster):
+  example = re.search(r'^#   (launch/gcluster.*?)\n#\n', (LAUNCH / 'gcluster.sh').read_text(),
+                      re.DOTALL | re.MULTILINE)[1]
+  _, *words = shlex.split(example.replace('\\\n#', ''))
+  code, [call], _ = cluster(LAUNCH / 'gcluster.sh', *words)
+  assert code == 0 and gcluster.submitted(call[1:])['mount'] == 'CLAIM;/shared;rw'
+
+
+def test_typos_in_the_call_of_gcluster_are_seen(cluster, tmp_path):
+  text = (LAUNCH / 'gcluster.sh').read_text()
+  wrong = typos.seeded(text, [typos.flag], seed=0, count=8)
+  for i, copy in enumerate(wrong):
+    script = tmp_path / f'{i}.sh'
+    script.write_text(copy)
+    _, [call], _ = cluster('bash', script, *GCLUSTER, '--', 'python')
+    with pytest.raises(ValueError, match='gcluster'):
+      gcluster.submitted(call[1:])
+  assert len(wrong) >= 3
+
+
 @pytest.mark.parametrize('name, arguments', [('tpu_vm.sh', ['name', 'zone']),
-                                             ('xpk.sh', ['--workload=a']), ('xpk.sh', ['--'])])
+                                             ('xpk.sh', ['--workload=a']), ('xpk.sh', ['--']),
+                                             ('gcluster.sh', ['--name=a'])])
 def test_too_few_arguments(cluster, name, arguments):
   code, calls, stderr = cluster(LAUNCH / name, *arguments)
   assert code == 1 and not calls and stderr.startswith('usage: ')

@@ -41,8 +41,8 @@ def option(text):
 
 
 def flag(text):
-  """A verb or a flag that xpk is called with is misspelt."""
-  return misspelt(code(text), r' (workload|create|--max-restarts|--command|-tgps)(?=[ =])')
+  """A verb or a flag that xpk or gcluster is called with is misspelt."""
+  return misspelt(code(text), r' (workload|create|job|submit|--[a-z][a-z-]+|-tgps)(?=[ =])')
 
 
 def misspelt(text, pattern):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 
+import jax
 import pytest
 
 from genjax import disk
@@ -60,7 +61,7 @@ def test_what_is_recorded(run):
   assert record['history'] == [] and 'cpu' in record['device']
   assert set(record['versions']) == {
       'python', 'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'numpy', 'genjax'}
-  assert record['versions']['jax'].count('.') == 2
+  assert record['versions']['jax'] == jax.__version__
   assert rundir.provenance(run)['seed'] == 0
 
 

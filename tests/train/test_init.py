@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax import wiring
 from genjax.train import init
 from genjax.types import BadInput
+from tests import test_contract
 
 R = jax.random
 BATCH = {'x': jnp.arange(12.0).reshape(4, 3)}
@@ -113,3 +115,15 @@ def test_shardings_do_not_change_the_numbers():
   b = init.initialise(state, R.key(1), BATCH)
   assert jax.tree.leaves(a)[0].sharding == everywhere
   assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+
+
+@pytest.mark.parametrize('family', sorted(test_contract.TINY))
+def test_parameters_have_the_type_that_a_step_returns(family):
+  """A weakly typed leaf comes back strongly typed from the first step, which is traced again."""
+  [(objective, estimator, kind), *_] = [triple[1:] for triple in test_contract.TRIPLES
+                                        if triple[0] == family]
+  config = test_contract.config_of(family, objective, kind, estimator)
+  run = wiring.run(config)
+  like = jax.eval_shape(run.init, R.key(0), wiring.abstract_rows(config, run))
+  assert [jax.tree_util.keystr(path) for path, leaf in jax.tree_util.tree_leaves_with_path(like)
+          if leaf.weak_type] == []
