@@ -24,7 +24,7 @@ import experiments
 from genjax import disk
 from genjax.cluster import hosts
 from genjax.numerics.samplers import SAMPLERS
-from genjax.runs import edit, sampling, writer
+from genjax.runs import edit, edit_task, sampling, writer
 from genjax.types import BadInput, DataSpec
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.',
@@ -59,8 +59,8 @@ INTERVAL = flags.DEFINE_string('guidance_interval', None, 'LOW,HIGH: guide only 
                                'alpha is above LOW and at most HIGH.')
 AUTOGUIDANCE = flags.DEFINE_string('autoguidance', None, 'Run directory of a worse model of the '
                                    'same task, in place of no label as the guide.')
-EDIT = flags.DEFINE_string('edit', None, f'What is known: {", ".join(edit.KINDS)}, or FILE.npz '
-                           'with A [M, D] and, without --image, y [M] (images in [-1, 1]).')
+EDIT = flags.DEFINE_string('edit', None, f'What is known: {", ".join(edit_task.KINDS)}, or '
+                           'FILE.npz with A [M, D] and, without --image, y [M] (in [-1, 1]).')
 IMAGE = flags.DEFINE_string('image', None, '--edit: an image of the model\'s size and channels.')
 MASK = flags.DEFINE_string('mask', None, '--edit=inpaint: FILE.png, white where hidden, or the '
                            'hidden box TOP,LEFT,BOTTOM,RIGHT.')

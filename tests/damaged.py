@@ -30,13 +30,13 @@ SETTINGS = {'steps': 40, 'batch_size': 64, 'log.every': 10, 'checkpoint.every': 
             'evals.names': ('likelihood', 'frechet', 'prdc', 'novelty'), 'evals.num_samples': 256,
             'evals.kw.likelihood.num_repeats': 1, 'sampler.kw.num_steps': 4}
 TABLE = '''
-from configs import common
+from configs import columns
 sizes = {{'tiny': {{'seeds': 1}}}}
 def sweep(add, size):
   for steps in (4, 2):
     add(f'{{steps}} steps', {config!r}, {{**{settings!r}, 'sampler.kw.num_steps': steps}})
 def metrics():
-  c = common.column
+  c = columns.column
   return [c('nll_bound_bpd', 'bound', axes=('num_repeats', 'estimator')),
           c('fd', 'FD', 'lower', axes=('sampler',), floor='fd_data', digits=6),
           c('precision', 'precision', axes=('sampler',), digits=6),

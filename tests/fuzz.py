@@ -30,7 +30,7 @@ from PIL import Image
 from experiments import config as command_line
 from genjax import configs, data
 from genjax.data import intake
-from genjax.runs import edit
+from genjax.runs import edit_task
 from genjax.types import BadInput, DataSpec
 
 LIMIT = 10.0  # seconds that one case may take
@@ -148,12 +148,12 @@ def mutated_text(text: str, rng: random.Random) -> str:
 
 
 def read_edit(path):
-  return edit.task(str(path), DataSpec((2,), None, None), image=None, mask=None, factor=None,
+  return edit_task.task(str(path), DataSpec((2,), None, None), image=None, mask=None, factor=None,
                    resize=False)
 
 
 def read_image(path):
-  return edit.read_image(str(path), DataSpec((5, 6, 3), 256, None), resize=True)
+  return edit_task.read_image(str(path), DataSpec((5, 6, 3), 256, None), resize=True)
 
 
 def read_argument(path):

@@ -24,8 +24,8 @@ def sweep(add, size):
   add('exact one', 'configs/digits.py:family=autoregressive')
   add('bound one', 'configs/digits.py:family=vae')
 def metrics():
-  from configs import common
-  return [common.column('nll_exact_bpd', 'exact'), common.column('nll_bound_bpd', 'bound')]
+  from configs import columns
+  return [columns.column('nll_exact_bpd', 'exact'), columns.column('nll_bound_bpd', 'bound')]
 def note():
   return ''
 '''

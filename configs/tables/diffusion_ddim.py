@@ -3,7 +3,7 @@
 python -m experiments.table run --table=configs/tables/diffusion_ddim.py --size=tiny
 """
 
-from configs import common
+from configs import columns
 
 # one data set a size: an encoder is a protocol, and a column has one
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 1}, 'one-gpu': {'seeds': 1}}
@@ -27,12 +27,12 @@ def sweep(add, size):
       published = {'fd': {'value': fid, 'source': f'2010.02502, Table 1, {curve}, S = {steps}',
                           'protocol': PROTOCOL}} if size == 'one-gpu' else {}
       add(f'{curve}, {steps} steps',
-          *common.trained(DATA[size], **how, sampler__kw__num_steps=steps), published, curve=curve)
+          *columns.trained(DATA[size], **how, sampler__kw__num_steps=steps), published, curve=curve)
 
 
 def metrics():
   """Columns: quality, what is covered, novelty and cost of the samples."""
-  return common.sample_columns()
+  return columns.sample_columns()
 
 
 def figure():
@@ -45,4 +45,4 @@ def note():
   return """
 One run, trained once. The row's times are even in t between 1 and 0; the paper takes a subset of
 the 1,000 steps that it trained. *sigma hat* is ancestral sampling with the larger variance.
-""" + common.SAMPLES_NOTE
+""" + columns.SAMPLES_NOTE

@@ -3,7 +3,7 @@
 python -m experiments.table run --table=configs/tables/diffusion_edm.py --size=tiny
 """
 
-from configs import common
+from configs import columns
 
 # one data set a size: an encoder is a protocol, and a column has one
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 1}, 'one-gpu': {'seeds': 1}}
@@ -26,14 +26,14 @@ def sweep(add, size):
   for label, ((schedule, prediction, weighting), fid, row) in LADDER.items():
     published = {'fd': {'value': fid, 'source': f'2206.00364, Table 2, {row}',
                          'protocol': PROTOCOL}} if size == 'one-gpu' else {}
-    add(label, *common.trained(
+    add(label, *columns.trained(
         DATA[size], f'model.schedule={schedule}', f'model.prediction={prediction}', weighting,
         sampler__name='heun', sampler__kw__num_steps=18), published)
 
 
 def metrics():
   """Columns: quality, what is covered, novelty and cost of the samples."""
-  return common.sample_columns()
+  return columns.sample_columns()
 
 
 def note():
@@ -41,4 +41,4 @@ def note():
   return """
 The rows of the paper that change hyperparameters (B), capacity (C) or data (F, augmentation) are
 not here: they are no choice of path, prediction, weighting, times or sampler.
-""" + common.SAMPLES_NOTE
+""" + columns.SAMPLES_NOTE

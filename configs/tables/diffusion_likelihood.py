@@ -3,7 +3,7 @@
 python -m experiments.table run --table=configs/tables/diffusion_likelihood.py --size=tiny
 """
 
-from configs import common
+from configs import columns
 
 # one data set a size
 DATA = {'tiny': 'digits', 'small': 'fashion_mnist', 'one-gpu': 'cifar10', 'pod-32': 'imagenet32',
@@ -46,8 +46,8 @@ def sweep(add, size):
         continue  # it knows that there is nothing between the levels
       if how['estimator'] == 'ode' and size in NUM_EXAMPLES:
         how = {**how, 'num_examples': NUM_EXAMPLES[size]}
-      config, numbers = common.trained(
-          DATA[size], *choices, *network, without=common.OF_SCORE_MATCHING if choices else (),
+      config, numbers = columns.trained(
+          DATA[size], *choices, *network, without=columns.OF_SCORE_MATCHING if choices else (),
           evals=('likelihood',),
           **{f'evals__kw__likelihood__{key}': value for key, value in how.items()},
           **({'steps': shorter[label]} if label in shorter else {}),
@@ -65,13 +65,13 @@ def metrics():
   """Columns: one for each kind; a bound is not ranked against an estimate."""
   of_ode = ('solver', 'num_probes', 'dequantisation')
   return [
-      common.column('nll_bound_bpd', 'NLL bound, bits/dim', 'lower',
+      columns.column('nll_bound_bpd', 'NLL bound, bits/dim', 'lower',
                     axes=('num_repeats', 'dequantisation')),
-      common.column('nll_estimate_bpd', 'NLL estimate (ODE), bits/dim', 'lower', axes=of_ode),
-      common.column('nll_estimate_bpd', 'at half the steps, more by', axes=of_ode,
+      columns.column('nll_estimate_bpd', 'NLL estimate (ODE), bits/dim', 'lower', axes=of_ode),
+      columns.column('nll_estimate_bpd', 'at half the steps, more by', axes=of_ode,
                     detail='half_the_steps', digits=4),
-      common.column('examples', 'examples', source='provenance', digits=0),
-      common.column('train_seconds', 'train s', source='provenance', axes=('device',), digits=0)]
+      columns.column('examples', 'examples', source='provenance', digits=0),
+      columns.column('train_seconds', 'train s', source='provenance', axes=('device',), digits=0)]
 
 
 def note():

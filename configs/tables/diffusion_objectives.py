@@ -3,7 +3,7 @@
 python -m experiments.table run --table=configs/tables/diffusion_objectives.py --size=tiny
 """
 
-from configs import common
+from configs import columns
 
 # one data set a size: an encoder is a protocol, and a column has one
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 1}, 'one-gpu': {'seeds': 1}}
@@ -28,10 +28,10 @@ def sweep(add, size):
   for label, (prediction, objective, variance, printed) in ROWS.items():
     loss = ('objective.weighting=data' if prediction == 'data' else 'objective.weighting=simple',
             f'objective.num_steps={STEPS[size]}') if objective == SIMPLE else ()
-    config, numbers = common.trained(
+    config, numbers = columns.trained(
         DATA[size], objective, 'model.schedule=linear_beta', f'model.prediction={prediction}',
         f'model.num_steps={STEPS[size]}', f'model.variance={variance}', *loss,
-        without=common.OF_SCORE_MATCHING if objective == BOUND else (),
+        without=columns.OF_SCORE_MATCHING if objective == BOUND else (),
         sampler__name='ddpm', sampler__kw__num_steps=STEPS[size], sampler__kw__variance=variance,
         sampler__kw__clip=1.0)
     published = {'fd': {'value': printed[1], 'source': PAPER + printed[0], 'protocol': PROTOCOL}
@@ -41,8 +41,8 @@ def sweep(add, size):
 
 def metrics():
   """Columns: quality, what is covered, novelty and cost of the samples, and of the training."""
-  return [*common.sample_columns(), common.column('examples', 'examples seen', source='provenance',
-                                                  digits=0)]
+  return [*columns.sample_columns(),
+          columns.column('examples', 'examples seen', source='provenance', digits=0)]
 
 
 def note():
@@ -53,4 +53,4 @@ function of it given x_t, so that L is the same function of either, but a networ
 them alike. Its unweighted loss of the mean and its learned variance under noise prediction were
 unstable and have no figure there. Learned variances are those of 2102.09672, between the two fixed
 ones.
-""" + common.SAMPLES_NOTE
+""" + columns.SAMPLES_NOTE

@@ -3,7 +3,7 @@
 python -m experiments.table run --table=configs/tables/diffusion_steps.py --size=tiny
 """
 
-from configs import common
+from configs import columns
 
 # one data set a size: an encoder is a protocol, and a column has one
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 1}, 'one-gpu': {'seeds': 1}}
@@ -26,19 +26,19 @@ def sweep(add, size):
   """Rows: a sampler and its steps, on one trained run."""
   for name in SAMPLERS:
     for evaluations in EVALUATIONS:
-      add(f'{name}, at most {evaluations}', *common.trained(
+      add(f'{name}, at most {evaluations}', *columns.trained(
           DATA[size], sampler__name=name, sampler__kw__num_steps=steps(name, evaluations)),
           curve=name)
   # a config that sets num_steps has no place for a sampler that takes none
   for tolerance in TOLERANCES if size != 'one-gpu' else ():
-    add(f'ode, tolerance {tolerance:g}', *common.trained(
+    add(f'ode, tolerance {tolerance:g}', *columns.trained(
         DATA[size], sampler__name='ode', sampler__kw__rtol=tolerance, sampler__kw__atol=tolerance),
         curve='ode')
 
 
 def metrics():
   """Columns: quality, what is covered, novelty and cost of the samples."""
-  return common.sample_columns()
+  return columns.sample_columns()
 
 
 def figure():
@@ -51,4 +51,4 @@ def note():
   return """
 One run, trained once; the rows are samplers in their own default times. The number of steps is the
 largest whose evaluations are at most the row's. *ode* chooses its steps: its rows are tolerances.
-""" + common.SAMPLES_NOTE
+""" + columns.SAMPLES_NOTE

@@ -3,7 +3,7 @@
 python -m experiments.table run --table=configs/tables/divergences_digits.py --size=tiny
 """
 
-from configs import common
+from configs import columns
 
 DATA = 'configs/digits.py'
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 3}}
@@ -65,7 +65,7 @@ def sweep(add, size):
 
 def metrics():
   """Columns, each one protocol; what may differ between rows is a declared axis and printed."""
-  c = common.column
+  c = columns.column
   return [
       c('nll_exact_bpd', 'NLL exact, bits/dim', 'lower'),
       c('nll_bound_bpd', 'NLL bound, bits/dim', 'lower',

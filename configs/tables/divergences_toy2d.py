@@ -3,7 +3,7 @@
 python -m experiments.table run --table=configs/tables/divergences_toy2d.py --size=tiny
 """
 
-from configs import common
+from configs import columns
 
 # affine couplings are smooth; the score of a spline has kinks, where score matching is not defined.
 # A larger flow follows a critic into filaments thinner than the critic resolves (1705.08868 saw it
@@ -38,7 +38,7 @@ def sweep(add, size):
 
 def metrics():
   """Columns: divergences between the data's density and the model's, over exact samples of both."""
-  c = common.column
+  c = columns.column
   return [
       c('kl_data_model', 'KL(data, model), nats', 'lower', digits=4),
       c('kl_model_data', 'KL(model, data), nats', 'lower', digits=4),

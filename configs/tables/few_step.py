@@ -5,7 +5,7 @@ python -m experiments.table run --table=configs/tables/few_step.py --size=tiny
 
 import itertools
 
-from configs import common
+from configs import columns
 
 # one data set a size: an encoder is a protocol, and a column has one
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 1}, 'one-gpu': {'seeds': 1}}
@@ -38,15 +38,15 @@ def sweep(add, size):
         'value': fid[0], 'source': fid[1], 'protocol': '50,000 samples'}} if fid else {},
         curve=curve)
 
-  add(TEACHER, *common.trained(data, sampler__name='heun', sampler__kw__num_steps=18))
+  add(TEACHER, *columns.trained(data, sampler__name='heun', sampler__kw__num_steps=18))
   for name, (times, kw) in itertools.product(SOLVERS, TIMES.items()):
     for k in EVALUATIONS:
-      row(f'{name}{times}, {k}', *common.trained(
+      row(f'{name}{times}, {k}', *columns.trained(
           data, sampler__name=name, sampler__kw__num_steps=k, **kw), f'{name}{times}')
   for label, (objective, kw) in OBJECTIVES.items():
     for k in EVALUATIONS:
-      row(f'{label}, {k}', *common.trained(
-          data, f'objective={objective}', without=(*common.OF_SCORE_MATCHING, 'model.prediction'),
+      row(f'{label}, {k}', *columns.trained(
+          data, f'objective={objective}', without=(*columns.OF_SCORE_MATCHING, 'model.prediction'),
           sampler__name='flow_map', sampler__kw__num_steps=k, **kw, **SHORTER.get(size, {})), label)
   if size in STAGE:
     distilled(row, data, STAGE[size])
@@ -57,19 +57,19 @@ def distilled(row, data, stage_steps):
   teacher, first = TEACHER, FIRST
   for k in reversed(EVALUATIONS):
     stages = (first // k).bit_length()
-    row(f'distillation, {k}', *common.trained(
+    row(f'distillation, {k}', *columns.trained(
         data, 'objective=distillation', f'objective.first_steps={first}',
         f'objective.last_steps={k}', f'objective.stage_steps={stage_steps}',
-        without=common.OF_SCORE_MATCHING, init_from=f'row {teacher}', sampler__name='flow_map',
+        without=columns.OF_SCORE_MATCHING, init_from=f'row {teacher}', sampler__name='flow_map',
         sampler__kw__num_steps=k, steps=stages * stage_steps, optim__warmup=100), 'distillation')
     teacher, first = f'distillation, {k}', k // 2
 
 
 def metrics():
   """Columns: quality, what is covered, novelty and cost of the samples."""
-  return [*common.sample_columns(),
-          common.column('examples', 'examples seen', source='provenance', digits=0),
-          common.column('train_seconds', 'train s', source='provenance', axes=('device',),
+  return [*columns.sample_columns(),
+          columns.column('examples', 'examples seen', source='provenance', digits=0),
+          columns.column('train_seconds', 'train s', source='provenance', axes=('device',),
                         digits=0)]
 
 
@@ -85,4 +85,4 @@ The rows share data and network; MeanFlow and consistency take the straight path
 their own default times, whose last is t_min, or *trailing* ones, even from 1 to one step before 0.
 The distilled students are a chain from the run of the row *teacher*, each the teacher of the next,
 and its examples and seconds come on top of those of all before it.
-""" + common.SAMPLES_NOTE
+""" + columns.SAMPLES_NOTE

@@ -10,7 +10,7 @@ on, as data.levels=17 (grammar: configs/common.py). The sizes are for 32 x 32 RG
 
 import re
 
-from configs import common
+from configs import columns, common
 
 NAMES = {'path': (), 'encoder': (), 'steps': ()}
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 3}}
@@ -53,7 +53,7 @@ def sweep(add, size, argument):
 
 def metrics():
   """Columns, each one protocol; what may differ between rows is a declared axis and printed."""
-  c, axes = common.column, ('sampler',)
+  c, axes = columns.column, ('sampler',)
   return [
       c('nll_bound_bpd', 'NLL bound, bits/dim', 'lower',
         axes=('estimator', 'num_repeats', 'num_weights', 'dequantisation')),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genjax import data, extension, identity, wiring
-from genjax.runs import edit, opening, rundir
+from genjax.runs import edit, edit_task, opening, rundir
 from genjax.types import BadInput, DataSpec
 
 
@@ -68,15 +68,16 @@ def edited(workdir, known: str, num: int = 8, seed: int = 0, *, cond: int | str 
            step: int | None = None, ema: bool = True, num_particles: int = 16,
            num_steps: int | None = None, noise: float = 0.0, progress: Callable = iter,
            check: Callable[[DataSpec], None] = lambda spec: None, **of_task):
-  """Posterior samples given what is known of an image; (edit.Task, edit.Edited, spec, step).
+  """Posterior samples given what is known of an image; (edit_task.Task, edit.Edited, spec, step).
 
-  known, of_task: see `edit.task`; the rest: see `edit.draw` and `sample`. Raises BadInput as they.
+  known, of_task: see `edit_task.task`; the rest: see `edit.draw` and `sample`. Raises BadInput
+  as they.
   """
   with opening.on_mesh(workdir):
     # how far the denoiser is off is measured on training examples
     run = opening.load(workdir, step, ema, with_data=True)
     spec = run.dataset.spec
-    task = edit.task(known, spec, **of_task, scale=run.dataset.standardised)
+    task = edit_task.task(known, spec, **of_task, scale=run.dataset.standardised)
     check(spec)
     drawn = edit.draw(run, task, num=num, seed=seed, cond=label(run, cond),
                       num_particles=num_particles, num_steps=num_steps, noise=noise,

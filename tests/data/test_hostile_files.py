@@ -17,7 +17,7 @@ from PIL import Image
 
 from genjax import data
 from genjax.data import files, intake
-from genjax.runs import edit
+from genjax.runs import edit_task
 from genjax.types import BadInput, DataSpec
 
 X = np.arange(60, dtype=np.float32).reshape(20, 3)
@@ -237,7 +237,8 @@ POINTS = DataSpec((2,), None, None)
 
 
 def task(path, scale=None):
-  return edit.task(str(path), POINTS, image=None, mask=None, factor=None, resize=False, scale=scale)
+  return edit_task.task(str(path), POINTS, image=None, mask=None, factor=None, resize=False,
+                        scale=scale)
 
 
 @pytest.mark.parametrize(('a', 'y'), [

@@ -18,14 +18,14 @@ from tests import programs
 ROOT = pathlib.Path(__file__).parents[2]
 VAE = 'configs/digits.py:family=vae,objective=kl'
 TABLE = '''
-from configs import common
+from configs import columns
 sizes = {{'tiny': {{'seeds': 1}}}}
 def sweep(add, size):
   add('sound', '{vae}', {{'steps': 20}})
   {row}
 def metrics():
-  return [common.column('fd', 'FD', axes=('sampler',)), common.column('recall', 'recall'),
-          common.column('nll_bound_bpd', 'bound')]
+  return [columns.column('fd', 'FD', axes=('sampler',)), columns.column('recall', 'recall'),
+          columns.column('nll_bound_bpd', 'bound')]
 {rest}
 '''
 

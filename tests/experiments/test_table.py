@@ -15,14 +15,14 @@ from genjax.types import BadInput
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = '''
-from configs import common
+from configs import columns
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 2}}
 def sweep(add, size):
   add('exact one', 'configs/digits.py:family=autoregressive', {'steps': 20})
   add('bound one', 'configs/digits.py:family=vae', note=size)
 def metrics():
-  return [common.column('nll_exact_bpd', 'exact', 'lower'),
-          common.column('nll_bound_bpd', 'bound', 'lower')]
+  return [columns.column('nll_exact_bpd', 'exact', 'lower'),
+          columns.column('nll_bound_bpd', 'bound', 'lower')]
 def note():
   return 'A note.'
 '''

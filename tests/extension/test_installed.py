@@ -27,7 +27,7 @@ TINY = ('--config.steps_per_dispatch=2', '--config.log.every=2', '--config.check
         '--config.evals.names=mine/mean_gap.py,cost')
 TABLE = '''"""Two divergences on data of one's own."""
 
-from configs import common
+from configs import columns
 
 sizes = {'tiny': {'seeds': 1}}
 SMALL = {'steps': 4, 'steps_per_dispatch': 2, 'log.every': 2, 'checkpoint.every': 2,
@@ -44,8 +44,8 @@ def sweep(add, size):
 
 
 def metrics():
-  return [common.column('mean_gap', 'gap of means', 'lower'),
-          common.column('sliced_w2', 'SW2', 'lower')]
+  return [columns.column('mean_gap', 'gap of means', 'lower'),
+          columns.column('sliced_w2', 'SW2', 'lower')]
 
 
 def note():

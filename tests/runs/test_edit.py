@@ -6,7 +6,7 @@ from PIL import Image
 
 from genjax import disk, prob
 from genjax.numerics import measurements
-from genjax.runs import edit
+from genjax.runs import edit, edit_task
 from genjax.types import BadInput, DataSpec
 
 GREY, COLOUR = DataSpec((8, 8, 1), 17, 10), DataSpec((8, 8, 3), 256, None)
@@ -47,7 +47,7 @@ def files(tmp_path_factory):
 def made(files, kind, spec=GREY, **given):
   paths = {k: str(files / v) if str(v).endswith('.png') else v for k, v in given.items()}
   kind = str(files / kind) if kind.endswith('.npz') else kind
-  return edit.task(kind, spec, **{**NOTHING, **paths})
+  return edit_task.task(kind, spec, **{**NOTHING, **paths})
 
 
 def test_a_mask_hides_what_is_white_and_a_box_what_is_in_it(files):
