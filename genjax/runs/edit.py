@@ -44,13 +44,8 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   if model.diffusion is None or model.diffusion.denoise is None:
     raise BadInput(f'--edit: a {identity.title(run.config, "trained by")} does not denoise; '
                    'allowed: a diffusion')
-  if num_particles < 1:
-    raise BadInput(f'--particles={num_particles}; allowed: at least 1')
   num_steps = NUM_STEPS if num_steps is None else num_steps
-  if num_steps < 1:
-    raise BadInput(f'--num_steps={num_steps}; allowed: at least 1')
-  if not 0.0 <= noise < float('inf'):
-    raise BadInput(f'--noise={noise}; allowed: at least 0 and finite')
+  _check(num_particles, num_steps, noise)
   asked = _label(run, cond)
   at_once = min(num, max(1, AT_ONCE * jax.device_count() // num_particles))
   # finer than half a cell nothing is left of it by rounding
@@ -92,6 +87,15 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
   x, residual, effective = (np.concatenate(a)[:num] for a in list(zip(*parts, strict=True))[:3])
   total = len(examples) * LEVELS + int(parts[0][3]) * len(parts) * at_once * num_particles
   return Edited(x, residual, float(effective.mean()), total, time.perf_counter() - start)
+
+
+def _check(num_particles: int, num_steps: int, noise: float) -> None:
+  if num_particles < 1:
+    raise BadInput(f'--particles={num_particles}; allowed: at least 1')
+  if num_steps < 1:
+    raise BadInput(f'--num_steps={num_steps}; allowed: at least 1')
+  if not 0.0 <= noise < float('inf'):
+    raise BadInput(f'--noise={noise}; allowed: at least 0 and finite')
 
 
 def _label(run, cond: int | None) -> int | None:
