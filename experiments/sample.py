@@ -114,8 +114,10 @@ def sampled(out: pathlib.Path) -> None:
   if hosts.is_lead():
     write = writer.write_folder if is_folder(out) else writer.write_sample_file
     write(out, x, spec, labels, classes)
-  asked = [] if labels is None else collections.Counter(writer.names_of(labels, classes)).items()
-  of_classes = f' of {", ".join(f"{name} {count}" for name, count in asked)}' if asked else ''
+  asked = {} if labels is None or spec.context else collections.Counter(
+      writer.names_of(labels, classes))
+  counts = ', '.join(f'{name} {count}' for name, count in asked.items())
+  of_classes = f' of {counts}' if counts else ''
   experiments.say(f'{len(x)} samples{of_classes} of step {step} to {out}: {evaluations:.6g} '
                   'network evaluations each')
 

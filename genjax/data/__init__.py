@@ -20,13 +20,13 @@ from genjax.data.dataset import (
   properties,
   to_raw,
 )
-from genjax.data.labels import of_text as label_of_text
+from genjax.data.labels import of_text as condition_of_text
 from genjax.data.source import BatchSource, batches, loader, of_host, stack
 from genjax.data.summary import summary
 from genjax.types import BadInput
 
 __all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'augmentation', 'batches', 'counted', 'declared',
-           'describe', 'described', 'identity', 'label_of_text', 'load', 'loader', 'names',
+           'condition_of_text', 'describe', 'described', 'identity', 'load', 'loader', 'names',
            'of_host', 'prepare', 'properties', 'stack', 'summary', 'to_raw']
 
 # Nothing to prepare: what the package bundles, draws, or reads from a user's path. Every other

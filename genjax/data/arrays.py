@@ -1,6 +1,8 @@
-"""A user's own arrays: examples, labels and names of classes in an npz."""
+"""A user's own arrays: examples, labels and names of classes, or vectors to condition on."""
 
 from typing import NamedTuple
+
+import numpy as np
 
 from genjax.data import dataset, files, intake, labels, values
 from genjax.types import BadInput, DataSpec
@@ -8,15 +10,17 @@ from genjax.types import BadInput, DataSpec
 # keys of an npz by convention, the first that is there; arr_0 and arr_1 are np.savez's own names
 X_KEYS = ('x', 'images', 'samples', 'data', 'arr_0')
 COND_KEYS = ('cond', 'y', 'labels', 'label', 'arr_1')
+CONTEXT_KEY = 'context'  # of vectors to condition on, one for each example
 CLASSES_KEY = 'classes'
 
 
 class Arrays(NamedTuple):
   """Examples of one file or folder, and what they mean."""
 
-  arrays: dict  # {'x': [N, ...], 'cond'?: int32 [N]}
+  arrays: dict  # {'x': [N, ...], 'cond'?: int32 [N] or float32 [N, context]}
   levels: int | None
   num_classes: int | None = None
+  context: int | None = None
   classes: tuple[str, ...] | None = None
   notes: tuple[str, ...] = ()
 
@@ -45,7 +49,7 @@ def npz(*, path: str = '', levels: int | None = 256, validation: float = 0.1, te
   elif found.levels is None:
     values.warn_of_scales(x, source)
   change = (lambda splits: values.standardised(splits, source)) if standardise else None
-  spec = DataSpec(x.shape[1:], found.levels, found.num_classes)
+  spec = DataSpec(x.shape[1:], found.levels, found.num_classes, found.context)
   made = files.divided('npz', {'train': found.arrays}, spec, kw, recipe, False, change)
   return made._replace(classes=found.classes, path=str(files.existing('npz', path)),
                        notes=found.notes)
@@ -56,7 +60,8 @@ def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str
   """The examples of an npz, their labels if it has any, and what they mean.
 
   x_key: the key of the examples; '': the one of X_KEYS that is there.
-  cond_key: of the labels; '': the one of COND_KEYS that is there, 'none': none.
+  cond_key: of the labels, or of vectors float [N, C]; '': the one of COND_KEYS, or CONTEXT_KEY,
+    that is there, 'none': none.
   levels, num_classes: see `values.checked`, `labels.checked`.
   Raises BadInput for a damaged file, a missing or ambiguous key, another dtype or shape, values
   that are not finite.
@@ -72,9 +77,13 @@ def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str
   notes += [f'skipped keys: {", ".join(others[:8])}'] if others else []
   if not cond_key:
     return Arrays({'x': x}, levels, notes=tuple(notes))
+  if cond_key == CONTEXT_KEY or read[cond_key].ndim == 2 and read[cond_key].dtype.kind == 'f':
+    vectors = _vectors(read[cond_key], len(x), f'{path!r}, key {cond_key}')
+    return Arrays({'x': x, 'cond': vectors}, levels, context=vectors.shape[1],
+                  notes=tuple(note for note in notes if not note.startswith('labels are')))
   found = labels.checked(read[cond_key], len(x), f'{path!r}, key {cond_key}', num_classes,
                          read.get(CLASSES_KEY))
-  return Arrays({'x': x, 'cond': found.cond}, levels, found.num_classes, found.classes,
+  return Arrays({'x': x, 'cond': found.cond}, levels, found.num_classes, None, found.classes,
                 tuple(notes))
 
 
@@ -92,10 +101,23 @@ def _chosen(path: str, keys: tuple[str, ...], x_key: str, cond_key: str) -> tupl
   x_key = x_key or candidates[0]
   if cond_key:
     return x_key, '' if cond_key == 'none' else cond_key
-  candidates = [key for key in COND_KEYS if key in keys and key != x_key]
+  candidates = [key for key in (*COND_KEYS, CONTEXT_KEY) if key in keys and key != x_key]
   if x_key != 'arr_0' and 'arr_1' in candidates:
     candidates.remove('arr_1')
   if len(candidates) > 1:
     raise BadInput(f'{path!r} has {" and ".join(candidates)}, which may be the labels; allowed: '
                    'data.cond_key=KEY, or none for no labels')
   return x_key, candidates[0] if candidates else ''
+
+
+def _vectors(array: np.ndarray, count: int, source: str) -> np.ndarray:
+  """Vectors to condition on, float32 [count, C]; BadInput for other shapes, dtypes and values."""
+  if array.ndim != 2 or len(array) != count or not array.shape[1] or array.dtype.kind not in 'fiu':
+    raise BadInput(f'{source} is {array.dtype}{list(array.shape)}; allowed: numbers [{count}, C], '
+                   'a vector for each example')
+  with np.errstate(over='ignore'):
+    vectors = array.astype(np.float32)
+  if not np.isfinite(vectors).all():
+    raise BadInput(f'{source} has values that are not finite in float32; allowed: finite numbers')
+  return vectors
+

@@ -18,8 +18,9 @@ class Dataset(NamedTuple):
 
   name: str
   spec: DataSpec
-  # 'train' | 'validation' | 'test' -> {'x': [N, *shape], 'std'?: [N, *shape], 'cond'?: int32 [N]},
-  # numpy arrays, columns that are read by rows, or (a declared set) shapes alone
+  # 'train' | 'validation' | 'test' -> {'x': [N, *shape], 'std'?: [N, *shape], 'cond'?: int32 [N]
+  # or float32 [N, context]}, numpy arrays, columns that are read by rows, or (a declared set)
+  # shapes alone
   splits: dict
   identity: dict  # {'name', 'kw', 'recipe', 'sha256': {split: hex}}
   log_density: Callable | None = None  # x float32 [B, *shape] -> [B] nats; exact and normalised
@@ -93,7 +94,9 @@ def properties(dataset: Dataset) -> frozenset[str]:
 
 
 def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
-  """A batch as models see it: x float32 on the grid of `spec.levels`, cond int32, mask as it is.
+  """A batch as models see it: x float32 on the grid of `spec.levels`, mask as it is.
+
+  cond: labels int32 [B], or vectors float32 [B, context].
 
   A batch with 'std' holds the moments of an autoencoder's code: x becomes a draw from
   N(x, std^2), the mean where rng is None. Pure; the first line of a jitted step. Raises BadInput
@@ -114,7 +117,7 @@ def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
                    f'this batch is {x.dtype}: was it prepared twice?')
   out = {**batch, 'x': x}
   if 'cond' in batch:
-    out['cond'] = jnp.asarray(batch['cond'], jnp.int32)
+    out['cond'] = jnp.asarray(batch['cond'], jnp.int32 if spec.context is None else jnp.float32)
   return out
 
 

@@ -1,6 +1,7 @@
 """Labels of a user's examples: integers 0..K-1 and, where there are any, the names of classes."""
 
 import difflib
+import math
 import warnings
 from typing import NamedTuple
 
@@ -72,12 +73,15 @@ def _names(classes, count: int, source: str) -> tuple[str, ...] | None:
   return tuple(names)
 
 
-def of_text(text: str, dataset: Dataset) -> int:
-  """The label that a command line means: a class by name, a number, or 'none' for no label.
+def of_text(text: str, dataset: Dataset) -> int | tuple[float, ...]:
+  """The condition that a command line means.
 
-  A name wins over a number. Raises BadInput, naming what is allowed.
+  A label: a class by name, a number, or 'none' for no label; a name wins over a number. A vector:
+  its numbers with commas between them, or 'none'. Raises BadInput, naming what is allowed.
   """
   count, classes = dataset.spec.num_classes, dataset.classes or ()
+  if dataset.spec.context is not None:
+    return _vector(text, dataset.spec.context)
   if count is None:
     raise BadInput(f'cond={text}; allowed: none, since {dataset.name!r} has no labels')
   if text in classes:
@@ -94,3 +98,17 @@ def of_text(text: str, dataset: Dataset) -> int:
       'none for no label']
   raise BadInput(f'cond={text} is no class of {dataset.name!r}.{hint} Allowed: '
                  f'{", ".join([*classes[:20], *numbers])}')
+
+
+def _vector(text: str, context: int) -> tuple[float, ...]:
+  """The numbers of a vector; NaN, which is no condition, for 'none'."""
+  if text == 'none':
+    return (math.nan,) * context
+  try:
+    numbers = tuple(float(number) for number in text.strip('[]()').split(','))
+  except ValueError:
+    numbers = ()
+  if len(numbers) != context or not all(map(math.isfinite, numbers)):
+    raise BadInput(f'cond={text}; allowed: {context} finite numbers with commas between them, or '
+                   'none')
+  return numbers

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import compat, prob, sharding
-from genjax.numerics import streams
+from genjax.numerics import conditions, streams
 from genjax.types import BadInput, DataSpec, Model
 
 CHUNK = 256  # samples that are computed at once where the caller does not say
 
 
 def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
-         conditional: bool = False, cond: int | None = None,
-         label_counts: Sequence[int] | None = None,
+         conditional: bool = False, cond: int | Sequence[float] | None = None,
+         label_counts: Sequence[int] | None = None, contexts: np.ndarray | None = None,
          purpose: streams.Purpose = streams.Purpose.TEST_DRAWS, chunk: int = CHUNK,
          tick: Callable = lambda: None) -> Callable:
   """Returns draw_from(params) -> draw(n) -> (x [n, ...], info); the compiled programs are shared.
@@ -25,20 +25,24 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
   alone: n, chunk, devices and hosts change it by rounding at most (of the adaptive 'ode', by its
   tolerance).
   info: 'seconds' for n samples without compilation; 'nfe', network evaluations per sample, the mean
-  of these n; 'cond', the labels [n] or None; for the cards 'sampler' and 'labels', how they were
-  chosen (None: the model is unconditional).
+  of these n; 'cond', the labels [n] or vectors [n, C] or None; for the cards 'sampler' and
+  'labels', how they were chosen (None: the model is unconditional).
 
-  cond: the label of every sample; None: where the model is conditional, labels are drawn.
+  cond: the label or vector of every sample; None: where the model is conditional, they are drawn.
   label_counts: how often to draw each, as in the training split; None: all alike.
+  contexts: vectors [N, C] from which those of the samples are drawn.
   chunk: samples computed at once, which bounds the memory.
   tick: called before each chunk.
   Raises BadInput for a label that the model cannot take, and a chunk below 1.
   """
   if chunk < 1:
     raise BadInput(f'chunk={chunk}; allowed: integers >= 1')
-  if cond is not None and cond == spec.num_classes and conditional:
-    compat.null_cond(model, f'cond={cond} ("no label")', f'0..{spec.num_classes - 1}')
-  asked, labels = _labels(spec, conditional, cond, label_counts)
+  if conditional and cond is not None:
+    if spec.context is None and cond == spec.num_classes:
+      compat.null_cond(model, f'cond={cond} ("no label")', f'0..{spec.num_classes - 1}')
+    if spec.context is not None and np.isnan(cond).any():
+      compat.null_cond(model, 'cond=none', f'{spec.context} numbers')
+  asked, labels = _asked(spec, conditional, cond, label_counts, contexts)
   program = lambda size: _program(model, spec, asked, size, seed, purpose)
   compiled = {}  # by the number of samples; outside the clock, once for all parameters
 
@@ -82,20 +86,36 @@ def _program(model: Model, spec: DataSpec, asked: Callable, size: int, seed: int
   return some
 
 
-def _labels(spec: DataSpec, conditional: bool, cond: int | None, counts):
-  """(key, n) -> labels [n] or None; and the words for how they were chosen."""
+def _asked(spec: DataSpec, conditional: bool, cond, counts, contexts):
+  """(key, n) -> labels [n], vectors [n, C] or None; and the words for how they were chosen."""
   if not conditional:
     if cond is not None:
       raise BadInput(f'cond={cond}; allowed: none, since this model is unconditional')
     return lambda rng, n: None, None
+  if spec.context is not None:
+    return _vectors(spec, cond, contexts)
   if cond is not None:
     if not 0 <= cond <= spec.num_classes:
       raise BadInput(f'cond={cond}; allowed: 0..{spec.num_classes - 1}, or {spec.num_classes} for '
                      'no label')
     words = 'none' if cond == spec.num_classes else f'all {cond}'
-    return lambda rng, n: jnp.full(n, cond, jnp.int32), words
+    return lambda rng, n: conditions.constant(cond, n), words
   if counts is None:
     return lambda rng, n: jax.random.randint(rng, (n,), 0, spec.num_classes), 'uniform'
   log_share = jnp.log(jnp.asarray(counts, jnp.float32))
   return (lambda rng, n: jax.random.categorical(rng, log_share, shape=(n,)).astype(jnp.int32),
           'frequencies of the training split')
+
+
+def _vectors(spec: DataSpec, cond, contexts):
+  """As `_asked`, for vectors: the one that is given, or those of random training examples."""
+  if cond is not None:
+    if np.shape(cond) != (spec.context,):
+      raise BadInput(f'cond={cond} has {np.size(cond)} numbers; allowed: {spec.context}')
+    return lambda rng, n: conditions.constant(cond, n), 'all alike'
+  if contexts is None:
+    raise BadInput('this model is conditioned on vectors, and neither one nor those of the '
+                   f'training data are here; allowed: cond of {spec.context} numbers')
+  contexts = jnp.asarray(contexts, jnp.float32)
+  return (lambda rng, n: contexts[jax.random.randint(rng, (n,), 0, len(contexts))],
+          'vectors of random training examples')

@@ -157,12 +157,19 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     noise = (how for term, how in likelihood_ode.NOISE_TERMS.items() if term in names)
     card = task.card(
         metric, kind=KINDS[estimator], n_reference=len(total), dequantisation=next(noise, 'none'),
-        conditioned_on='label' if task.conditional and 'cond' in arrays else None,
+        conditioned_on=conditioned_on(task, arrays),
         unit='nats per example' if spec.levels is None else 'bits per dimension',
         detail=detail, **protocol)
     return {metric: cards.of_mean(total, card, estimand)}
 
   return run
+
+
+def conditioned_on(task: Task, arrays: Mapping) -> str | None:
+  """What the likelihood of these arrays is given: 'label' means log p(x | label)."""
+  if not (task.conditional and 'cond' in arrays):
+    return None
+  return 'label' if task.dataset.spec.context is None else 'vector'
 
 
 def per_example(terms: Callable, prepare: Callable) -> Callable:

@@ -21,6 +21,12 @@ def null(spec: DataSpec) -> Callable | None:
   return None
 
 
+def constant(cond, n: int) -> jax.Array:
+  """One condition for n examples: a label as int32 [n], a vector [C] as float32 [n, C]."""
+  dtype = jnp.int32 if jnp.ndim(cond) == 0 else jnp.float32
+  return jnp.broadcast_to(jnp.asarray(cond, dtype), (n, *jnp.shape(cond)))
+
+
 def where(chosen, cond, otherwise):
   """cond of the rows in chosen [B], else the other one: both labels or both vectors."""
   return jnp.where(chosen.reshape(-1, *[1] * (cond.ndim - 1)), cond, otherwise)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import compat, disk, identity, prob, sharding
-from genjax.numerics import editing, measurements, streams
+from genjax.numerics import conditions, editing, measurements, streams
 from genjax.runs import writer
 from genjax.runs.edit_task import Task
 from genjax.types import BadInput, DataSpec
@@ -31,7 +31,7 @@ class Edited(NamedTuple):
   seconds: float
 
 
-def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particles: int,
+def draw(run, task: Task, *, num: int, seed: int, cond, num_particles: int,
          num_steps: int | None, noise: float, progress: Callable = iter) -> Edited:
   """Posterior samples of the model of a run (`runs.Loaded`) given a task; y in grid units.
 
@@ -46,14 +46,14 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
                    'allowed: a diffusion')
   num_steps = NUM_STEPS if num_steps is None else num_steps
   _check(num_particles, num_steps, noise)
-  asked = _label(run, cond)
+  asked = _condition(run, cond)
   at_once = min(num, max(1, AT_ONCE * jax.device_count() // num_particles))
   # finer than half a cell nothing is left of it by rounding
   rho_min = max(0.02, 0.5 / (spec.levels - 1)) if spec.levels else 0.02
   kw = {'num_particles': num_particles, 'noise': noise, 'rho_min': rho_min, 'num_steps': num_steps}
 
   def labels(count):
-    return None if asked is None else jnp.full(count, asked, jnp.int32)
+    return None if asked is None else conditions.constant(asked, count)
 
   @sharding.jit
   def spread(params, x):
@@ -79,7 +79,7 @@ def draw(run, task: Task, *, num: int, seed: int, cond: int | None, num_particle
     return x, residual, found.effective, found.evaluations
 
   start, parts = time.perf_counter(), []
-  examples = seen(run.dataset.splits['train'], spec, None if asked == spec.num_classes else asked)
+  examples = seen(run.dataset.splits['train'], spec, asked if cond is not None else None)
   varies = spread(run.params, examples)
   for first in progress(range(0, num, at_once)):
     index = jnp.arange(first, first + at_once)
@@ -98,16 +98,20 @@ def _check(num_particles: int, num_steps: int, noise: float) -> None:
     raise BadInput(f'--noise={noise}; allowed: at least 0 and finite')
 
 
-def _label(run, cond: int | None) -> int | None:
+def _condition(run, cond) -> int | tuple[float, ...] | None:
   """The cond of every particle: that of the user, or "no label"; None for unconditional models.
 
   Raises BadInput for a label that the model cannot take, and for none where it has to have one.
   """
-  num_classes = run.dataset.spec.num_classes
+  spec, num_classes = run.dataset.spec, run.dataset.spec.num_classes
   if not run.config.conditional:
     if cond is not None:
       raise BadInput(f'cond={cond}; allowed: none, since this model is unconditional')
     return None
+  if spec.context is not None:
+    if cond is not None and np.isfinite(cond).all():
+      return cond
+    return tuple(compat.null_cond(run.model, '--edit without a vector', '--cond=NUMBERS')(1)[0])
   if cond is not None and not 0 <= cond <= num_classes:
     raise BadInput(f'cond={cond}; allowed: 0..{num_classes - 1}, or {num_classes} for no label')
   if cond is not None and cond < num_classes:
@@ -117,9 +121,10 @@ def _label(run, cond: int | None) -> int | None:
   return num_classes
 
 
-def seen(split: dict, spec: DataSpec, cond: int | None) -> jax.Array:
+def seen(split: dict, spec: DataSpec, cond) -> jax.Array:
   """The first SEEN examples of a split as the model sees them, of the class cond if that is one."""
-  index = np.arange(len(split['x'])) if cond is None else np.flatnonzero(split['cond'] == cond)
+  of_class = cond is not None and spec.context is None and cond != spec.num_classes
+  index = np.flatnonzero(split['cond'] == cond) if of_class else np.arange(len(split['x']))
   x = split['x'][index[:SEEN]]
   return jnp.asarray(x) if spec.levels is None else prob.from_levels(x, spec.levels)
 

@@ -84,6 +84,12 @@ def on_mesh(workdir):
   return sharding.on(sharding.make_mesh(math.gcd(fsdp, jax.device_count())))
 
 
+def is_conditioned_on_vectors(workdir) -> bool:
+  """Whether the model of a run is conditioned on vectors, of which its directory holds none."""
+  recorded = rundir.read(workdir)
+  return bool(recorded['config']['conditional'] and recorded['facts'].get('context'))
+
+
 def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
          with_data: bool = False):
   """Reads a run directory; step None: the best by validation where the run selects, else the last.

@@ -17,20 +17,21 @@ class Samples(NamedTuple):
   """Samples, and what they are of."""
 
   x: np.ndarray  # [n, ...]: integer levels, or float32 in the units of the data's own file
-  cond: np.ndarray | None  # [n]: the labels that were asked for
+  cond: np.ndarray | None  # [n] labels, or [n, context], that were asked for
   classes: tuple[str, ...] | None  # their names
   spec: DataSpec
   step: int  # of the checkpoint
   evaluations: float  # of the network for each sample
 
 
-def sample(workdir, num: int = 64, seed: int = 0, *, cond: int | str | None = None,
+def sample(workdir, num: int = 64, seed: int = 0, *, cond=None,
            step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
            chunk: int | None = None, pictured: bool = False,
            check: Callable[[DataSpec], None] = lambda spec: None) -> Samples:
   """Draws num samples from the model of a run directory; sample i depends on seed and i alone.
 
-  cond: the class of every sample, by name or number; None: labels as the run's config says.
+  cond: the class of every sample, by name or number, or the vector that they are conditioned on;
+    None: labels as the run's config says, vectors of random training examples.
   step: of the checkpoint; None: the selected one, else the last.
   ema: the averaged parameters where the run keeps them.
   sampler: {'name', 'kw', 'guidance'} in place of the config's (`chosen`).
@@ -41,12 +42,14 @@ def sample(workdir, num: int = 64, seed: int = 0, *, cond: int | str | None = No
   sampler that it cannot take.
   """
   with opening.on_mesh(workdir):
-    run = opening.load(workdir, step, ema, sampler)
+    # vectors to condition on are those of training examples
+    with_data = cond is None and opening.is_conditioned_on_vectors(workdir)
+    run = opening.load(workdir, step, ema, sampler, with_data)
     if run.model.sample is None:
       raise BadInput(f'a {identity.title(run.config, "trained by")} cannot be sampled')
     check(run.dataset.spec)
     model = wiring.pictured(run.model) if pictured else run.model
-    draw_from = wiring.drawer(run.config, run, seed, model=model, cond=label(run, cond),
+    draw_from = wiring.drawer(run.config, run, seed, model=model, cond=condition(run, cond),
                               chunk=chunk)
     x, info = draw_from(run.params)(num)
   return Samples(data.to_raw(run.dataset, x), info['cond'], run.dataset.classes, run.dataset.spec,
@@ -79,12 +82,15 @@ def edited(workdir, known: str, num: int = 8, seed: int = 0, *, cond: int | str 
     spec = run.dataset.spec
     task = edit_task.task(known, spec, **of_task, scale=run.dataset.standardised)
     check(spec)
-    drawn = edit.draw(run, task, num=num, seed=seed, cond=label(run, cond),
+    drawn = edit.draw(run, task, num=num, seed=seed, cond=condition(run, cond),
                       num_particles=num_particles, num_steps=num_steps, noise=noise,
                       progress=progress)
   return task, drawn._replace(x=data.to_raw(run.dataset, drawn.x)), spec, run.step
 
 
-def label(run: opening.Loaded, cond: int | str | None) -> int | None:
-  """The label that a class by name or number means to a run, or None."""
-  return None if cond is None else data.label_of_text(str(cond), run.dataset)
+def condition(run: opening.Loaded, cond) -> int | tuple[float, ...] | None:
+  """The label or vector that a class by name or number, or numbers, mean to a run; or None."""
+  if cond is None:
+    return None
+  text = str(cond) if np.ndim(cond) == 0 else ','.join(map(str, np.asarray(cond).tolist()))
+  return data.condition_of_text(text, run.dataset)

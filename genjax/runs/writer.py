@@ -122,7 +122,8 @@ def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
   """None; x [n, *spec.shape] as FILE.npz (key x) or FILE.png (images and 2-D points).
 
   x: integer levels where spec.levels is set, and the npz then 0..255 (uint8) for images.
-  labels: [n] that were asked for, in the npz, and in the picture where they differ.
+  labels: [n] that were asked for, in the npz, and in the picture where they differ; vectors
+  [n, C] are its key context.
   classes: their names. pictures: see `write_samples`.
   Raises BadInput for another suffix, and for a PNG of what is no picture.
   """
@@ -130,14 +131,15 @@ def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
   if path.suffix not in SAMPLE_FORMATS:
     raise BadInput(f'{path}: allowed: FILE{" or FILE".join(SAMPLE_FORMATS)}')
   if path.suffix == '.npz':
-    named = {} if labels is None else {'labels': np.asarray(labels)}
+    of_vectors = np.ndim(labels) == 2
+    named = {} if labels is None else {'context' if of_vectors else 'labels': np.asarray(labels)}
     if named and classes:
       named['classes'] = np.array(classes)
     if pictures is not None:
       named['pictures'] = disk.to_bytes(pictures, spec.levels)
     write_arrays(path, {'x': disk.to_bytes(x, spec.levels) if is_image(spec) else x, **named})
   elif is_image(spec):
-    differ = labels is not None and len(set(np.asarray(labels).tolist())) > 1
+    differ = np.ndim(labels) == 1 and len(set(np.asarray(labels).tolist())) > 1
     image_grid(x, spec.levels, path, captions=names_of(labels, classes) if differ else None)
   elif spec.shape == (2,):
     scatter(x, path)
@@ -161,7 +163,7 @@ def write_folder(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
   """
   from PIL import Image
   path = check_folder(path, spec)
-  names = [''] * len(x) if labels is None else [
+  names = [''] * len(x) if np.ndim(labels) != 1 else [
       '-' + re.sub(r'[^\w.-]', '_', name) for name in names_of(labels, classes)]
   path.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as work:

@@ -4,14 +4,14 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from genjax import compat, data, encoders, extension
 from genjax.compat import pick
 from genjax.encoders import Encoder
 from genjax.evals import EVALS, caller, draw, kinds
 from genjax.evals.kinds import Task
-from genjax.numerics import streams
+from genjax.numerics import conditions, streams
 from genjax.numerics.samplers import SAMPLERS
 from genjax.numerics.streams import Purpose
 from genjax.pod import flops
@@ -141,7 +141,7 @@ def affordable(config, made: Run, model: Model, params) -> int:
     return n
   cond = None
   if config.conditional:
-    cond = jax.ShapeDtypeStruct((draw.CHUNK,), jnp.int32)
+    cond = jax.eval_shape(lambda: conditions.null(made.dataset.spec)(draw.CHUNK))
   key = jax.eval_shape(lambda: streams.stream(0, Purpose.TEST_DRAWS))
   chunk = flops.of(lambda *args: model.sample(*args[:2], draw.CHUNK, args[2])[0], params, key, cond)
   training = config.steps * flops.of(
@@ -169,7 +169,7 @@ def pictured(model: Model) -> Model:
       model.rsample(params, rng, n, cond), 1))
 
 
-def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond: int | None = None,
+def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond=None,
            purpose: Purpose = Purpose.TEST_DRAWS, chunk: int | None = None,
            tick: Callable = lambda: None) -> Callable:
   """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says.
@@ -182,4 +182,11 @@ def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond: int
       sampler=sampler_name(config, run.objective),
       conditional=config.conditional,
       label_counts=run.dataset.label_counts if by_data else None,
+      contexts=_contexts(run.dataset),
       chunk=config.mesh.chunk if chunk is None else chunk)
+
+
+def _contexts(dataset) -> np.ndarray | None:
+  """The vectors [N, C] of the training examples that are here, if they have any."""
+  vectors = dataset.splits.get('train', {}).get('cond') if dataset.spec.context else None
+  return vectors if isinstance(vectors, np.ndarray) else None

@@ -34,8 +34,7 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
     one = module.ESTIMATORS[estimator]
     own, card = compat.arguments(one.make, given), {**shared, 'estimator': estimator}
     if module is likelihood:  # which asks for no samples, and gives one of its metrics
-      labelled = config.conditional and 'cond' in made.dataset.splits[split]
-      card['conditioned_on'] = 'label' if labelled else None
+      card['conditioned_on'] = likelihood.conditioned_on(task, made.dataset.splits[split])
       foreseen |= _of_likelihood(card, estimator, own, spec)
       continue
     if one.of == 'samples':
