@@ -145,7 +145,7 @@ def check_keywords(what: str, make: Callable, offered: Iterable[str], given: Map
   for key, value in given.items():
     if key not in taken:
       whose = [name for name, other in owners.items()
-               if other is not make and key in _parameters(other)]
+               if key not in offered and other is not make and key in _parameters(other)]
       owner = f' (a keyword of {", ".join(whose)})' if whose else ''
       raise BadInput(f'{what} takes no {key!r}{owner or _did_you_mean(key, taken)}; '
                      f'it takes: {", ".join(taken) or "none"}')

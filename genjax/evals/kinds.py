@@ -71,6 +71,6 @@ class Task(NamedTuple):
   card: Callable | None = None
 
 
-def of_samples(estimators: Mapping[str, Estimator]) -> dict[str, Estimator]:
+def that_see_samples(estimators: Mapping[str, Estimator]) -> dict[str, Estimator]:
   """Those of the estimators that see samples alone."""
   return {name: estimator for name, estimator in estimators.items() if estimator.of == 'samples'}

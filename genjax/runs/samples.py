@@ -180,8 +180,8 @@ def _is_run(where: str) -> bool:
 
 def choose(metrics: Sequence[str] | None, dataset) -> dict[str, str]:
   """{metric: evaluator that answers it from samples}; raises BadInput for one that none does."""
-  have = wiring.of_samples(dataset)
-  estimators = {name: kinds.of_samples(module.ESTIMATORS) for name, module in EVALS.items()}
+  have = wiring.samples_provide(dataset)
+  estimators = {name: kinds.that_see_samples(module.ESTIMATORS) for name, module in EVALS.items()}
   owners = {metric: name for name, module in EVALS.items() for metric in module.METRICS
             if compat.legal(estimators[name], have)}
   if metrics is None:

@@ -12,8 +12,8 @@ from genjax.wiring.evaluation import (
   encoder,
   evaluator,
   evaluators,
-  of_samples,
   pictured,
+  samples_provide,
 )
 from genjax.wiring.foresight import cards as foreseen_cards
 from genjax.wiring.parts import (
@@ -46,6 +46,6 @@ from genjax.wiring.validation import Selection, selection, validator
 __all__ = ['Run', 'Selection', 'abstract_rows', 'abstract_state', 'affordable', 'answering',
            'autoguided', 'batches', 'check', 'compiled_step', 'dataset', 'dispatched', 'drawer',
            'draws_pixels', 'encoder', 'evaluator', 'evaluators', 'family', 'first_rows', 'fit',
-           'foreseen_cards', 'mesh', 'model_dtype', 'model_flops', 'model_roles', 'of_samples',
-           'pictured', 'plain', 'provided', 'remat_settings', 'run', 'selection', 'validator',
-           'warmup_beyond_the_run']
+           'foreseen_cards', 'mesh', 'model_dtype', 'model_flops', 'model_roles', 'pictured',
+           'plain', 'provided', 'remat_settings', 'run', 'samples_provide', 'selection',
+           'validator', 'warmup_beyond_the_run']

@@ -52,16 +52,16 @@ def estimator_of(name: str, model: Model | None, family: str, dataset, asked: st
   """The estimator of an evaluator: `asked`, or the first legal one; or the teaching refusal."""
   if model is not None:
     return choose('evaluator', name, EVALS, model, family, dataset, asked)
-  tables = {other: kinds.of_samples(module.ESTIMATORS) for other, module in EVALS.items()}
+  tables = {other: kinds.that_see_samples(module.ESTIMATORS) for other, module in EVALS.items()}
   if not pick('evaluator', name, tables):
     raise BadInput(f'evaluator {name!r} measures a model, and here are {family} alone; allowed: '
                    f'{", ".join(other for other, estimators in tables.items() if estimators)}')
-  return compat.choose('evaluator', name, pick('evaluator', name, tables), of_samples(dataset),
+  return compat.choose('evaluator', name, pick('evaluator', name, tables), samples_provide(dataset),
                        asked, model=family, data=dataset.name, others=tables,
                        models=lambda: provided(dataset.spec))
 
 
-def of_samples(dataset) -> frozenset[str]:
+def samples_provide(dataset) -> frozenset[str]:
   """What is there for evaluators where samples are all that there is, as `compat.provides` says."""
   return frozenset({'sample', *(f'data.{name}' for name in data.properties(dataset))})
 

@@ -13,11 +13,12 @@ from genjax.evals import EVALS, caller, kinds
 from genjax.runs import samples
 from genjax.types import BadInput, Model
 from tests.cells import ROWS, cells_of, column, finish, table_of
+from tests.evals import asked
 from tests.test_contract import config_of
 
 DIGITS = data.load('digits')
 ENCODER = encoders.load('digits', DIGITS.spec)
-OF_SAMPLES = [name for name, module in EVALS.items() if kinds.of_samples(module.ESTIMATORS)]
+OF_SAMPLES = [name for name, module in EVALS.items() if kinds.that_see_samples(module.ESTIMATORS)]
 OF_MODEL = {'likelihood', 'cost', 'true_divergence'}
 
 
@@ -153,3 +154,12 @@ def test_a_floor_stands_next_to_what_it_is_the_floor_of():
   found = run(lambda n: (DIGITS.splits['train']['x'][:n], {}))
   assert set(found) == {'a', 'b', 'more', 'a_single', 'b_single', 'b_data'}
   assert found['b_data']['n_generated'] == 400 and found['a_single']['n_generated'] == 10
+
+
+def test_one_example_is_encoded_once_and_then_repeated():
+  seen = []
+  encoder = ENCODER._replace(features=lambda x: (seen.append(len(x)), ENCODER.features(x))[1])
+  run = asked.of_samples(EVALS['kid'], DIGITS, encoder=encoder, num_samples=7)
+  single = run(lambda n: (DIGITS.splits['train']['x'][:n], {}))['kid_single']
+  assert single.card['n_generated'] == 7
+  assert seen.count(7) == 2  # the samples and `_data`

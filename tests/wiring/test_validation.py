@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from genjax import configs, wiring
+from genjax.evals.card import Value
 from genjax.numerics.streams import Purpose
 from genjax.types import BadInput, Model
-from genjax.wiring import evaluation, validation
+from genjax.wiring import validation
 from tests import programs
 from tests.test_contract import config_of
 
@@ -66,10 +67,19 @@ def test_what_the_user_asks_for_is_done_at_its_price():
     wiring.validator(config, wiring.run(config))
 
 
+def test_an_exact_likelihood_takes_no_number_of_draws():
+  """The flow of continuous data has no bound, whose draws the selection counts."""
+  config = configs.load('configs/toy2d.py:data=ring8,family=flow,objective=kl')
+  made = wiring.run(config)
+  found = wiring.selection(config, made)
+  assert made.model.elbo is None and found.likelihood['num_repeats'] >= 1
+  assert wiring.validator(config, made) is not None
+
+
 def test_validation_sees_the_validation_split_and_draws_of_its_own(monkeypatch):
   config, _ = chosen('vae', select__metric='fd', evals__encoder='identity')
   made, seen = wiring.run(config), []
-  figure = evaluation.Value(3.0, 3.0, 3.0, {})
+  figure = Value(3.0, 3.0, 3.0, {})
 
   def drawer(*args, purpose, **kw):
     seen.append(purpose)
