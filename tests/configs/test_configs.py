@@ -143,7 +143,7 @@ def test_roles_and_conditional_stand_at_the_top():
 
 
 def test_the_roles_of_the_grammar_are_those_of_the_networks():
-  assert defaults.ROLES == tuple(nn.ROLES)
+  assert tuple(nn.ROLES) == defaults.ROLES
   assert set(defaults.ROLES) == set(defaults.get().networks)
 
 
