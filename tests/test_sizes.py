@@ -1,4 +1,4 @@
-"""Nothing grows beyond what a reader holds: keywords of a make, lines of a function and of a file."""
+"""Nothing outgrows a reader: keywords of a make, lines of a function and of a file."""
 
 import ast
 import inspect
