@@ -48,7 +48,8 @@ def test_every_keyword_with_a_range_has_a_taker():
   makes = [*(module.make for module in FAMILIES.values()),
            *(estimator.make for table in (OBJECTIVES, EVALS) for module in table.values()
              for estimator in module.ESTIMATORS.values()),
-           *NETWORKS.values(), *SAMPLERS.values(), *data.BUNDLED.values()]
+           *(module for table in NETWORKS.values() for module in table.values()),
+           *SAMPLERS.values(), *data.BUNDLED.values()]
   taken = {name for make in makes for name in inspect.signature(make).parameters}
   assert set(ranges.BY_KEYWORD) <= taken, set(ranges.BY_KEYWORD) - taken
   assert set(ranges.BY_OPTIM) == {k for k, v in defaults.get().optim.items() if type(v) is not str}

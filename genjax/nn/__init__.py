@@ -27,8 +27,8 @@ NETWORKS = {
     'conditioner': {'mlp': MLP, 'conv': ConvConditioner},
 }
 ROLES = {
-    'posterior': 'to_vector', 'critic': 'to_vector', 'energy': 'to_vector',
-    'classifier': 'to_vector', 'decoder': 'from_vector', 'generator': 'from_vector',
+    'posterior': 'to_vector', 'decoder': 'from_vector', 'generator': 'from_vector',
+    'critic': 'to_vector', 'energy': 'to_vector', 'classifier': 'to_vector',
     'denoiser': 'denoiser', 'causal': 'causal', 'conditioner': 'conditioner',
 }
 ON_IMAGES = ('conv', 'dit', 'unet')  # those that take images alone

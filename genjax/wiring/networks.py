@@ -12,7 +12,7 @@ from genjax.nn.dense import product_dtype
 from genjax.objectives import OBJECTIVES
 from genjax.types import BadInput, DataSpec, Network
 
-SIDE = 16  # of images from which on convolutions are the default: see the note on networks
+SIDE = 16  # of images from which on convolutions are the default
 DEFAULT = {  # kind -> network of vectors, of small images, of larger ones
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit', 'dit'),

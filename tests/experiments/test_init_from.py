@@ -88,6 +88,8 @@ def test_another_teacher_is_another_run(teacher, tmp_path):
 @pytest.mark.parametrize(('argument', 'flags', 'words'), [
     (f'{STUDENT},model.schedule=linear', (), ('another kind', 'model.kw.schedule', '"linear"')),
     (f'{STUDENT},model.prediction=data', (), ('another kind', 'model.kw.prediction', '"data"')),
+    (STUDENT, ('--config.networks.denoiser.kw.width=8',), (
+        'another kind', 'networks.denoiser.kw.width: 16 there, 8 here')),
     (f'{STUDENT},data.std=0.7', (), ('another kind', 'data: ')),
     ('mean_flow,model.schedule=cosine,model.prediction=None', (), ('another kind',)),
     (STUDENT, ('--config.init_from=nowhere',), ('nowhere', 'no run directory')),

@@ -57,7 +57,7 @@ def test_energy_takes_second_derivatives():
 
 
 def test_bad_input():
-  with pytest.raises(BadInput, match='sampler_steps = 0'):
+  with pytest.raises(BadInput, match='sampler_steps=0'):
     family('ebm', PLANE, sampler_steps=0)
   with pytest.raises(BadInput, match='unknown activation'):
     family('ebm', PLANE, {'energy': {'activation': 'swishh'}}).init(RNG, {'x': jnp.zeros((1, 2))})

@@ -111,7 +111,7 @@ def config_of(argument):
 @pytest.mark.parametrize(('argument', 'words'), [
     ('family=implicit,objective=adversarial,decoder.features=(8,)',
      r"networks.decoder is set \(decoder.features\), but model 'implicit' under objective "
-     r"'adversarial' \(critic\) .*allowed: critic, generator"),
+     r"'adversarial' \(critic\) .*allowed: generator, critic"),
     ('family=implicit,objective=wasserstein,estimator=sinkhorn,critic=conv',
      r"networks.critic is set \(conv\).*sinkhorn"),
     ('family=mixture,energy=mlp', 'networks.energy.*allowed: none'),
