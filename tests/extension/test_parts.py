@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import genjax
-from genjax import configs, data, extension, identity, wiring
+from genjax import compat, configs, data, extension, identity, wiring
 from genjax.runs import rundir
 from genjax.train import init
 from genjax.types import BadInput
@@ -55,6 +55,8 @@ def test_a_network(mine):
       'configs/toy2d.py:family=implicit,objective=wasserstein,model.hidden=(8,),'
       'critic.features=(4,)', {'critic.network': 'mine/small_critic.py'})
   made = wiring.run(config)
+  network = compat.pick('network of any kind', 'mine/small_critic.py', {})
+  assert network.__name__ == 'SmallCritic'
   state = jax.eval_shape(made.init, jax.random.key(0), wiring.first_rows(config, made))
   assert (2, 4) in {leaf.shape for leaf in jax.tree.leaves(state.params['critic'])}
 
@@ -186,7 +188,7 @@ def test_a_file_is_executed_once(mine):
     (None, 'cannot read .*broken.py: No such file'),
     ('def make(:\n', 'broken.py, line 1: '),
     ('x = "\0"\n', 'broken.py, line .*null'),
-    ('def mak(spec): pass\n', 'broken.py defines no make; the file of one model family'),
+    ('def mak(spec): pass\n', 'broken.py defines no make; the file of a model family'),
 ])
 def test_a_file_that_is_no_part_is_refused(mine, content, words):
   if content is not None:
