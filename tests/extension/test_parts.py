@@ -75,6 +75,9 @@ def test_an_evaluator_and_data(mine):
   assert value.value == pytest.approx(np.sum((1 - real.mean(0)) ** 2))
   assert value.card['power'] == 2.0
   assert wiring.answering(['mean_gap'], config.evals.names) == {name: ('mean_gap',)}
+  (mine / 'twin.py').write_text((mine / 'mean_gap.py').read_text().replace('mean_gap', 'fd'))
+  with pytest.raises(BadInput, match=r"twin\.py: metric 'fd' is that of evaluator 'frechet'"):
+    wiring.evaluators(config, made.dataset, made.model, 'test', ('mine/twin.py',))
   with pytest.raises(BadInput, match="data set 'blobs' takes no argument 'num'.*num_train"):
     data.load('mine/blobs.py', num=3)
 
