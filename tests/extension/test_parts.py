@@ -80,6 +80,9 @@ def test_an_evaluator_and_data(mine):
     wiring.evaluators(config, made.dataset, made.model, 'test', ('mine/twin.py',))
   with pytest.raises(BadInput, match="data set 'blobs' takes no argument 'num'.*num_train"):
     data.load('mine/blobs.py', num=3)
+  (mine / 'none.py').write_text('def make():\n  return {}\n')
+  with pytest.raises(BadInput, match=r'none\.py: make\(\.\.\.\) returns a dict; allowed'):
+    data.load('mine/none.py')
 
 
 def test_a_sampler(mine):
