@@ -124,13 +124,13 @@ def pick(kind: str, name: str, table: Mapping):
 
   Raises BadInput, with the allowed names, for another one.
   """
-  if kind in extension.DEFINES and extension.is_path(name):
+  if extension.is_kind(kind) and extension.is_path(name):
     return extension.entry(kind, name)
   if name in table:
     return table[name]
   raise BadInput(f'unknown {kind} {name!r}{_did_you_mean(name, table)}; '
                  f'allowed: {", ".join(table)}'
-                 f'{", or FILE.py" if kind in extension.DEFINES else ""}')
+                 f'{", or FILE.py" if extension.is_kind(kind) else ""}')
 
 
 def check_keywords(what: str, make: Callable, offered: Iterable[str], given: Mapping,

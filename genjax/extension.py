@@ -15,21 +15,26 @@ from collections.abc import Mapping
 from genjax.types import BadInput
 
 _PINNED = re.compile(r'(.*\.py)#sha256=([0-9a-f]{64})', re.DOTALL)
-# kind of part -> the names that its file must define. Where there is none, the part is the function
-# named after the file (my_part.py: my_part), or the class (MyPart)
+# kind of part -> the names that its file must define
 DEFINES = {
     'model family': ('make',),
     'objective': ('ESTIMATORS',),
     'evaluator': ('ESTIMATORS', 'METRICS'),
-    'sampler': (),
-    'network': (),
     'data set': ('make',),
 }
+# of these and of networks the part is the function named after the file (my_part.py: my_part), or
+# the class (MyPart)
+AFTER_FILE = ('sampler',)
 
 
 def is_path(name) -> bool:
   """Whether a name is a path to a file, pinned or not, rather than a name in a table."""
   return isinstance(name, str) and _split(name)[0].endswith('.py')
+
+
+def is_kind(kind: str) -> bool:
+  """Whether parts of a kind, as messages call it, may be files of a user's own."""
+  return kind in DEFINES or kind in AFTER_FILE or kind.startswith('network')
 
 
 def stem(name: str) -> str:
@@ -100,23 +105,21 @@ def pin(section) -> None:
 
 
 def entry(kind: str, name: str):
-  """The part in the file that `name` is a path to: its module, or what DEFINES says.
+  """The part in the file that `name` is a path to: its module, or what is named after the file.
 
   Raises BadInput for a file that is not there, has changed since its name was pinned, cannot be
   parsed, or defines no such part.
   """
-  loaded, wanted = module(name), DEFINES[kind]
-  defined = vars(loaded)
-  if not wanted:
-    wanted = (stem(name),)
-    as_class = ''.join(word.capitalize() for word in stem(name).split('_'))
-    if as_class in defined:
-      return defined[as_class]
-  lacks = [attribute for attribute in wanted if attribute not in defined]
+  loaded, own = module(name), stem(name)
+  as_class = ''.join(word.capitalize() for word in own.split('_'))
+  if kind not in DEFINES and as_class in vars(loaded):
+    return vars(loaded)[as_class]
+  wanted = DEFINES.get(kind, (own,))
+  lacks = [attribute for attribute in wanted if attribute not in vars(loaded)]
   if lacks:
-    raise BadInput(f'{loaded.__file__} defines no {" and no ".join(lacks)}; the file of one '
+    raise BadInput(f'{loaded.__file__} defines no {" and no ".join(lacks)}; the file of a '
                    f'{kind} defines {" and ".join(wanted)}')
-  return loaded if DEFINES[kind] else defined[stem(name)]
+  return loaded if kind in DEFINES else vars(loaded)[own]
 
 
 def module(name: str) -> types.ModuleType:

@@ -145,8 +145,11 @@ def test_the_journey_from_a_folder_to_a_table(tmp_path):
 
 
 @pytest.mark.parametrize('text', sorted(set(re.findall(r'--config=(\S+?)(?=[\s`])', README))))
-def test_every_config_loads_with_the_overrides_beside_it(text):
+def test_every_config_loads_with_the_overrides_beside_it(text, tmp_path, monkeypatch):
   from genjax import configs
+  if IN_README in text:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / IN_README).touch()
   line = next(line for line in README.splitlines() if text in line)
   config = configs.load(text)
   for key in re.findall(r'--config\.([\w.]+)=', line):

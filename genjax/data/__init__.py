@@ -58,7 +58,11 @@ def load(name: str, **kw) -> Dataset:
   else:
     make = BUNDLED.get(name) or functools.partial(_prepared, name)
   _check_kw(extension.stem(name), make, kw)
-  return counted(make(**kw))
+  made = make(**kw)
+  if not isinstance(made, Dataset):  # by a user's own file
+    raise BadInput(f'{extension.place(name)}: make(...) returns a {type(made).__name__}; allowed: '
+                   'a genjax.data.Dataset')
+  return counted(made)
 
 
 def declared(name: str, **kw) -> Dataset:

@@ -92,9 +92,11 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
   Names in `optional` that the model or the data cannot answer are left out; others are refused.
   asked: of `answering`, the metrics that an evaluator must give.
   """
-  own = {extension.stem(name) for name in names if extension.is_path(name)}
-  for name in set(config.evals.kw) - own:
+  own = {extension.stem(name): name for name in (*config.evals.names, *names)
+         if extension.is_path(name)}
+  for name in set(config.evals.kw) - set(own):
     pick('evaluator', name, EVALS)
+  _check_metrics(own.values())
   read = encoder(config, dataset.spec)
   have = compat.provides(model, data.properties(dataset))
   return {
@@ -105,6 +107,16 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
                       asked=(asked or {}).get(name, ()))
       for name in names
       if name not in optional or compat.legal(pick('evaluator', name, EVALS).ESTIMATORS, have)}
+
+
+def _check_metrics(own: Iterable[str]) -> None:
+  """Refuses evaluators in files of their own whose metrics another evaluator has."""
+  owners = {metric: name for name, module in EVALS.items() for metric in module.METRICS}
+  for name in own:
+    for metric in pick('evaluator', name, EVALS).METRICS:
+      if owners.setdefault(metric, name) != name:
+        raise BadInput(f'{extension.place(name)}: metric {metric!r} is that of evaluator '
+                       f'{extension.stem(owners[metric])!r}; allowed: other names')
 
 
 def sampler_of(config, objective: Objective) -> str:

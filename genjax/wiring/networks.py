@@ -92,8 +92,6 @@ def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | Non
   """
   kind, of = ROLES[role], shape or spec.shape
   name = name or default(role, of)
-  if extension.is_path(name):
-    return name, extension.entry('network', name)
   module = pick(f'network of the role {role}', name, NETWORKS[kind])
   if name in ON_IMAGES and len(of) != 3:
     more = ', or model.split=checkerboard on images' if role == 'conditioner' else ''

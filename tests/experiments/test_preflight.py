@@ -13,6 +13,7 @@ import pytest
 
 from experiments import preflight, table_config
 from genjax import disk, wiring
+from genjax.runs import rundir
 from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -134,7 +135,7 @@ def test_a_table_survives_a_cell_that_fails_and_gives_the_reason(tmp_path):
   path = write(tmp_path)
   [cell] = table_config.read(str(path), 'tiny', str(tmp_path / 'out')).cells
   disk.write_record(pathlib.Path(cell.workdir, 'config.json'),  # of another training
-                    {'config': {'steps': 3}, 'data': {}, 'history': []})
+                    {'shape': rundir.SHAPE, 'config': {'steps': 3}, 'data': {}, 'history': []})
   done = programs.run('experiments.table', 'run', f'--table={path}', f'--out={tmp_path}/out')
   assert done.code == 1 and 'Traceback' not in done.stderr
   assert done.stderr.splitlines()[-1] == (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import genjax
-from genjax import configs, data, extension, identity, wiring
+from genjax import compat, configs, data, extension, identity, wiring
 from genjax.runs import rundir
 from genjax.train import init
 from genjax.types import BadInput
@@ -55,6 +55,8 @@ def test_a_network(mine):
       'configs/toy2d.py:family=implicit,objective=wasserstein,model.hidden=(8,),'
       'critic.features=(4,)', {'critic.network': 'mine/small_critic.py'})
   made = wiring.run(config)
+  network = compat.pick('network of any kind', 'mine/small_critic.py', {})
+  assert network.__name__ == 'SmallCritic'
   state = jax.eval_shape(made.init, jax.random.key(0), wiring.first_rows(config, made))
   assert (2, 4) in {leaf.shape for leaf in jax.tree.leaves(state.params['critic'])}
 
@@ -73,8 +75,14 @@ def test_an_evaluator_and_data(mine):
   assert value.value == pytest.approx(np.sum((1 - real.mean(0)) ** 2))
   assert value.card['power'] == 2.0
   assert wiring.answering(['mean_gap'], config.evals.names) == {name: ('mean_gap',)}
+  (mine / 'twin.py').write_text((mine / 'mean_gap.py').read_text().replace('mean_gap', 'fd'))
+  with pytest.raises(BadInput, match=r"twin\.py: metric 'fd' is that of evaluator 'frechet'"):
+    wiring.evaluators(config, made.dataset, made.model, 'test', ('mine/twin.py',))
   with pytest.raises(BadInput, match="data set 'blobs' takes no argument 'num'.*num_train"):
     data.load('mine/blobs.py', num=3)
+  (mine / 'none.py').write_text('def make():\n  return {}\n')
+  with pytest.raises(BadInput, match=r'none\.py: make\(\.\.\.\) returns a dict; allowed'):
+    data.load('mine/none.py')
 
 
 def test_a_sampler(mine):
@@ -186,7 +194,7 @@ def test_a_file_is_executed_once(mine):
     (None, 'cannot read .*broken.py: No such file'),
     ('def make(:\n', 'broken.py, line 1: '),
     ('x = "\0"\n', 'broken.py, line .*null'),
-    ('def mak(spec): pass\n', 'broken.py defines no make; the file of one model family'),
+    ('def mak(spec): pass\n', 'broken.py defines no make; the file of a model family'),
 ])
 def test_a_file_that_is_no_part_is_refused(mine, content, words):
   if content is not None:

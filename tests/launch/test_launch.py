@@ -157,7 +157,8 @@ def test_slurm_restarts_what_was_preempted(cluster, name, code, restarts, again)
                             SLURM_RESTART_COUNT=str(restarts))
   assert ended == code
   srun = calls.pop(0)
-  assert srun[:4] == ['srun', 'python', '-m', 'experiments.train']
+  program = ['genjax', 'train'] if table else ['experiments.train']
+  assert srun[:3 + len(program)] == ['srun', 'python', '-m', *program]
   assert table or srun[4:] == list(HARD)
   assert calls == ([['scontrol', 'requeue', '7']] if again else [])
 

@@ -5,13 +5,14 @@ from flax import linen as nn
 
 
 class SmallCritic(nn.Module):
-  """x [B, d] -> [B, out]."""
+  """x [B, ...] -> [B, out]; deaf to a condition."""
 
   out: int
   features: tuple[int, ...] = (8,)
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, cond=None, deterministic=True):
+    x = x.reshape(len(x), -1)
     for width in self.features:
       x = jnp.sin(nn.Dense(width)(x))
     return nn.Dense(self.out)(x)
