@@ -35,9 +35,8 @@ def _walk(jaxpr, origins: list, uses) -> list:
       uses[keys[0]][USES[name]] += 1
     bodies = _bodies(eqn)
     if name == 'scan':
-      consts, carry = eqn.params['num_consts'], eqn.params['num_carry']
-      first = consts + carry
-      inputs = [*inputs[:first], *(('each of', a) for a in inputs[first:])]
+      inputs = [('each of', origin) if inner.aval.ndim < atom.aval.ndim else origin for
+                origin, atom, inner in zip(inputs, eqn.invars, bodies[0].invars, strict=True)]
     if name == 'cond':
       branches = [collections.defaultdict(collections.Counter) for _ in bodies]
       results = [_walk(body, inputs[1:], of) for body, of in zip(bodies, branches, strict=True)]

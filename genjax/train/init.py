@@ -3,7 +3,9 @@
 Compiled as one program, the initialisation of a network costs as much as its train step: every
 leaf brings its own unrolled generator. Here `init_fn` is traced, the equations that the parameters
 depend on (never the forward pass) are evaluated by numpy, the generator threefry included.
-The host draws whole arrays, so the numbers are the same on every device layout.
+The host draws whole arrays, so the numbers are the same on every device layout. Large states are
+compiled; what the replay saves, and from which size on nothing:
+benchmarks/2026-11-29-initialisation.md.
 """
 
 import math
@@ -19,6 +21,7 @@ from genjax.types import BadInput
 _CALLS = {'jit': 'jaxpr', 'pjit': 'jaxpr', 'closed_call': 'call_jaxpr', 'remat': 'jaxpr',
           'remat2': 'jaxpr', 'checkpoint': 'jaxpr', 'custom_jvp_call': 'call_jaxpr',
           'custom_vjp_call': 'call_jaxpr'}
+_LARGE = 1 << 30  # bytes of a result that take longer to draw on the host than to compile
 _CHUNK = 1 << 15  # uint32 of a threefry block that stay in the second-level cache
 
 
@@ -30,8 +33,9 @@ def initialise(init_fn: Callable, rng: jax.Array, batch: Any, shardings: Any = N
   """init_fn(rng, batch) as device arrays, equal to jax.jit(init_fn)'s to a few float32 roundings.
 
   batch: arrays or ShapeDtypeStruct; shardings: None or a tree like the result. Initialisations
-  with other generators than partitionable threefry, or with primitives that numpy does not know
-  here (scan, qr), are compiled. Raises BadInput when the result needs values that `batch` lacks.
+  of more than a GiB, with other generators than partitionable threefry, or with primitives that
+  numpy does not know here (scan, qr), are compiled. Raises BadInput when the replayed result needs
+  values that `batch` lacks.
   """
   closed, shapes = jax.make_jaxpr(init_fn, return_shape=True)(rng, batch)
   flat = jax.tree.leaves(batch)
@@ -40,6 +44,8 @@ def initialise(init_fn: Callable, rng: jax.Array, batch: Any, shardings: Any = N
       raise _Unknown('another generator')
     if any(_is_key(aval) for aval in closed.out_avals):
       raise _Unknown('a key as a result')
+    if sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes)) > _LARGE:
+      raise _Unknown('a large result')
     values = _replay(closed, rng, flat)
     made = jax.tree.unflatten(jax.tree.structure(shapes), values)
   except _Unknown:

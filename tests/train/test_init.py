@@ -84,6 +84,17 @@ def test_what_numpy_does_not_know_is_compiled(name):
   compare(COMPILED[name])
 
 
+def test_what_is_large_is_compiled(monkeypatch):
+  size = sum(leaf.size * 4 for leaf in jax.tree.leaves(jax.eval_shape(state, R.key(0), BATCH)))
+  compiled, jit = [], jax.jit
+  monkeypatch.setattr(init.jax, 'jit', lambda *a, **k: compiled.append(a) or jit(*a, **k))
+  for limit, count in ((size, 1), (size - 1, 2)):  # the comparison compiles once itself
+    compiled.clear()
+    monkeypatch.setattr(init, '_LARGE', limit)
+    compare(state)
+    assert len(compiled) == count
+
+
 def test_other_keys():
   compare(state, rng=R.PRNGKey(3))
   compare(state, rng=R.key(3, impl='rbg'))
