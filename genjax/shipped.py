@@ -19,6 +19,9 @@ def importable() -> None:
 def find(path: str) -> str:
   """The path itself where it is a file, else that of the shipped file of this name, if any."""
   place = pathlib.Path(path)
-  if place.is_absolute() or place.is_file() or not (FOLDER / place).is_file():
+  try:
+    if place.is_absolute() or place.is_file() or not (FOLDER / place).is_file():
+      return path
+  except (OSError, ValueError):  # no name of a file can be so long, or hold such a character
     return path
   return str(FOLDER / place)

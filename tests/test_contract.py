@@ -42,7 +42,7 @@ def config_of(family, objective, kind, estimator=None):
   config.objective.name = objective
   config.objective.kw = {'estimator': estimator} if estimator else {}
   config.batch_size, config.steps = 16, 3
-  estimators = OBJECTIVES[objective].ESTIMATORS
+  estimators = compat.pick('objective', objective, OBJECTIVES).ESTIMATORS
   makes = [estimators[name].make for name in ([estimator] if estimator else estimators)]
   for role in networks.roles(FAMILIES[family].make, *makes):
     config.networks[role].kw = TINY_NETWORKS[role]

@@ -29,7 +29,7 @@ MAY = {
     'data': {'types', 'ranges', 'extension', 'disk', 'numerics', 'prob'},
     'coding': {'types', 'numerics', 'prob'},
     'encoders': {'types', 'disk', 'sharding', 'prob', 'nn'},
-    'evals': {'types', 'compat', 'disk', 'sharding', 'numerics', 'prob'},
+    'evals': {'types', 'compat', 'extension', 'disk', 'sharding', 'numerics', 'prob'},
     'cluster': {'types', 'disk', 'sharding', 'numerics'},
     'pod': {'types', 'memory', 'sharding', 'numerics'},
     'train': {'types', 'ranges', 'memory', 'sharding', 'numerics', 'cluster'},

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
-from genjax import compat, disk
+from genjax import compat, disk, extension
 from genjax.evals import card as cards
 from genjax.evals import planted, two_sample
 from genjax.evals.card import Value
@@ -39,7 +39,8 @@ def evaluator(name: str, estimator: str, table: Mapping, given: Mapping, task: T
   Raises BadInput for a keyword, for data that cannot be asked this, and, once run, for a metric of
   task.asked that is not among the figures.
   """
-  chosen, what = table[name].ESTIMATORS[estimator], f'evaluator {name!r} ({estimator})'
+  module, called = compat.pick('evaluator', name, table), extension.stem(name)
+  chosen, what = module.ESTIMATORS[estimator], f'evaluator {called!r} ({estimator})'
   bind = functools.partial(compat.bind, what, chosen.make, given=given,
                            owners=compat.owners('evaluator', table))
   if chosen.of == 'samples':
@@ -47,7 +48,7 @@ def evaluator(name: str, estimator: str, table: Mapping, given: Mapping, task: T
         'dataset': task.dataset, 'split': task.split, 'encoder': task.encoder,
         'num_samples': task.num_samples, 'estimator': estimator,
         'own': compat.arguments(chosen.make, given)})
-    run = of_samples(name, estimator, table[name], bind({}), task, keep)
+    run = of_samples(called, estimator, module, bind({}), task, keep)
     if samples is not None:
       of_drawn = run
       run = lambda draw: keep({'samples': samples}, lambda: of_drawn(draw))
@@ -60,7 +61,7 @@ def evaluator(name: str, estimator: str, table: Mapping, given: Mapping, task: T
     values = answer(params, draw)
     lacking = [metric for metric in task.asked if metric not in values]
     if lacking:
-      raise BadInput(f'metric {lacking[0]!r} is not among what evaluator {name!r} gives of this '
+      raise BadInput(f'metric {lacking[0]!r} is not among what evaluator {called!r} gives of this '
                      f'model and these data; allowed: {", ".join(values)}')
     return values
 

@@ -110,8 +110,7 @@ def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: i
   path = pathlib.Path(path)
   write_sample_file(path.with_name(path.name + '.npz'), x, spec, labels, classes, pictures)
   if is_image(spec) or spec.shape == (2,):
-    num = num if is_image(spec) else len(x)
-    shown = x if pictures is None else pictures
+    num, shown = num if is_image(spec) else len(x), x if pictures is None else pictures
     write_sample_file(path.with_name(path.name + '.png'), shown[:num], spec,
                       None if labels is None else labels[:num], classes)
 
@@ -122,8 +121,7 @@ def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
   """None; x [n, *spec.shape] as FILE.npz (key x) or FILE.png (images and 2-D points).
 
   x: integer levels where spec.levels is set, and the npz then 0..255 (uint8) for images.
-  labels: [n] that were asked for, in the npz, and in the picture where they differ; vectors
-  [n, C] are its key context.
+  labels: [n] that were asked for, in npz and picture; vectors [n, C] are its key context.
   classes: their names. pictures: see `write_samples`.
   Raises BadInput for another suffix, and for a PNG of what is no picture.
   """
@@ -131,8 +129,8 @@ def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
   if path.suffix not in SAMPLE_FORMATS:
     raise BadInput(f'{path}: allowed: FILE{" or FILE".join(SAMPLE_FORMATS)}')
   if path.suffix == '.npz':
-    of_vectors = np.ndim(labels) == 2
-    named = {} if labels is None else {'context' if of_vectors else 'labels': np.asarray(labels)}
+    key = 'context' if np.ndim(labels) == 2 else 'labels'
+    named = {} if labels is None else {key: np.asarray(labels)}
     if named and classes:
       named['classes'] = np.array(classes)
     if pictures is not None:

@@ -197,9 +197,8 @@ def test_more_bad_arguments():
     digits.get_config('data=mnist')
   with pytest.raises(ValueError, match="size=B is of denoiser=dit"):
     cifar10.get_config('size=B')
-  for module, words in ((cifar10, "'unt'.*Did you mean 'unet'"), (imagenet64, "name 'network'")):
-    with pytest.raises(ValueError, match=words):
-      module.get_config('network=unt')
+  with pytest.raises(ValueError, match="unknown name 'network'"):
+    imagenet64.get_config('network=unt')
   with pytest.raises(ValueError, match="unknown name 'family'"):
     imagenet256.get_config('family=vae')
   with pytest.raises(KeyError, match='lrr'):

@@ -63,7 +63,7 @@ def test_tfds_builder_prepares_idx_files(small_mnist, tmp_path, capfd):
   said = capfd.readouterr()
   assert said.out == '' and 'tensorflow' not in said.err.lower()
   assert os.listdir(tmp_path / 'cache') == ['mnist']
-  assert made.spec == ((28, 28, 1), 256, 10)
+  assert made.spec[:3] == ((28, 28, 1), 256, 10)
   assert {split: len(a['x']) for split, a in made.splits.items()} == {
       'train': 54, 'validation': 6, 'test': 20}
   raw = files.idx(str(small_mnist))
@@ -119,7 +119,7 @@ def test_tfds_builder_prepares_an_archive(monkeypatch, tmp_path):
       table[:, 0] %= 10
       add(name, table.astype(np.uint8).tobytes())
   made = tfds.prepare('cifar10', str(tmp_path), tmp_path / 'cache')
-  assert made.spec == ((32, 32, 3), 256, 10)
+  assert made.spec[:3] == ((32, 32, 3), 256, 10)
   assert [len(a['x']) for a in made.splits.values()] == [27, 3, 4]
   table = records['test_batch.bin'].astype(np.uint8)
   images = table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -136,7 +136,7 @@ def test_tfds_builder_prepares_zips_without_a_test_split(tmp_path):
     with zipfile.ZipFile(tmp_path / f'Imagenet8_{name}_npz.zip', 'w') as archive:
       archive.writestr(f'{name}.npz', content.getvalue())
   made = tfds.prepare('imagenet_resized/8x8', str(tmp_path), tmp_path / 'cache')
-  assert made.spec == ((8, 8, 3), 256, 1000)
+  assert made.spec[:3] == ((8, 8, 3), 256, 1000)
   assert {split: len(a['x']) for split, a in made.splits.items()} == {
       'train': 27, 'validation': 3, 'test': 10}
   assert sorted(made.splits['test']['cond']) == list(range(10))

@@ -65,5 +65,5 @@ def test_what_they_cannot_read_is_refused(tmp_path, monkeypatch):
   monkeypatch.setenv('GENJAX_CACHE', str(tmp_path))
   monkeypatch.setitem(weights.WEIGHTS, 'inception', weights.WEIGHTS['inception']._replace(
       url=(tmp_path / 'none.pth').as_uri()))
-  with pytest.raises(BadInput, match='6726825d.*experiments.weights --encoder=inception'):
+  with pytest.raises(BadInput, match='6726825d.*genjax weights --encoder=inception'):
     encoders.load('inception', DIGITS)

@@ -93,7 +93,7 @@ def test_an_evaluator_of_ones_own_serves_a_run_strangers_and_a_table(own, tmp_pa
   code = [line for line in own.read_text().splitlines() if line.strip()]
   assert len(code) < 15
   config = config_of('gaussian', 'kl', 'discrete')
-  config.encoder, config.evals.names, config.evals.num_samples = 'digits', ('own',), 100
+  config.evals.encoder, config.evals.names, config.evals.num_samples = 'digits', ('own',), 100
   config.evals.kw = {'own': {'exponent': 2.0}}
   run = wiring.run(config)
   [evaluate] = wiring.evaluators(config, run.dataset, run.model, 'test', ('own',)).values()

@@ -174,7 +174,7 @@ def test_features_that_are_not_finite_are_no_figures():
 
 
 def test_no_encoder_another_encoder_and_too_few_are_refused():
-  with pytest.raises(BadInput, match='experiments.encoder --data=digits'):
+  with pytest.raises(BadInput, match='genjax encoder --data=digits'):
     evaluator(encoder=None)
   with pytest.raises(BadInput, match='reads.*28.*allowed'):
     evaluator(encoder=encoders.load('fmnist', DIGITS.spec))

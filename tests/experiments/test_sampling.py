@@ -7,7 +7,7 @@ import pytest
 
 from genjax import configs
 from genjax.numerics.samplers import DENOISING
-from genjax.types import Model
+from genjax.types import Model, Objective
 from genjax.wiring import evaluation
 from tests import programs
 from tests.programs import refused
@@ -100,11 +100,11 @@ def test_the_card_names_every_argument():
   with config.unlocked():
     config.sampler.name, config.sampler.kw = 'heun', {'churn': 2.0}
     config.sampler.guidance.weight, config.sampler.guidance.interval = 2.0, (0.2, 5.0)
-  assert evaluation.sampler_of(config, Model(init=None)) == (
+  assert evaluation.sampler_of(config, Objective(None, (), Model(init=None))) == (
       'heun(churn=2.0, churn_max=inf, churn_min=0.0, churn_noise=1.0, num_steps=18, rho=7.0, '
       'spacing=edm, t_min=0.001), guidance(weight=2.0, interval=(0.2, 5.0))')
   with config.unlocked():
     config.sampler.name, config.sampler.kw = 'ddim', {'num_steps': 7}
     config.sampler.guidance.weight = 1.0
-  assert evaluation.sampler_of(config, Model(init=None)) == (
+  assert evaluation.sampler_of(config, Objective(None, (), Model(init=None))) == (
       'ddim(eta=0.0, num_steps=7, rho=7.0, spacing=time, t_min=0.001)')

@@ -39,7 +39,7 @@ def sweep(add, size):
   for label, argument in (('energy', 'family=mine/shifted.py,objective=mine/energy_distance.py'),
                           ('critic', 'family=implicit,objective=wasserstein')):
     add(label, f'configs/toy2d.py:data=mine/blobs.py,{argument}', {
-        **SMALL, **({'critic.network': 'mine/small_critic.py', 'batch_size': 8}
+        **SMALL, **({'networks.critic.name': 'mine/small_critic.py', 'batch_size': 8}
                     if label == 'critic' else {})})
 
 

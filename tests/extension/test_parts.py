@@ -17,7 +17,7 @@ OWN = ('configs/toy2d.py:data=mine/blobs.py,family=mine/shifted.py,'
        'objective=mine/energy_distance.py,objective.weight=2.0')
 TINY = {'steps': 4, 'steps_per_dispatch': 2, 'log.every': 2, 'checkpoint.every': 2,
         'batch_size': 16, 'optim.decay': 'constant', 'evals.num_samples': 32,
-        'evals.names': ('mine/mean_gap.py',), 'evals.kw.mean_gap.power': 2.0}
+        'evals.names': ('mine/mean_gap.py',), 'evals.kw.mean_gap.exponent': 2.0}
 
 
 def trains(argument, **overrides):
@@ -44,7 +44,7 @@ def test_a_family(mine):
 
 def test_a_divergence(mine):
   _, made, _ = trains('configs/digits.py:family=implicit,objective=mine/energy_distance.py,'
-                      'model.hidden=(8,)')
+                      'generator.features=(8,)')
   assert made.estimator == 'pathwise'
   with pytest.raises(BadInput, match="objective 'energy_distance' on model 'ebm'.*\n.*\n.*usable"):
     wiring.run(genjax.config('configs/toy2d.py:family=ebm,objective=mine/energy_distance.py'))
@@ -52,8 +52,8 @@ def test_a_divergence(mine):
 
 def test_a_network(mine):
   config = genjax.config(
-      'configs/toy2d.py:family=implicit,objective=wasserstein,model.hidden=(8,),'
-      'critic.features=(4,)', {'critic.network': 'mine/small_critic.py'})
+      'configs/toy2d.py:family=implicit,objective=wasserstein,generator.features=(8,),'
+      'critic=mine/small_critic.py,critic.features=(4,)')
   made = wiring.run(config)
   network = compat.pick('network of any kind', 'mine/small_critic.py', {})
   assert network.__name__ == 'SmallCritic'
@@ -63,7 +63,7 @@ def test_a_network(mine):
 
 def test_an_evaluator_and_data(mine):
   config = genjax.config('configs/toy2d.py:data=mine/blobs.py,data.num_train=32,family=gaussian',
-                         {'evals.names': ('mine/mean_gap.py',), 'evals.kw.mean_gap.power': 2.0})
+                         {'evals.names': ('mine/mean_gap.py',), 'evals.kw.mean_gap.exponent': 2.0})
   made = wiring.run(config)
   assert made.dataset.identity['sha256'].keys() == {'train', 'validation', 'test'}
   [(name, run)] = wiring.evaluators(config, made.dataset, made.model, 'test',
@@ -73,7 +73,7 @@ def test_an_evaluator_and_data(mine):
   real = np.asarray(made.dataset.splits['test']['x'], np.float64)
   value = run({}, draw)['mean_gap']
   assert value.value == pytest.approx(np.sum((1 - real.mean(0)) ** 2))
-  assert value.card['power'] == 2.0
+  assert value.card['exponent'] == 2.0
   assert wiring.answering(['mean_gap'], config.evals.names) == {name: ('mean_gap',)}
   (mine / 'twin.py').write_text((mine / 'mean_gap.py').read_text().replace('mean_gap', 'fd'))
   with pytest.raises(BadInput, match=r"twin\.py: metric 'fd' is that of evaluator 'frechet'"):
@@ -87,8 +87,8 @@ def test_an_evaluator_and_data(mine):
 
 def test_a_sampler(mine):
   config, made, state = trains('configs/toy2d.py:family=diffusion,objective=score_matching,'
-                               'model.width=8', **{'sampler.name': 'mine/one_jump.py',
-                                                   'sampler.kw.at': 0.9})
+                               'denoiser.width=8', **{'sampler.name': 'mine/one_jump.py',
+                                                      'sampler.kw.at': 0.9})
   x, evaluations = made.model.sample(state.params['model'], jax.random.key(1), 5, None)
   assert x.shape == (5, 2) and int(evaluations) == 1
   digest = extension.label(config.sampler.name).partition('@')[2]
@@ -102,7 +102,7 @@ def test_a_sampler(mine):
 def test_a_run_of_own_parts_resumes_and_refuses_a_file_that_has_changed(mine):
   quiet = {'say': lambda text: None, 'progress': Bar}
   metrics = genjax.train(genjax.config(OWN, TINY), 'run', **quiet)
-  assert metrics['mean_gap'].card['power'] == 2.0
+  assert metrics['mean_gap'].card['exponent'] == 2.0
   record = rundir.read('run')
   assert record['shape'] == rundir.SHAPE
   assert record['config']['model']['family'] == extension.pinned(str(mine / 'shifted.py'))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from configs import defaults
-from experiments import config as configs
-from genjax import nn, wiring
+from genjax import configs, nn, wiring
 from genjax.models import FAMILIES
 from genjax.objectives import adversarial
 from genjax.types import BadInput, DataSpec

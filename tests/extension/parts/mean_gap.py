@@ -2,24 +2,22 @@
 
 import numpy as np
 
-from genjax.evals import card
+from genjax.evals import card as cards
+from genjax.evals.kinds import OfSamples
 from genjax.types import Estimator
 
 METRICS = ('mean_gap',)
 
 
-def distance(model, *, dataset, split, num_samples, power: float = 1.0):
-  """run(params, draw) -> mean_gap, the distance of the two means to that power."""
-  real = np.asarray(dataset.splits[split]['x'], np.float64)
+def distance(exponent: float = 1.0):
+  """mean_gap: the distance of the two means, to the exponent; of the first examples next to it."""
 
-  def run(params, draw):
-    x, info = draw(num_samples)
-    gap = np.linalg.norm(np.asarray(x, np.float64).mean(0) - real.mean(0)) ** power
-    return {'mean_gap': card.plain(gap, card.make_card(
-        'mean_gap', estimator='distance', unit='', split=split, n_generated=len(x),
-        n_reference=len(real), sampler=info['sampler'], power=power), 'none is calibrated')}
+  def measure(x, reference, card):
+    gap = np.linalg.norm(np.float64(x).mean(0) - np.float64(reference).mean(0)) ** exponent
+    return {'mean_gap': cards.plain(gap, card('mean_gap', unit='', exponent=exponent),
+                                    'none is calibrated')}
 
-  return run
+  return OfSamples(measure)
 
 
-ESTIMATORS = {'distance': Estimator(('sample',), distance)}
+ESTIMATORS = {'distance': Estimator(('sample',), distance, of='samples')}
