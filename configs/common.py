@@ -220,5 +220,5 @@ def _all_names(names: Iterable[str]) -> str:
 
 def _unknown(what: str, value: str, allowed: Iterable[str], more: str = '') -> str:
   near = difflib.get_close_matches(value, list(allowed), 1)
-  hint = f' Did you mean {near[0]!r}?' if near else ''
-  return f'unknown {what} {value!r}.{hint} Allowed: {", ".join(allowed)}{more}'
+  hint = f' (did you mean {near[0]!r}?)' if near else ''
+  return f'unknown {what} {value!r}{hint}; allowed: {", ".join(allowed)}{more}'

@@ -5,11 +5,11 @@ python -m genjax VERB [--FLAG=VALUE ...], or genjax VERB ...; VERB --help says w
 A config of the repository, configs/FILE.py, is found in any directory that has no such file.
 """
 
-import difflib
 import runpy
 import sys
 
 from genjax import shipped
+from genjax.words import did_you_mean
 
 VERBS = ('train', 'evaluate', 'sample', 'table', 'matrix', 'prepare', 'encoder', 'weights',
          'compile')
@@ -23,9 +23,8 @@ def main() -> int:
     print(f'{__doc__}\nVERB: {", ".join(VERBS)}')
     return 0
   if verb not in VERBS:
-    close = difflib.get_close_matches(verb, VERBS, 1)
-    hint = f' (did you mean {close[0]!r}?)' if close else ''
-    print(f'error: unknown verb {verb!r}{hint}; allowed: {", ".join(VERBS)}', file=sys.stderr)
+    print(f'error: unknown verb {verb!r}{did_you_mean(verb, VERBS)}; allowed: {", ".join(VERBS)}',
+          file=sys.stderr)
     return 1
   shipped.importable()
   sys.argv = ['-m', *arguments]  # as `python -m experiments.VERB` begins

@@ -6,7 +6,6 @@ What is there is a set of names: the model's capabilities and the data's propert
 The order of ESTIMATORS is the order of preference.
 """
 
-import difflib
 import inspect
 import types
 import typing
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from genjax import extension, ranges
 from genjax.types import BadInput, Estimator, Model
+from genjax.words import did_you_mean
 
 Estimators = Mapping[str, Estimator]
 # (needs, what is there -> whether it is so, what a user can do about it)
@@ -128,7 +128,7 @@ def pick(kind: str, name: str, table: Mapping):
     return extension.entry(kind, name)
   if name in table:
     return table[name]
-  raise BadInput(f'unknown {kind} {name!r}{_did_you_mean(name, table)}; '
+  raise BadInput(f'unknown {kind} {name!r}{did_you_mean(name, table)}; '
                  f'allowed: {", ".join(table)}'
                  f'{", or FILE.py" if extension.is_kind(kind) else ""}')
 
@@ -147,7 +147,7 @@ def check_keywords(what: str, make: Callable, offered: Iterable[str], given: Map
       whose = [name for name, other in owners.items()
                if key not in offered and other is not make and key in _parameters(other)]
       owner = f' (a keyword of {", ".join(whose)})' if whose else ''
-      raise BadInput(f'{what} takes no {key!r}{owner or _did_you_mean(key, taken)}; '
+      raise BadInput(f'{what} takes no {key!r}{owner or did_you_mean(key, taken)}; '
                      f'it takes: {", ".join(taken) or "none"}')
     _check_type(f'{what}: {key}', value, parameters[key])
     interval = ranges.of_keyword(key, value, _least(parameters[key]))
@@ -178,11 +178,6 @@ def arguments(make: Callable, given: Mapping) -> dict:
 def _parameters(make: Callable) -> Mapping[str, inspect.Parameter]:
   hidden = ('parent', 'name') if inspect.isclass(make) else ()  # fields of every flax module
   return {k: v for k, v in inspect.signature(make).parameters.items() if k not in hidden}
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-  close = difflib.get_close_matches(str(name), list(known), 1)
-  return f' (did you mean {close[0]!r}?)' if close else ''
 
 
 def _check_type(what: str, value, parameter: inspect.Parameter) -> None:

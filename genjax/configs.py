@@ -6,7 +6,6 @@ arguments of a family or an objective, accept keys that are new.
 """
 
 import ast
-import difflib
 import importlib.util
 import inspect
 import os
@@ -19,6 +18,7 @@ from ml_collections import config_dict
 
 from genjax import extension, shipped
 from genjax.types import BadInput
+from genjax.words import did_you_mean
 
 
 def module(path: str, function: str):
@@ -100,9 +100,8 @@ def check_key(config, key: str) -> bool:
     where = '.'.join(['config', *seen])
     if not is_section:
       raise BadInput(f'unknown key config.{two_ends(key)}: {where} is a value, {section!r}')
-    near = difflib.get_close_matches(part, section, 1)
-    hint = f' Did you mean {near[0]!r}?' if near else ''
-    raise BadInput(f'unknown key config.{two_ends(key)}.{hint} Allowed in {where}: '
+    raise BadInput(f'unknown key config.{two_ends(key)}{did_you_mean(part, section)}; allowed in '
+                   f'{where}: '
                    f'{", ".join(sorted(section))}')
   return True
 

@@ -8,16 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.numerics.path import match
+from genjax.numerics.shapes import match, sum_event
 from genjax.types import DataSpec, Model
 
 LOG_2PI = float(np.log(2 * np.pi))
 LEAST_SIGMA = 1e-6  # far below the width of a level: there the level is plain
-
-
-def sum_event(x: jax.Array) -> jax.Array:
-  """Sums all axes but the first: [B, ...] -> [B]."""
-  return x.reshape(x.shape[0], -1).sum(-1)
 
 
 def normal_log_prob(x, mean=0.0, std=1.0):

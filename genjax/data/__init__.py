@@ -1,6 +1,5 @@
 """Data sets by name, their identity, and batches that are a pure function of (seed, i)."""
 
-import difflib
 import functools
 import importlib.util
 import inspect
@@ -24,6 +23,7 @@ from genjax.data.labels import of_text as condition_of_text
 from genjax.data.source import BatchSource, batches, loader, of_host, stack
 from genjax.data.summary import summary
 from genjax.types import BadInput
+from genjax.words import did_you_mean
 
 __all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'augmentation', 'batches', 'counted', 'declared',
            'condition_of_text', 'describe', 'described', 'identity', 'load', 'loader', 'names',
@@ -86,10 +86,8 @@ def _check_kw(name: str, make: Callable, kw: dict) -> None:
   allowed = tuple(inspect.signature(make).parameters)
   for key in kw:
     if key not in allowed:
-      close = difflib.get_close_matches(key, allowed, 1)
-      hint = f' Did you mean {close[0]!r}?' if close else ''
-      raise BadInput(f'data set {name!r} takes no argument {key!r}; it takes: '
-                     f'{", ".join(allowed) or "none"}.{hint}')
+      raise BadInput(f'data set {name!r} takes no argument {key!r}{did_you_mean(key, allowed)}; '
+                     f'it takes: {", ".join(allowed) or "none"}')
   ranges.check_all(f'data set {name!r}: ', kw, ranges.BY_KEYWORD)
 
 
@@ -103,9 +101,8 @@ def _prepared(name: str, data_dir=None) -> Dataset:
                    f'{store.directory(name, data_dir)}). Run {store.command(name)} (downloads), or '
                    f'{store.command(name, "DIR")} with its files in DIR.')
   here = store.prepared(data_dir)
-  close = difflib.get_close_matches(name, {*BUNDLED, *here, *known}, 3)
-  hint = f' Did you mean {" or ".join(map(repr, close))}?' if close else ''
-  raise BadInput(f'unknown data set {name!r}.{hint} Bundled: {", ".join(BUNDLED)}; prepared here: '
+  hint = did_you_mean(name, {*BUNDLED, *here, *known}, 3)
+  raise BadInput(f'unknown data set {name!r}{hint}; bundled: {", ".join(BUNDLED)}; prepared here: '
                  f'{", ".join(here) or "none"}; or any TFDS image set, as mnist, fashion_mnist, '
                  'cifar10, by its name.')
 

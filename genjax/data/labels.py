@@ -1,6 +1,5 @@
 """Labels of a user's examples: integers 0..K-1 and, where there are any, the names of classes."""
 
-import difflib
 import math
 import warnings
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 
 from genjax.data.dataset import Dataset
 from genjax.types import BadInput
+from genjax.words import did_you_mean
 
 MOST_CLASSES = 1 << 20
 
@@ -92,12 +92,10 @@ def of_text(text: str, dataset: Dataset) -> int | tuple[float, ...]:
   by_number = not any(name.isdigit() for name in classes)
   if by_number and text.isdecimal() and int(text) <= count:
     return int(text)
-  close = difflib.get_close_matches(text, classes, 1)
-  hint = f' Did you mean {close[0]!r}?' if close else ''
   numbers = [f'0..{count - 1}', f'{count} or none for no label'] if by_number else [
       'none for no label']
-  raise BadInput(f'cond={text} is no class of {dataset.name!r}.{hint} Allowed: '
-                 f'{", ".join([*classes[:20], *numbers])}')
+  raise BadInput(f'cond={text}{did_you_mean(text, classes)} is no class of {dataset.name!r}; '
+                 f'allowed: {", ".join([*classes[:20], *numbers])}')
 
 
 def _vector(text: str, context: int) -> tuple[float, ...]:

@@ -1,7 +1,6 @@
 """Any TFDS image data set, prepared once into .npy files, without TensorFlow."""
 
 import contextlib
-import difflib
 import functools
 import io
 import os
@@ -24,6 +23,7 @@ from tensorflow_datasets.core.download import checksums, download_manager, downl
 from genjax.data import dataset, store
 from genjax.data.without_tensorflow import TENSORFLOW, replaced, without_tensorflow
 from genjax.types import BadInput, DataSpec
+from genjax.words import did_you_mean
 
 CHUNK = 1000  # records read at a time: three times as fast as one by one
 CONNECT_WITHIN = 4.0  # seconds until a host counts as out of reach
@@ -87,9 +87,7 @@ def features(name: str) -> tuple[tuple[int, ...], int | None, str]:
 
 def _builder(name: str, work: pathlib.Path):
   if store.stem(name) not in names():
-    close = difflib.get_close_matches(name, names(), 3)
-    hint = f' Did you mean {" or ".join(map(repr, close))}?' if close else ''
-    raise BadInput(f'TFDS has no data set {name!r}.{hint}')
+    raise BadInput(f'TFDS has no data set {name!r}{did_you_mean(name, names(), 3)}')
   builder = tfds.builder(name, data_dir=work / 'tfds', file_format='array_record')
   # the builder's own module opens files with TensorFlow too
   module = sys.modules[type(builder).__module__]

@@ -8,7 +8,8 @@ import numpy as np
 
 from genjax import prob
 from genjax.numerics import ode_likelihood
-from genjax.numerics.path import diffuse, match
+from genjax.numerics.path import diffuse
+from genjax.numerics.shapes import match, sum_event
 from genjax.types import DataSpec, Model
 
 # terms that noise on the integers adds, the first those of `prob.dequantise` too -> its name
@@ -37,7 +38,7 @@ def continuous(rng, x, spec, dequantisation, alpha, sigma):
     return prob.cell_noise(rng, x, spec.levels), {CELL_TERM: volume}
   eps = jax.random.normal(rng, x.shape, x.dtype)
   z = diffuse(x, eps, alpha, sigma)
-  log_q = prob.sum_event(prob.normal_log_prob(eps)) - np.prod(spec.shape) * jnp.log(sigma / alpha)
+  log_q = sum_event(prob.normal_log_prob(eps)) - np.prod(spec.shape) * jnp.log(sigma / alpha)
   return z / match(alpha, z), {
       GAUSSIAN_TERM: -log_q, 'reconstruction': prob.level_log_prob(x, z, alpha, sigma, spec.levels)}
 

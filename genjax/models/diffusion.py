@@ -16,6 +16,7 @@ from genjax.nn.monotone import Monotone
 from genjax.numerics import path as paths
 from genjax.numerics import prediction as predictions
 from genjax.numerics import schedules
+from genjax.numerics.shapes import match
 from genjax.types import BadInput, DataSpec, Denoised, Diffusion, Model, TwoTimes
 
 PREDICTIONS = (*predictions.PREDICTIONS, 'levels')
@@ -119,7 +120,7 @@ class Told(NamedTuple):
     """x_t, or x_t divided by its deviation."""
     if not self.scale_input:
       return x_t
-    return x_t * paths.match(predictions.c_in(point, self.sigma_data), x_t)
+    return x_t * match(predictions.c_in(point, self.sigma_data), x_t)
 
   def denoised(self, output, x_t, point, levels: int | None, learned_variance: bool) -> Denoised:
     """What the output [B, ..., out] says of x_t; a learned variance is the last number of each."""

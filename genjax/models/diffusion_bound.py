@@ -10,6 +10,7 @@ import numpy as np
 
 from genjax import prob
 from genjax.numerics import path as paths
+from genjax.numerics.shapes import match, sum_event
 from genjax.numerics.times import stratified
 
 VARIANCES = ('posterior', 'upper', 'learned')
@@ -60,13 +61,13 @@ def bound(denoise, path, x, rng, *, levels: int | None, num_steps: int | None = 
   x_hat = denoise(paths.diffuse(x, eps, alpha, sigma), t)
   x_hat, v = x_hat if variance == 'learned' else (x_hat, float(variance == 'upper'))
   # snr |x - x_hat|^2 = |eps - eps_hat|^2, without a division by sigma of nearly equal numbers
-  eps_error = paths.match(alpha / sigma, x) * (x - x_hat)
+  eps_error = match(alpha / sigma, x) * (x - x_hat)
 
   z_0 = paths.diffuse(x, jax.random.normal(rng_0, x.shape, x.dtype), alpha_0, sigma_0)
-  std_1 = paths.match(sigma_1, x)
+  std_1 = match(sigma_1, x)
   return {
       'reconstruction': reconstruction(x, z_0, alpha_0, sigma_0, levels),
-      'prior': -prob.sum_event(prob.normal_kl(paths.match(alpha_1, x) * x, std_1, 0.0, std_1)),
+      'prior': -sum_event(prob.normal_kl(match(alpha_1, x) * x, std_1, 0.0, std_1)),
       'diffusion': -of_error(eps_error, v),
   }
 
@@ -81,7 +82,7 @@ def _times(path, u, ends, num_steps, uniform_in):
     (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
     drop = paths.logsnr(alpha_s, sigma_s) - paths.logsnr(alpha_t, sigma_t)
     log_ratio = 2.0 * (jnp.log(sigma_s) - jnp.log(sigma_t))
-    return t, lambda error, v: num_steps * prob.sum_event(
+    return t, lambda error, v: num_steps * sum_event(
         paths.step_divergence(error, drop, log_ratio, v))
   if uniform_in == 'time':
     t = start + (end - start) * u
@@ -90,4 +91,4 @@ def _times(path, u, ends, num_steps, uniform_in):
     first, last = (paths.logsnr(*path(jnp.full(u.shape, time))) for time in ends)
     t = paths.time_of_logsnr(path, last + (first - last) * u)
     weight = first - last
-  return t, lambda error, v: 0.5 * weight * prob.sum_event(error**2)
+  return t, lambda error, v: 0.5 * weight * sum_event(error**2)

@@ -21,6 +21,7 @@ import numpy as np
 
 from genjax import prob
 from genjax.numerics import bijections, splits
+from genjax.numerics.shapes import sum_event
 from genjax.types import BadInput, DataSpec, Model
 
 TRANSFORMS = ('affine', 'rational_quadratic')
@@ -192,7 +193,7 @@ def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'rational_qu
   def log_base(z):
     if uniform:
       return jnp.full(z.shape[0], -size * float(np.log(2.0)))
-    return prob.sum_event(prob.normal_log_prob(z))
+    return sum_event(prob.normal_log_prob(z))
 
   def log_prob(params, batch, rng):
     del rng

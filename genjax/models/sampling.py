@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.numerics import guidance
+from genjax.numerics.shapes import match
 from genjax.types import DataSpec, Model
 
 
@@ -52,5 +53,5 @@ def _start(model: Model, spec: DataSpec, params, rng, n: int):
   rng_T, rng = jax.random.split(rng)
   path = lambda t: model.diffusion.path(params, t)
   _, sigma = path(jnp.ones((n,)))
-  x_T = sigma.reshape(-1, *[1] * len(spec.shape)) * jax.random.normal(rng_T, (n, *spec.shape))
-  return path, x_T, rng
+  noise = jax.random.normal(rng_T, (n, *spec.shape))
+  return path, match(sigma, noise) * noise, rng

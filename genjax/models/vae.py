@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import prob
+from genjax.numerics.shapes import sum_event
 from genjax.types import BadInput, DataSpec, Model
 
 LIKELIHOODS = {'levels': ('logistic', 'categorical'), 'continuous': ('gaussian',)}
@@ -131,11 +132,11 @@ def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: 
 
   def elbo(params, batch, rng):
     mean, std, _, log_p = inferred(params, batch, rng)
-    return {'reconstruction': log_p, 'kl': -prob.sum_event(prob.normal_kl(mean, std))}
+    return {'reconstruction': log_p, 'kl': -sum_event(prob.normal_kl(mean, std))}
 
   def log_weight(params, batch, rng):
     mean, std, z, log_p = inferred(params, batch, rng)
-    return log_p + prob.sum_event(
+    return log_p + sum_event(
         prob.normal_log_prob(z) - prob.normal_log_prob(z, mean, std))
 
   def draw(params, rng, n, cond, how):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from genjax.numerics.shapes import match
 from genjax.types import DataSpec
 
 
@@ -29,7 +30,7 @@ def constant(cond, n: int) -> jax.Array:
 
 def where(chosen, cond, otherwise):
   """cond of the rows in chosen [B], else the other one: both labels or both vectors."""
-  return jnp.where(chosen.reshape(-1, *[1] * (cond.ndim - 1)), cond, otherwise)
+  return jnp.where(match(chosen, cond), cond, otherwise)
 
 
 def drop(rng, cond, rate: float, spec: DataSpec):

@@ -8,9 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-
-def _sum_event(x):
-  return x.reshape(x.shape[0], -1).sum(-1)
+from genjax.numerics.shapes import sum_event
 
 
 def jvp(fn: Callable, x, v):
@@ -45,7 +43,7 @@ def gradient_of(scalar: Callable) -> Callable:
 
 def norm(x):
   """Euclidean norm of each example, [B]; its gradient at zero is zero, not NaN."""
-  square = _sum_event(x**2)
+  square = sum_event(x**2)
   positive = square > 0
   return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
 
@@ -58,7 +56,7 @@ def divergence(field: Callable, x):
   dim = x[0].size
   basis = jnp.eye(dim, dtype=x.dtype).reshape(dim, 1, *x.shape[1:])
   y, push = jax.linearize(field, x)
-  columns = jax.vmap(lambda e: _sum_event(push(jnp.broadcast_to(e, x.shape)) * e))(basis)
+  columns = jax.vmap(lambda e: sum_event(push(jnp.broadcast_to(e, x.shape)) * e))(basis)
   return y, columns.sum(0)
 
 
@@ -73,7 +71,7 @@ def hutchinson(field: Callable, rng, x, *, num_samples: int = 1, noise: str = 'r
 
   def one(key):
     v = draw(key, x.shape, x.dtype)
-    return _sum_event(push(v) * v)
+    return sum_event(push(v) * v)
 
   return y, jax.vmap(one)(jax.random.split(rng, num_samples)).mean(0)
 
@@ -81,7 +79,7 @@ def hutchinson(field: Callable, rng, x, *, num_samples: int = 1, noise: str = 'r
 def explicit_score_matching(score: Callable, x):
   """s(x) and tr grad s(x) + |s(x)|^2 / 2 per example, [B] (Hyvarinen 2005, Eq. 4), exact trace."""
   s, trace = divergence(score, x)
-  return s, trace + 0.5 * _sum_event(s**2)
+  return s, trace + 0.5 * sum_event(s**2)
 
 
 def sliced_score_matching(score: Callable, rng, x, *, num_projections: int = 1,
@@ -95,7 +93,7 @@ def sliced_score_matching(score: Callable, rng, x, *, num_projections: int = 1,
 
   def one(key):
     v = jax.random.rademacher(key, x.shape, x.dtype)
-    half_square = 0.5 * (_sum_event(s**2) if variance_reduced else _sum_event(s * v) ** 2)
-    return _sum_event(push(v) * v) + half_square
+    half_square = 0.5 * (sum_event(s**2) if variance_reduced else sum_event(s * v) ** 2)
+    return sum_event(push(v) * v) + half_square
 
   return s, jax.vmap(one)(jax.random.split(rng, num_projections)).mean(0)

@@ -13,8 +13,9 @@ not change along the ODE: dx_s / dt = 0 there, which on the linear path is the M
 
 import jax
 
-from genjax.numerics.path import Path, at, match
+from genjax.numerics.path import Path, at
 from genjax.numerics.samplers.grid import towards
+from genjax.numerics.shapes import match
 
 
 def step(path: Path, x_t, x_hat, t, s) -> jax.Array:

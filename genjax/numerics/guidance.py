@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax.numerics.path import match
+from genjax.numerics.shapes import match
 from genjax.types import BadInput
 
 EVERYWHERE = (0.0, float('inf'))

@@ -7,6 +7,8 @@ independent chain per row.
 import jax
 import jax.numpy as jnp
 
+from genjax.numerics.shapes import sum_event
+
 
 def langevin(energy, rng, x, *, num_steps: int, step_size, noise_scale=1.0, clip=None):
   """Returns x [B, ...] after num_steps unadjusted Langevin steps on the energy x -> [B] (nats).
@@ -45,7 +47,6 @@ def mala(energy, rng, x, *, num_steps: int, step_size):
   (Roberts and Tweedie 1996). A proposal whose energy is not finite is rejected.
   """
   value_and_grad = lambda x: _value_and_grad(energy, x)
-  sum_event = lambda v: v.reshape(v.shape[0], -1).sum(-1)
 
   def log_q(y, x, grad_x):
     return -sum_event((y - x + 0.5 * step_size * grad_x) ** 2) / (2.0 * step_size)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.numerics.derivatives import divergence
-from genjax.numerics.path import logsnr, match, time_of_logsnr
+from genjax.numerics.path import logsnr, time_of_logsnr
+from genjax.numerics.shapes import match
 from genjax.types import BadInput
 
 # A path may end without signal; from here on, alpha / sigma = 1e-4, its ODE stands still.

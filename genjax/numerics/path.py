@@ -13,6 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.numerics.shapes import match
+
 Path = Callable
 
 
@@ -29,11 +31,6 @@ def at(path: Path, t: jax.Array) -> Point:
   """The path and its derivatives at t [B]."""
   (alpha, sigma), (d_alpha, d_sigma) = jax.jvp(path, (t,), (jnp.ones_like(t),))
   return Point(alpha, sigma, d_alpha, d_sigma)
-
-
-def match(a: jax.Array, x: jax.Array) -> jax.Array:
-  """[B] -> [B, 1, ...] with as many axes as x."""
-  return a.reshape(a.shape + (1,) * (x.ndim - a.ndim))
 
 
 def logsnr(alpha, sigma):

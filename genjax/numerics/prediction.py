@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from genjax.numerics.path import Point, match
+from genjax.numerics.path import Point
+from genjax.numerics.shapes import match
 from genjax.types import BadInput
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import jax
 
 from genjax.numerics import derivatives, f_divergence
+from genjax.numerics.shapes import sum_event
 from genjax.objectives import check, two_player
-from genjax.prob import sum_event
 from genjax.types import Aux, DataSpec, Estimator, Model, Objective, Player
 
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from genjax.numerics import flow_map as maps
 from genjax.numerics import path as paths
 from genjax.numerics import times
+from genjax.numerics.shapes import match, sum_event
 from genjax.objectives import check, few_steps
-from genjax.prob import sum_event
 from genjax.types import Aux, Estimator, Model, Objective, Player
 
 NORMAL = (-1.0, 1.4)  # of log(sigma / alpha), 2410.11081
@@ -53,15 +53,15 @@ def continuous(model: Model, *, t_min: float = 1e-3, time_mean: float | None = N
 
     # the paper's time is the angle arctan(sigma / alpha); per unit of it:
     dt = 1.0 / paths.angular_speed(paths.at(path, t))
-    per_angle = paths.match(dt, x_t)
+    per_angle = match(dt, x_t)
     velocity = per_angle * maps.velocity(path, x_t, x_0, t)
     (_, x_hat), (d_f, _) = jax.jvp(f, (x_t, t), (velocity, dt))
     # g = cos t df/dt, the part that differentiates the network scaled by r (Alg. 1)
     r = jnp.minimum(step / warmup, 1.0)
     held = per_angle * maps.by_velocity_error(path, x_t, x_0, x_hat, t, s)
-    g = paths.match(alpha, x_t) * (held + r * (d_f - held))
+    g = match(alpha, x_t) * (held + r * (d_f - held))
     norm = jnp.sqrt(sum_event(g**2))
-    g = g / paths.match(norm + tangent_floor, x_t)  # tangent normalisation (Sec. 4.2)
+    g = g / match(norm + tangent_floor, x_t)  # tangent normalisation (Sec. 4.2)
     network = per_angle * maps.velocity(path, x_t, x_hat, t)  # F
     losses = sum_event((network - jax.lax.stop_gradient(network + g)) ** 2)  # Eq. 8, w = 0
     metrics = {'tangent_norm': norm.mean() / x_0[0].size**0.5, 'x_mse': ((x_0 - x_hat) ** 2).mean()}

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from genjax.numerics import conditions, times
 from genjax.numerics import path as paths
+from genjax.numerics.shapes import match, sum_event
 from genjax.numerics.weighting import log_one_plus_snr, snr_and_slope
-from genjax.prob import sum_event
 from genjax.types import Aux, DataSpec, Diffusion
 
 LEAST_ALPHA = 1e-12  # its square is a float32, and so is one over it
@@ -103,5 +103,5 @@ def _divergence(path, point, t, error, v, how: Times):
   alpha = jnp.maximum(point.alpha, LEAST_ALPHA)
   drop = paths.logsnr(alpha_s, sigma_s) - paths.logsnr(alpha, point.sigma)
   log_ratio = 2.0 * (jnp.log(sigma_s) - jnp.log(point.sigma))
-  eps_error = paths.match(alpha / point.sigma, error) * error
+  eps_error = match(alpha / point.sigma, error) * error
   return sum_event(paths.step_divergence(eps_error, drop, log_ratio, v))

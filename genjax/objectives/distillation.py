@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from genjax.numerics import flow_map as maps
 from genjax.numerics import path as paths
 from genjax.numerics import weighting as weights
+from genjax.numerics.shapes import sum_event
 from genjax.objectives import check, few_steps
-from genjax.prob import sum_event
 from genjax.types import Aux, BadInput, Estimator, Model, Objective, Player
 
 WEIGHTINGS = ('truncated_snr', *weights.WEIGHTINGS)

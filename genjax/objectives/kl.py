@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from genjax import prob
 from genjax.numerics import conditions, mcmc
+from genjax.numerics.shapes import match
 from genjax.objectives import check
 from genjax.types import Aux, BadInput, DataSpec, Estimator, Model, Objective, Player
 
@@ -100,8 +101,7 @@ def contrastive_divergence(model: Model, *, spec: DataSpec, num_steps: int = 20,
     x_plus = prob.cell_noise(rng_cell, batch['x'], spec.levels)
 
     again = jax.random.bernoulli(rng_restart, restart, x_plus.shape[:1])
-    wide = again.reshape(-1, *(1,) * (x_plus.ndim - 1))
-    start = jnp.where(wide, noise(rng_noise, x_plus.shape), rows['chains'])
+    start = jnp.where(match(again, x_plus), noise(rng_noise, x_plus.shape), rows['chains'])
     cond = conditions.where(again, batch['cond'], rows['cond']) if 'cond' in rows else None
     frozen = jax.lax.stop_gradient(theta)
     x_minus = mcmc.langevin(lambda x: model.energy(frozen, x, cond), rng_chain, start, **chain)

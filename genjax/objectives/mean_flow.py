@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from genjax.numerics import conditions, times
 from genjax.numerics import flow_map as maps
 from genjax.numerics import path as paths
+from genjax.numerics.shapes import sum_event
 from genjax.objectives import check
-from genjax.prob import sum_event
 from genjax.types import Aux, BadInput, DataSpec, Denoised, Estimator, Model, Objective, Player
 
 SAMPLINGS = tuple(name for name in times.TIME_SAMPLINGS if name != 'importance')

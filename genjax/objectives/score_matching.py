@@ -5,8 +5,8 @@ import jax
 from genjax import prob
 from genjax.numerics import conditions, derivatives, times
 from genjax.numerics import weighting as weights
+from genjax.numerics.shapes import sum_event
 from genjax.objectives import check, diffusion_loss
-from genjax.prob import sum_event
 from genjax.types import Aux, BadInput, DataSpec, Estimator, Model, Objective, Player
 
 # the times that belong to a weighting's recipe; of the others: stratified

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.numerics import derivatives, sinkhorn
+from genjax.numerics.shapes import match
 from genjax.objectives import check, two_player
 from genjax.types import Aux, DataSpec, Estimator, Model, Objective, Player
 
@@ -31,7 +32,7 @@ def by_critic(model: Model, critic: Callable, *, spec: DataSpec, num_critic: int
 
     # L = E v(x_tilde) - E v(x) + lambda E (|grad v(x_hat)| - 1)^2,
     # x_hat = eps x + (1 - eps) x_tilde, eps ~ U[0, 1] per example    (1704.00028, Eq. 3)
-    eps = jax.random.uniform(rng_eps, x.shape[:1]).reshape(-1, *(1,) * (x.ndim - 1))
+    eps = match(jax.random.uniform(rng_eps, x.shape[:1]), x)
     x_hat = eps * x + (1.0 - eps) * x_tilde
     slope = derivatives.norm(derivatives.gradient(
         lambda x: two_player.outputs(net, params['critic'], x, cond, rng_real)[0], x_hat))

@@ -5,13 +5,13 @@ there. A name is GENERATION:SHAPE; several slices of one shape, joined by the da
 are `num_slices`.
 """
 
-import difflib
 import importlib.util
 import math
 import os
 from typing import NamedTuple
 
 from genjax.types import BadInput
+from genjax.words import did_you_mean
 
 INSTALL = 'pip install -r requirements-tpu.txt'
 # libtpu locks itself to one process, and asks where it is: neither matters where there is no TPU
@@ -109,11 +109,9 @@ def names() -> tuple[str, ...]:
 def named(name: str, num_slices: int = 1) -> Slice:
   """The slice 'GENERATION:SHAPE', so many times. Raises BadInput that lists what is allowed."""
   if name not in names():
-    close = difflib.get_close_matches(name, names(), 1)
-    hint = f' Did you mean {close[0]!r}?' if close else ''
     allowed = '; '.join(f'{key}: {" ".join(g.shapes)}' for key, g in GENERATIONS.items())
-    raise BadInput(f'topology {name!r} is not sold, or not known here.{hint} '
-                   f'Allowed, as GENERATION:SHAPE: {allowed}')
+    raise BadInput(f'topology {name!r}{did_you_mean(name, names())} is not sold, or not known '
+                   f'here. Allowed, as GENERATION:SHAPE: {allowed}')
   generation = GENERATIONS[name.partition(':')[0]]
   allowed = NUM_SLICES if generation.multislice else NUM_SLICES[:1]
   if num_slices not in allowed:

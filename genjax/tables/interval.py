@@ -46,26 +46,6 @@ def t_half_width(values: np.ndarray) -> float | None:
   n = len(values)
   if n < 2:
     return None
-  return float(t_quantile(n - 1) * np.std(values, ddof=1) / math.sqrt(n))
-
-
-def t_quantile(degrees: int, level: float = LEVEL) -> float:
-  """t with P(|T| <= t) = level for Student's T, by bisection of Abramowitz & Stegun 26.7.3-4."""
-  low, high = 0.0, 1.0
-  while _t_central(high, degrees) < level:
-    high *= 2
-  for _ in range(100):
-    middle = (low + high) / 2
-    low, high = (middle, high) if _t_central(middle, degrees) < level else (low, middle)
-  return (low + high) / 2
-
-
-def _t_central(t: float, degrees: int) -> float:
-  """P(|T| <= t): a finite sum over powers of cos(theta), theta = atan(t / sqrt(degrees))."""
-  theta = math.atan(t / math.sqrt(degrees))
-  odd = degrees % 2
-  term, total = (math.cos(theta) if odd else 1.0), 0.0
-  for k in range(1 + odd, degrees, 2):
-    total += term
-    term *= math.cos(theta) ** 2 * k / (k + 1)
-  return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
+  from scipy import special  # not before it is needed: it takes a while to import
+  quantile = special.stdtrit(n - 1, (1 + LEVEL) / 2)
+  return float(quantile * np.std(values, ddof=1) / math.sqrt(n))

@@ -177,7 +177,7 @@ def test_bad_arguments(argument, words):
 @pytest.mark.parametrize('text, words', [
     ('digits.py:family=va', ("unknown model family 'va'", "did you mean 'vae'", 'autoregressive')),
     ('digits.py:objective=score_match', ("'score_match'", "did you mean 'score_matching'")),
-    ('toy2d.py:data=rings8', ("'rings8'", "Did you mean 'ring8'")),
+    ('toy2d.py:data=rings8', ("'rings8'", "did you mean 'ring8'")),
     ('imagenet64.py:objective=klm', ("unknown objective 'klm'", "did you mean 'kl'")),
 ])
 def test_names_that_nothing_has_are_refused_by_who_looks_them_up(text, words):

@@ -173,8 +173,8 @@ def test_a_class_by_name_or_number(names, text, label):
 
 @pytest.mark.parametrize(('names', 'text', 'words'), [
     (None, '4', 'cond=4 .*0..2, 3 or none'), (None, '-1', '0..2'), (None, 'cat', 'cond=cat .*0..2'),
-    (('ant', 'bee', 'cat'), 'cta', "Did you mean 'cat'.*ant, bee, cat"),
-    (('10', '2', '30'), '1', 'Allowed: 10, 2, 30, none for no label')])
+    (('ant', 'bee', 'cat'), 'cta', "did you mean 'cat'.*ant, bee, cat"),
+    (('10', '2', '30'), '1', 'allowed: 10, 2, 30, none for no label')])
 def test_a_class_that_there_is_not(names, text, words):
   with pytest.raises(BadInput, match=words):
     labels.of_text(text, SETS[names])

@@ -63,10 +63,10 @@ def test_sets_of_tfds_that_are_not_here(name, shape, num_classes, sizes, nothing
 
 @pytest.mark.parametrize(('name', 'kw', 'words'), [
     ('latents', {}, 'declare data.kw.shape=.*data.kw.num_classes'),
-    ('latents', {'shpe': 1}, "Did you mean 'shape'"),
+    ('latents', {'shpe': 1}, "did you mean 'shape'"),
     ('cifar10', {'path': 'a'}, "takes no argument 'path'; it takes: data_dir"),
     ('stl10', {}, "'stl10' is not prepared here.*allowed: celeb_a, .*--data=stl10"),
-    ('cifar1', {}, "unknown data set 'cifar1'.*Did you mean 'cifar10"),
+    ('cifar1', {}, "unknown data set 'cifar1'.*did you mean 'cifar10"),
     ('folder', {}, 'needs path')])
 def test_what_cannot_be_declared(name, kw, words):
   with pytest.raises(BadInput, match=words):

@@ -82,7 +82,7 @@ def test_properties():
 
 def test_unknown_names_and_arguments(monkeypatch, tmp_path):
   monkeypatch.setenv('GENJAX_DATA', str(tmp_path))
-  with pytest.raises(BadInput, match="'digts'.*Did you mean 'digits'.*Bundled: digits, ring8"):
+  with pytest.raises(BadInput, match="'digts'.*did you mean 'digits'.*bundled: digits, ring8"):
     data.load('digts')
   with pytest.raises(BadInput, match="'digits' takes no argument 'levels'; it takes: none"):
     data.load('digits', levels=3)

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from genjax import configs, data, prob, wiring
+from genjax import configs, data, wiring
 from genjax.data import latents, records, store
+from genjax.numerics.shapes import sum_event
 from genjax.types import BadInput, DataSpec, Model
 from tests import programs
 
@@ -197,7 +198,7 @@ def test_bad_arguments(codes, tmp_path, monkeypatch):
   monkeypatch.setenv('GENJAX_DATA', str(tmp_path))
   for kw, words in (({'path': str(tmp_path / 'gone')}, 'gone.*genjax prepare --data=latents'),
                     ({}, f'no latents.json in .*{tmp_path.name}/latents.*genjax prepare'),
-                    ({'path': 3}, 'path=3'), ({'paht': ''}, "Did you mean 'path'"),
+                    ({'path': 3}, 'path=3'), ({'paht': ''}, "did you mean 'path'"),
                     ({'path': str(codes), 'shape': (8, 8, 3)}, r'shape=\(8, 8, 3\).*\(8, 8, 4\)'),
                     ({'path': str(codes), 'num_classes': 7}, 'num_classes=7.*10')):
     with pytest.raises(BadInput, match=words):
@@ -279,7 +280,7 @@ def test_likelihood_is_of_draws_as_training_is(tmp_path):
   latents.write(tmp_path / 'codes', {'train': moments}, scale_factor=SCALE, autoencoder='none',
                 autoencoder_sha256='', num_classes=1)
   sets = load(tmp_path / 'codes')
-  model = Model(init=None, log_prob=lambda params, batch, rng: -prob.sum_event(batch['x']**2) / 2)
+  model = Model(init=None, log_prob=lambda params, batch, rng: -sum_event(batch['x']**2) / 2)
   config = configs.load('configs/imagenet256.py')
   run = wiring.evaluators(config, sets, model, 'train', ('likelihood',))['likelihood']
   value = run({}, None)['nll_exact_nats']

@@ -154,7 +154,7 @@ def test_failures_leave_nothing_behind(small_mnist, tmp_path):
     tfds.prepare('mnist', str(small_mnist))
   with pytest.raises(BadInput, match='no such folder'):
     tfds.prepare('mnist', str(tmp_path / 'gone'))
-  with pytest.raises(BadInput, match="Did you mean 'mnist'"):
+  with pytest.raises(BadInput, match="did you mean 'mnist'"):
     tfds.prepare('mnits')
   with pytest.raises(BadInput, match='no image feature; it has: label, title'):
     tfds.prepare('ag_news_subset')

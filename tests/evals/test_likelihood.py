@@ -10,6 +10,7 @@ from genjax.data import Dataset
 from genjax.evals import card, likelihood
 from genjax.models import categorical_mixture, gaussian
 from genjax.models.diffusion_bound import mean_level
+from genjax.numerics.shapes import sum_event
 from genjax.types import BadInput, DataSpec, Denoised, Diffusion, Model
 from tests.evals import asked
 
@@ -84,7 +85,7 @@ def test_padding_and_batch_size_change_nothing_and_it_is_traced_once():
   def log_prob(params, batch, rng):
     traces.append(rng)
     assert 'mask' in batch
-    return -prob.sum_event(batch['x'] ** 2)
+    return -sum_event(batch['x'] ** 2)
 
   x = images(50)
   model = Model(init=None, log_prob=log_prob)
@@ -100,7 +101,7 @@ def test_padding_and_batch_size_change_nothing_and_it_is_traced_once():
 def test_continuous_data_are_reported_in_nats():
   x = np.random.default_rng(1).standard_normal((500, 2)).astype(np.float32)
   dataset = data.Dataset('normal', DataSpec((2,), None, None), {'test': {'x': x}}, {})
-  model = Model(init=None, log_prob=lambda p, b, r: prob.sum_event(prob.normal_log_prob(b['x'])))
+  model = Model(init=None, log_prob=lambda p, b, r: sum_event(prob.normal_log_prob(b['x'])))
   value = run(model, dataset, 'exact')['nll_exact_nats']
   assert abs(value.value - (1 + prob.LOG_2PI - 1 + np.mean(np.sum(x**2, 1)) / 2)) < 1e-5
   assert value.low < 1 + np.log(2 * np.pi) < value.high
@@ -145,7 +146,7 @@ def test_counts_below_one_are_refused():
 def test_a_part_of_the_split_is_fixed_by_its_seed_and_keeps_labels_with_their_examples():
   x, cond = images(50), np.arange(50, dtype=np.int32)
   dataset = data.Dataset('tiny', SPEC, {'test': {'x': x, 'cond': cond}}, {})
-  model = Model(init=None, log_prob=lambda p, b, r: -prob.sum_event(b['x']**2) - 64.0 * b['cond'])
+  model = Model(init=None, log_prob=lambda p, b, r: -sum_event(b['x']**2) - 64.0 * b['cond'])
   each = np.sum((x / 8.0 - 1) ** 2, (1, 2, 3)) / 64 + cond
   found = [run(model, dataset, 'exact', num_examples=20, subset_seed=s)['nll_exact_bpd']
            for s in (3, 3, 4)]
@@ -287,7 +288,7 @@ def test_noise_of_codes_and_of_latents_is_independent(estimator):
 
   def log_weight(params, batch, rng):
     rng_z, _ = jax.random.split(rng)
-    return -0.5 * prob.sum_event((batch['x'] - jax.random.normal(rng_z, batch['x'].shape)) ** 2)
+    return -0.5 * sum_event((batch['x'] - jax.random.normal(rng_z, batch['x'].shape)) ** 2)
 
   model = Model(init=None, elbo=lambda *args: {'match': log_weight(*args)}, log_weight=log_weight)
   kw = {'bound': {'num_repeats': 8}, 'importance_weighted': {'num_weights': 1}}[estimator]

@@ -7,6 +7,7 @@ import pytest
 
 from genjax import data, prob
 from genjax.evals import true_divergence
+from genjax.numerics.shapes import sum_event
 from genjax.types import BadInput, Model
 from tests.evals import asked
 
@@ -17,7 +18,7 @@ def gaussian_model(mean, std):
   mean = jnp.asarray(mean, jnp.float32)
 
   def log_prob(params, batch, rng):
-    return prob.sum_event(prob.normal_log_prob(batch['x'], mean, std))
+    return sum_event(prob.normal_log_prob(batch['x'], mean, std))
 
   def sample(params, rng, n, cond):
     return mean + std * jax.random.normal(rng, (n, len(mean))), 1
@@ -39,7 +40,7 @@ def unit_gaussian(dim=2):
   """Data N(0, I) with everything that a toy has."""
   dataset = data.load('gaussian', dim=dim, **SMALL)
   return dataset._replace(
-      log_density=lambda x: prob.sum_event(prob.normal_log_prob(x)),
+      log_density=lambda x: sum_event(prob.normal_log_prob(x)),
       sample=lambda rng, n: jax.random.normal(rng, (n, dim)), box=(-6.5, 6.5),
       modes=np.zeros((1, dim)), mode_std=1.0)
 

@@ -67,7 +67,7 @@ def test_a_class_is_asked_for_by_its_name(trained):
 def test_a_class_of_no_such_name_is_refused(trained):
   root, _ = trained
   refused(programs.run('experiments.sample', f'--workdir={root}/run', f'--out={root}/no.png',
-                       '--cond=owll'), 'cond=owll', "Did you mean 'owl'", 'cat, dog, owl')
+                       '--cond=owll'), 'cond=owll', "did you mean 'owl'", 'cat, dog, owl')
 
 
 def test_a_folder_gets_one_image_a_sample_with_the_name_of_its_class(trained):

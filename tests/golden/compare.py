@@ -13,6 +13,9 @@ import numpy as np
 
 from tests.golden import pairs, record, renamed
 
+# changed on purpose: consistency is measured per unit of the path's angle, as in its paper; the
+# bound of a diffusion with levels sums over the levels in another order
+CHANGED = ('diffusion-consistency', 'likelihood-diffusion')
 BOUNDS = {'loss': 1e-5, 'metric': 1e-5, 'grad': 1e-5, 'sample': 1e-4, 'rsample': 1e-4,
           'fitted': 1e-5, 'after': 1e-3}
 
@@ -48,9 +51,10 @@ def main(golden: pathlib.Path, other: pathlib.Path) -> int:
     two = record.read(other / f'{name}.npz')
     found = compare(name, one, two)
     above = [group for group, value in found.items() if value > BOUNDS[group]]
-    missed += bool(above)
+    missed += bool(above) and name not in CHANGED
     print(f'{name:32s}' + '  '.join(f'{group} {value:.0e}' for group, value in found.items())
-          + (f'   ABOVE: {", ".join(above)}' if above else ''))
+          + (f'   {"changed on purpose" if name in CHANGED else "ABOVE"}: {", ".join(above)}'
+             if above else ''))
     changed = [path for path, value in one.get('init', {}).items()
                if not np.allclose(value, two.get('init', {}).get(path, np.nan), rtol=1e-5)]
     if changed:
@@ -58,7 +62,7 @@ def main(golden: pathlib.Path, other: pathlib.Path) -> int:
   figures, others = (json.loads((path / 'evaluators.json').read_text()) for path in (golden, other))
   for name in figures | others:
     if figures.get(name) != others.get(name):
-      missed += 1
+      missed += name not in CHANGED
       print(f'{name}: {figures.get(name)} is now {others.get(name)}')
   equal = sum(figures[name] == others.get(name) for name in figures)
   print(f'evaluators equal bit for bit: {equal} of {len(figures)}; bounds missed: {missed}')

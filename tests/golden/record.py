@@ -197,13 +197,18 @@ def figures(values) -> dict:
 
 def read(path: pathlib.Path, renames=()) -> dict[str, dict]:
   """{group: {path: array}} of a recorded pair, its paths renamed."""
-  groups = {}
   with np.load(path) as arrays:
-    for key in arrays.files:
-      group, slash, rest = key.partition('/')
-      for pattern, new in renames:
-        rest = re.sub(pattern, new, rest)
-      groups.setdefault(group, {})[slash + rest] = arrays[key]
+    return grouped(arrays, renames)
+
+
+def grouped(arrays, renames=()) -> dict[str, dict]:
+  """{group: {path: array}} of {'GROUP/PATH': array}, the paths renamed."""
+  groups = {}
+  for key, array in arrays.items():
+    group, slash, rest = key.partition('/')
+    for pattern, new in renames:
+      rest = re.sub(pattern, new, rest)
+    groups.setdefault(group, {})[slash + rest] = array
   return groups
 
 

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from genjax.prob import normal_log_prob, sum_event
+from genjax.numerics.shapes import sum_event
+from genjax.prob import normal_log_prob
 from genjax.types import Model
 from tests.networks import critic
 

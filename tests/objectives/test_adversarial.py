@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from genjax.numerics import f_divergence
+from genjax.numerics.shapes import sum_event
 from genjax.objectives import adversarial, two_player
-from genjax.prob import normal_log_prob, sum_event
+from genjax.prob import normal_log_prob
 from genjax.types import BadInput, DataSpec, Model
 from tests.networks import critic
 

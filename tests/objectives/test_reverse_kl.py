@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax.numerics.shapes import sum_event
 from genjax.objectives import reverse_kl
-from genjax.prob import normal_log_prob, sum_event
+from genjax.prob import normal_log_prob
 from genjax.types import BadInput
 
 

@@ -5,18 +5,18 @@ import pytest
 
 from genjax import compat
 from genjax.numerics import schedules
+from genjax.numerics.shapes import sum_event
 from genjax.objectives import score_matching
-from genjax.prob import sum_event
 from genjax.types import BadInput, Denoised, Model
 from tests.objectives.exact_diffusion import (
-    DIFFUSION,
-    GAUSSIAN,
-    SPEC,
-    STEEP,
-    VARIANCE,
-    diffusing,
-    evaluate,
-    make,
+  DIFFUSION,
+  GAUSSIAN,
+  SPEC,
+  STEEP,
+  VARIANCE,
+  diffusing,
+  evaluate,
+  make,
 )
 
 MIX = jnp.array([[1.0, 0.0, 0.0], [0.5, 0.8, 0.0], [-0.3, 0.2, 0.6]])

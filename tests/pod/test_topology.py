@@ -23,7 +23,7 @@ def test_every_slice_has_the_size_of_its_shape():
 @pytest.mark.parametrize('name, words', (
     ('v5e:32x32', "'v5e:32x32' is not sold"),  # the compiler would take it
     ('v5litepod-16', 'GENERATION:SHAPE'), ('v4:4x4', 'v4: 2x2x1'),
-    ('v5e:16x61', "Did you mean 'v5e:16x16'?"), ('', 'v6e: 2x2 2x4 4x4')))
+    ('v5e:16x61', "did you mean 'v5e:16x16'?"), ('', 'v6e: 2x2 2x4 4x4')))
 def test_what_is_not_sold_is_refused_with_what_is(name, words):
   with pytest.raises(BadInput) as refused:
     topology.named(name)

@@ -7,11 +7,13 @@ from genjax.tables import interval, render
 from tests.cells import ROWS, cells_of, column, finish, table_of, value
 
 
-@pytest.mark.parametrize('degrees, expected', [
-    (1, 12.706204736432095), (2, 4.302652729911275), (9, 2.2621571627409915),
-    (30, 2.0422724563012373)])
-def test_t_quantiles(degrees, expected):
-  assert interval.t_quantile(degrees) == pytest.approx(expected, rel=1e-9)
+@pytest.mark.parametrize('count, quantile', [
+    (2, 12.706204736432095), (3, 4.302652729911275), (10, 2.2621571627409915),
+    (31, 2.0422724563012373)])
+def test_half_widths_are_student_s(count, quantile):
+  values = np.arange(count, dtype=float)
+  expected = quantile * values.std(ddof=1) / np.sqrt(count)
+  assert interval.t_half_width(values) == pytest.approx(expected, rel=1e-9)
 
 
 def test_mean_with_the_interval_over_seeds_and_the_one_that_holds_both_noises(tmp_path):
