@@ -12,11 +12,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 # what a folder or module of genjax may import of genjax
 MAY = {
     'types': set(),
+    'words': set(),
     'ranges': {'types'},
     'memory': {'types'},
     'extension': {'types'},
     'shipped': set(),
-    'configs': {'types', 'extension', 'shipped'},
+    'configs': {'words', 'types', 'extension', 'shipped'},
     'identity': {'extension'},
     'disk': {'types'},
     'sharding': {'types', 'memory'},
@@ -25,13 +26,13 @@ MAY = {
     'nn': {'types', 'sharding'},
     'models': {'types', 'sharding', 'numerics', 'prob', 'nn'},
     'objectives': {'types', 'numerics', 'prob'},
-    'compat': {'types', 'ranges', 'extension'},
-    'data': {'types', 'ranges', 'extension', 'disk', 'numerics', 'prob'},
+    'compat': {'words', 'types', 'ranges', 'extension'},
+    'data': {'words', 'types', 'ranges', 'extension', 'disk', 'numerics', 'prob'},
     'coding': {'types', 'numerics', 'prob'},
     'encoders': {'types', 'disk', 'sharding', 'prob', 'nn'},
     'evals': {'types', 'compat', 'extension', 'disk', 'sharding', 'numerics', 'prob'},
     'cluster': {'types', 'disk', 'sharding', 'numerics'},
-    'pod': {'types', 'memory', 'sharding', 'numerics'},
+    'pod': {'words', 'types', 'memory', 'sharding', 'numerics'},
     'train': {'types', 'ranges', 'memory', 'sharding', 'numerics', 'cluster'},
     'tables': {'types', 'disk', 'identity', 'extension'},
     'wiring': {'types', 'compat', 'extension', 'ranges', 'memory', 'disk', 'sharding', 'numerics',
@@ -39,7 +40,7 @@ MAY = {
                'cluster', 'pod'},
     'runs': None,  # all but tables and experiments
     '__init__': {'runs', 'configs', 'train'},
-    '__main__': {'shipped', 'types'},
+    '__main__': {'words', 'shipped', 'types'},
 }
 FORBIDDEN = {'tensorflow', 'torch', 'clu'}
 # what changes without notice, and the one place of it

@@ -60,7 +60,7 @@ def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str
   """The examples of an npz, their labels if it has any, and what they mean.
 
   x_key: the key of the examples; '': the one of X_KEYS that is there.
-  cond_key: of the labels, or of vectors float [N, C]; '': the one of COND_KEYS, or CONTEXT_KEY,
+  cond_key: of the labels, or CONTEXT_KEY, of vectors [N, C]; '': the one of these or of COND_KEYS
     that is there, 'none': none.
   levels, num_classes: see `values.checked`, `labels.checked`.
   Raises BadInput for a damaged file, a missing or ambiguous key, another dtype or shape, values
@@ -77,7 +77,7 @@ def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str
   notes += [f'skipped keys: {", ".join(others[:8])}'] if others else []
   if not cond_key:
     return Arrays({'x': x}, levels, notes=tuple(notes))
-  if cond_key == CONTEXT_KEY or read[cond_key].ndim == 2 and read[cond_key].dtype.kind == 'f':
+  if cond_key == CONTEXT_KEY:
     vectors = _vectors(read[cond_key], len(x), f'{path!r}, key {cond_key}')
     return Arrays({'x': x, 'cond': vectors}, levels, context=vectors.shape[1],
                   notes=tuple(note for note in notes if not note.startswith('labels are')))

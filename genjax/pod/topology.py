@@ -110,8 +110,8 @@ def named(name: str, num_slices: int = 1) -> Slice:
   """The slice 'GENERATION:SHAPE', so many times. Raises BadInput that lists what is allowed."""
   if name not in names():
     allowed = '; '.join(f'{key}: {" ".join(g.shapes)}' for key, g in GENERATIONS.items())
-    raise BadInput(f'topology {name!r}{did_you_mean(name, names())} is not sold, or not known '
-                   f'here. Allowed, as GENERATION:SHAPE: {allowed}')
+    raise BadInput(f'topology {name!r} is not sold, or not known here'
+                   f'{did_you_mean(name, names())}; allowed, as GENERATION:SHAPE: {allowed}')
   generation = GENERATIONS[name.partition(':')[0]]
   allowed = NUM_SLICES if generation.multislice else NUM_SLICES[:1]
   if num_slices not in allowed:
