@@ -35,7 +35,8 @@ MAY = {
     'pod': {'words', 'types', 'memory', 'sharding', 'numerics'},
     'train': {'types', 'ranges', 'memory', 'sharding', 'numerics', 'cluster'},
     'tables': {'types', 'disk', 'identity', 'extension'},
-    'wiring': {'types', 'compat', 'extension', 'ranges', 'memory', 'disk', 'sharding', 'numerics',
+    'wiring': {'types', 'configs', 'compat', 'extension', 'ranges', 'memory', 'disk', 'sharding',
+               'numerics',
                'prob', 'nn', 'models', 'objectives', 'data', 'coding', 'encoders', 'evals', 'train',
                'cluster', 'pod'},
     'runs': None,  # all but tables and experiments

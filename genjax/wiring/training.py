@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from genjax import data, extension, memory, ranges, sharding
+from genjax import configs, data, extension, memory, ranges, sharding
 from genjax.numerics import streams
 from genjax.pod import flops
 from genjax.train import step
@@ -194,8 +194,8 @@ def changed(config, settings: dict):
   other = config.copy_and_resolve_references()
   with other.unlocked():
     for key, value in settings.items():
-      *path, last = key.split('.')
-      functools.reduce(lambda section, name: section[name], path, other)[last] = value
+      section, last = configs.section_of(other, key)
+      section[last] = value
   return other
 
 
