@@ -66,7 +66,7 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
         '/no/run', 'config.json')),
     'a literal of 5,000 signs': (DIGITS, (
         f'--config.networks.decoder.kw.width={"-" * 5000}1',), (
-        'config.networks.decoder.kw.width', '5,027 characters', '4,096')),
+        'config.networks.decoder.kw.width', '5,038 characters', '4,096')),
     'a literal that is deep': (DIGITS, (
         f'--config.networks.decoder.kw.width={"[" * 40}{"]" * 40}',), (
         'config.networks.decoder.kw.width', '40 brackets', '32')),
