@@ -183,8 +183,8 @@ def test_more_bad_arguments():
     digits.get_config('data=mnist')
   with pytest.raises(ValueError, match="size=B is of denoiser=dit"):
     cifar10.get_config('size=B')
-  for module, words in ((cifar10, "'unt'.*Did you mean 'unet'"), (imagenet64, "name 'network'")):
-    with pytest.raises(ValueError, match=words):
+  for module in (cifar10, imagenet64):
+    with pytest.raises(ValueError, match="unknown name 'network'"):
       module.get_config('network=unt')
   with pytest.raises(ValueError, match="unknown name 'family'"):
     imagenet256.get_config('family=vae')

@@ -10,9 +10,9 @@ LEARNED = {'schedule': 'learned'}
 VARIANCE = {'num_steps': 4, 'variance': 'learned'}
 
 
-def run(family, objective, estimator=None, model=(), **kw):
+def run(family, objective, estimator=None, of_model=(), **kw):
   config = config_of(family, objective, 'continuous', estimator)
-  config.model.kw = {**config.model.kw, **dict(model)}
+  config.model.kw = {**config.model.kw, **dict(of_model)}
   config.objective.kw = {**config.objective.kw, **kw}
   return wiring.run(config)
 
@@ -51,20 +51,20 @@ def test_a_keyword_of_the_estimator_that_is_asked_for_is_taken():
     ('mean_flow', 'two_time (average velocity)')])
 def test_a_learned_schedule_is_of_the_bound_alone(objective, needs):
   with pytest.raises(BadInput) as refusal:
-    run('diffusion', objective, model=LEARNED)
+    run('diffusion', objective, of_model=LEARNED)
   needed, provided, usable, _ = str(refusal.value).split('\n')
   assert f"'{objective}' on model 'diffusion'" in needed and needs in needed
   assert 'denoise, diffusion, elbo, sample, schedule_loss;' in provided
   assert 'fixed_path' not in provided and 'two_time' not in provided
   assert usable.endswith(': kl')
-  assert [player.name for player in run('diffusion', 'kl', model=LEARNED).objective.players] == [
+  assert [player.name for player in run('diffusion', 'kl', of_model=LEARNED).objective.players] == [
       'model', 'schedule']
 
 
 def test_a_learned_variance_is_denoised_in_its_own_steps_and_has_no_two_times():
-  assert run('diffusion', 'score_matching', model=VARIANCE).estimator == 'denoising'
-  assert run('diffusion', 'score_matching', model=VARIANCE, num_steps=4).estimator == 'denoising'
+  assert run('diffusion', 'score_matching', of_model=VARIANCE).estimator == 'denoising'
+  assert run('diffusion', 'score_matching', of_model=VARIANCE, num_steps=4).estimator == 'denoising'
   with pytest.raises(BadInput, match='num_steps=5, .*is of 4 steps; allowed: None'):
-    run('diffusion', 'score_matching', model=VARIANCE, num_steps=5)
+    run('diffusion', 'score_matching', of_model=VARIANCE, num_steps=5)
   with pytest.raises(BadInput, match=r'needs two_time \(average velocity\)'):
-    run('diffusion', 'mean_flow', model=VARIANCE)
+    run('diffusion', 'mean_flow', of_model=VARIANCE)
