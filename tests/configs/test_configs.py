@@ -197,8 +197,9 @@ def test_more_bad_arguments():
     digits.get_config('data=mnist')
   with pytest.raises(ValueError, match="size=B is of denoiser=dit"):
     cifar10.get_config('size=B')
-  with pytest.raises(ValueError, match="unknown name 'network'"):
-    imagenet64.get_config('network=unt')
+  for module in (cifar10, imagenet64):
+    with pytest.raises(ValueError, match="unknown name 'network'"):
+      module.get_config('network=unt')
   with pytest.raises(ValueError, match="unknown name 'family'"):
     imagenet256.get_config('family=vae')
   with pytest.raises(KeyError, match='lrr'):
