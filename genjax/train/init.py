@@ -1,9 +1,9 @@
-"""Initial parameters without compiling their initialisation: its draws are replayed on the host.
+"""Initial parameters without compiling their initialisation: numpy replays it on the host.
 
-Compiled as one program, the initialisation of a network costs as much as its train step: every
-leaf brings its own unrolled generator. Here `init_fn` is traced, the equations that the parameters
-depend on (never the forward pass) are evaluated by numpy, the generator threefry included.
-The host draws whole arrays, so the numbers are the same on every device layout.
+Compiled as one program, the initialisation of a network costs as much as its train step, since
+every leaf has its own unrolled generator. Here `init_fn` is traced, and numpy evaluates the
+equations on which the parameters depend (never the forward pass), the generator threefry included.
+The host draws whole arrays, so the numbers are the same on every layout of devices.
 """
 
 import math
@@ -27,11 +27,11 @@ class _Unknown(Exception):
 
 
 def initialise(init_fn: Callable, rng: jax.Array, batch: Any, shardings: Any = None) -> Any:
-  """init_fn(rng, batch) as device arrays, equal to jax.jit(init_fn)'s to a few float32 roundings.
+  """init_fn(rng, batch) as device arrays, equal to jax.jit(init_fn)'s up to float32 rounding.
 
-  batch: arrays or ShapeDtypeStruct; shardings: None or a tree like the result. Initialisations
-  with other generators than partitionable threefry, or with primitives that numpy does not know
-  here (scan, qr), are compiled. Raises BadInput when the result needs values that `batch` lacks.
+  batch: arrays or ShapeDtypeStruct. shardings: None, or a tree like the result. Another generator
+  than partitionable threefry, and primitives without a rule here (scan, qr), are compiled instead.
+  Raises BadInput if the result needs values that `batch` lacks.
   """
   closed, shapes = jax.make_jaxpr(init_fn, return_shape=True)(rng, batch)
   flat = jax.tree.leaves(batch)
@@ -41,16 +41,16 @@ def initialise(init_fn: Callable, rng: jax.Array, batch: Any, shardings: Any = N
     if any(_is_key(aval) for aval in closed.out_avals):
       raise _Unknown('a key as a result')
     values = _replay(closed, rng, flat)
-    made = jax.tree.unflatten(jax.tree.structure(shapes), values)
+    result = jax.tree.unflatten(jax.tree.structure(shapes), values)
   except _Unknown:
     fill = [np.zeros(x.shape, x.dtype) if _abstract(x) else x for x in flat]
     compiled = jax.jit(init_fn, out_shardings=shardings)
     return compiled(rng, jax.tree.unflatten(jax.tree.structure(batch), fill))
   if shardings is None:
-    return jax.device_put(made)
-  # every device is handed its shards alone, and of several hosts each those of its devices
+    return jax.device_put(result)
+  # a device receives only its shards, and a host makes only those of its devices
   return jax.tree.map(lambda a, s: jax.make_array_from_callback(a.shape, s, lambda i: a[i]),
-                      made, shardings)
+                      result, shardings)
 
 
 def _replay(closed: ClosedJaxpr, rng: jax.Array, batch: list) -> list[np.ndarray]:
