@@ -46,7 +46,7 @@ _train_modules.__class__ = _Train
 def evaluate(workdir, split='test', step=None, metrics=None, config=None, **options):
   """Measures a run directory and writes the record; returns {metric: Value}.
 
-  split: 'test', 'validation' or 'train'.
+  split: 'test' or 'validation'.
   step: of the checkpoint; None: the selected one, else the last.
   metrics: names of metrics or evaluators; None: those of the config.
   config: a ConfigDict of the same training with another sampler, other evaluators or another
