@@ -75,8 +75,7 @@ def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = Mapping
 def suited(trained_for: tuple | None, name: str, given: Mapping) -> tuple[str, dict]:
   """(sampler, its keyword arguments): `name`, or for '' the one that suits the model.
 
-  trained_for: `Objective.sampler`; the sampler that suits, with its keyword arguments unless they
-  are given here; None: ddim.
+  trained_for: `Objective.sampler`, which suits, with defaults of keyword arguments; None: ddim.
   """
   default, its_own = trained_for or ('ddim', {})
   if name not in ('', default):
@@ -92,8 +91,8 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
   """The model with `sample`, if it has a denoiser or a flow map.
 
   name, given: see `suited`. weight, interval, guide: of the guidance, see `sampling.by_denoiser`.
-  Raises BadInput for a sampler that needs a denoiser on a model with only a flow map and vice
-  versa, and for guidance if the model was never trained without a label.
+  Raises BadInput if the model lacks the denoiser or flow map that the sampler needs, and for
+  guidance if the model was never trained without a label.
   """
   sampler = pick('sampler', name, SAMPLERS)
   name, is_map = extension.stem(name), takes_flow_map(sampler)
@@ -152,14 +151,13 @@ def guidance_of(config) -> dict:
 def sampled(config, spec: DataSpec, objective: Objective) -> Model:
   """The model of an objective with the sampler and the guidance of config.sampler.
 
-  If config.sampler names a worse run as guide, `sample` is unchanged: `autoguided` adds it. With
-  cond None, `sample` of a conditional model draws without a label; it raises BadInput if the model
-  was not trained for that.
+  If config.sampler names a worse run as guide, `sample` is unchanged: `autoguided` adds it. cond
+  None means "no label" to `sample`, which raises BadInput if the model was not trained for that.
   """
   guided, conditional = guidance_of(config), config.conditional
   chosen = suited(objective.sampler, config.sampler.name, plain(config.sampler.kw))
-  model = objective.model if conditional else objective.model._replace(
-      null_cond=conditions.null(spec))
+  null = {} if conditional else {'null_cond': conditions.null(spec)}
+  model = objective.model._replace(**null)
   if config.sampler.guidance.get('autoguidance'):
     with_sampler(model, spec, *chosen, **guided, guide=model)  # for its refusals
     return model
