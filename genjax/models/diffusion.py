@@ -91,9 +91,15 @@ def make_noise(name: str, logsnr_min: float | None, logsnr_max: float | None,
 
 
 class Parameterisation(NamedTuple):
-  """The inputs and the output of the network; see `make`."""
+  """The inputs and the output of the network; see `make`.
 
+  With a target time s its second number is the difference of the noise levels at t and s
+  (2505.13447, its ablations).
+  """
+
+  # 'levels': logits of each dimension's level without the information in its own x_t
   prediction: str
+  # 'time', or 'logsnr', scaled to 0..1 between its bounds (VDM; EDM's c_noise is affine in it)
   condition: str
   scale_input: bool
   sigma_data: float
@@ -172,24 +178,18 @@ def make(spec: DataSpec, denoiser: Callable, *, schedule: str = 'cosine',
   """Returns a model with `diffusion` and `elbo` (nats; with levels it bounds the mass).
 
   schedule, logsnr_min, logsnr_max: see `make_noise`.
-  prediction: the network's output, a name in `numerics.prediction`, or 'levels': the logits of each
-    dimension's level without the information in its own x_t. None: 'levels' for data with levels,
-    else 'v'.
+  prediction: the network's output, in `numerics.prediction`; None: 'v', with levels 'levels'.
   sigma_data: standard deviation of the data, for 'edm' and scale_input.
-  condition: the noise level on which the network is conditioned: 'time', or 'logsnr', scaled to
-    0..1 between its bounds (VDM; EDM's c_noise is affine in it). None: 'logsnr' for prediction
-    'edm' and schedules 'edm' and 'learned', else 'time'.
-  scale_input: divide x_t by its standard deviation (EDM's c_in). None: True for prediction 'edm'
-    and schedules 'edm' and 've', else False.
+  condition: see `Parameterisation`; None: 'logsnr' for prediction 'edm' and schedules 'edm' and
+    'learned', else 'time'.
+  scale_input: divide x_t by its deviation (EDM's c_in). None: for 'edm' and schedule 've'.
   time_scale: fastest angle of the time embedding. None: 1000 (2006.11239), and 2 for `two_time`,
     whose losses take derivatives in time that the fastest angles would dominate (2410.11081).
   num_steps: number of steps T of the ELBO; None: continuous time.
-  variance: of the T steps: 'posterior' (beta tilde), 'upper' (beta) or 'learned' (2102.09672),
-    which `denoise` then returns.
+  variance: of these steps: 'posterior' (beta tilde), 'upper' (beta) or 'learned' (2102.09672).
 
-  `two_time`, for fixed schedules without a learned variance, has a network conditioned on two
-  numbers: the noise level at t, and its difference to that at s (2505.13447, its ablations).
-  `denoise` with an rng applies dropout; `elbo` does not. Raises BadInput for unknown names.
+  `two_time` exists for fixed schedules without a learned variance. `denoise` with an rng applies
+  dropout; `elbo` does not. Raises BadInput for unknown names.
   """
   noise = make_noise(schedule, logsnr_min, logsnr_max, spec.levels)
   chosen = make_parameterisation(spec, schedule, prediction, condition, scale_input, sigma_data,

@@ -92,13 +92,12 @@ def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: 
          likelihood: str | None = None) -> Model:
   """Returns a VAE: init, sample, rsample, elbo (reconstruction, kl) and log_weight.
 
-  posterior: network role; outputs mean and deviation of q(z|x).
-  decoder: network role; outputs the parameters of p(x|z).
+  posterior, decoder: network roles; their outputs are the parameters of q(z|x) and of p(x|z).
   latent_dim: dimension of z; None: 16, for vectors of up to 8 elements their dimension.
   likelihood: 'logistic' (default) or 'categorical' with levels, 'gaussian' without.
 
-  The posterior's dropout is on whenever there is an rng: a random q still gives a bound. With
-  levels, rsample returns E[x|z] instead of a draw.
+  The posterior's dropout is always on: a random q still gives a bound. With levels, rsample returns
+  E[x|z].
   """
   size = int(np.prod(spec.shape))
   latent_dim = (size if size <= 8 else 16) if latent_dim is None else latent_dim

@@ -19,13 +19,12 @@ def continuous(model: Model, *, t_min: float = 1e-3, time_mean: float | None = N
   """Returns one player that trains f(x_t, t) = x_{t_min} of the ODE, without a teacher.
 
   This is sCT of 2410.11081, on any path. f is one DDIM step from t to t_min with the network's
-  x_hat (`numerics.flow_map`), so that f is the identity at t_min. With schedule 'cosine' and
-  prediction 'v' it is the paper's TrigFlow for data of deviation 1. The tangent is g = alpha_t
-  df/dt along the example's own velocity. The target of the network's velocity is itself, held
-  constant, plus g. Normalised tangents weight all examples alike, so there is no learned weight.
+  x_hat, so that f is the identity at t_min. With schedule 'cosine' and prediction 'v' it is the
+  paper's TrigFlow for data of deviation 1. The tangent is g = alpha_t df/dt along the example's own
+  velocity. The target of the network's velocity is itself, held constant, plus g. Normalised
+  tangents weight all examples alike, so there is no learned weight.
 
-  t_min: times are drawn in [t_min, 1].
-  time_mean, time_std: of the normal distribution of log(sigma / alpha); None: as published.
+  time_mean, time_std: of the normal log(sigma / alpha), cut to t in [t_min, 1]; None: as published.
   warmup: number of steps over which the network's part of g is scaled from 0 to 1 (paper: 10,000).
   tangent_floor: c of the normalisation g / (|g| + c).
 

@@ -25,9 +25,7 @@ def average_velocity(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min
   one jvp along (v, 1). On any path that target equals u + dx_s / dt, x_s as in `numerics.flow_map`.
 
   apart: probability of s < t; else s = t, which is flow matching.
-  t_min: times are drawn in [t_min, 1].
-  time_sampling, time_mean, time_std: law of the two draws of which the larger is t
-    (`numerics.times`).
+  time_sampling, time_mean, time_std: of two draws in [t_min, 1] the larger is t (`numerics.times`).
   weight_power, weight_floor: p and c of the weight 1 / (|error|^2 + c)^p.
   guidance: weight of the label against "no label" in the velocity; needs label_dropout.
   label_dropout: probability that a condition is dropped.

@@ -21,13 +21,11 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
              tick: Callable = lambda: None) -> dict:
   """Runs the evaluators, writes their record and the measured samples; {metric: Value}.
 
-  split, step: a record of their own, unless it is 'test' and the step that the run stands for.
-  names: metrics or evaluators to measure and to add to the record; None: those of the config, of
-    which those that cannot measure this model are skipped.
-  progress: names -> an iterator over them.
+  names: metrics or evaluators to measure and to add to the record; None: those of the config that
+    can measure this model.
+  progress: names -> an iterator over them. tick: called before each batch and chunk of samples.
   measured: a config of the same training (a plain dict) with another sampler or other evaluators.
   chunk: number of samples drawn at once; None: config.mesh.chunk.
-  tick: called before each batch and each chunk of samples.
 
   The record of the run's own config is eval.json, with samples/final.npz and final.png; that of
   another config is evals/HASH.json with samples/HASH.* (`runs.record`). Raises BadInput for names
