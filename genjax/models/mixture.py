@@ -35,7 +35,7 @@ def make(spec: DataSpec, *, num_components: int | None = None, covariance: str |
   variance_floor: added to each variance, as a share of the data's mean variance.
   covariance_prior: pseudo-observations per component, see `em_step`; None: 5 with levels, else 0.
   init_scale: for training by gradient: means init_scale z, covariances init_scale^2 I.
-  tolerance: EM (from greedy k-means++ seeds; the best of num_restarts) stops after a step that gains
+  tolerance: EM (from greedy k-means++ seeds; the best of num_restarts) ends after a step that gains
     less, in nats per dimension, or after max_steps. Raises BadInput for illegal values.
   """
   discretised = spec.levels is not None if discretised is None else discretised
