@@ -127,9 +127,9 @@ def test_every_key_of_a_config_that_is_named_exists(page):
 
 @pytest.mark.parametrize('page', recipes.PAGES)
 def test_every_file_is_there(page):
-  """Paths in code; FILE and other capitals stand for the reader's own."""
-  for span in recipes.spans(TEXTS[page]):
-    for path in re.findall(r'(?<![\w/.$])[\w.]+/[\w/]+\.(?:py|md|txt|sh|sbatch)\b', span):
+  """Paths in code and in commands; FILE and other capitals stand for the reader's own."""
+  for code in (*recipes.spans(TEXTS[page]), *recipes.lines(TEXTS[page])):
+    for path in re.findall(r'(?<![\w/.$])[\w.]+/[\w/]+\.(?:py|md|txt|sh|sbatch)\b', code):
       if not re.search(r'[A-Z]{2}', path):
         assert (ROOT / path).is_file(), path
 
