@@ -103,9 +103,9 @@ def exchange(name: str, text: str = '') -> list[str]:
   began, said = time.monotonic(), PATIENCE
   while True:
     if is_lead():
-      found = _gathered(client, key)
-      if len(found) == count():
-        texts = [found[i] for i in range(count())]
+      arrived = _gathered(client, key)
+      if len(arrived) == count():
+        texts = [arrived[i] for i in range(count())]
         client.key_value_set(f'{key}/all', json.dumps(texts))
         client.key_value_delete(f'{key}/from/')
         return texts

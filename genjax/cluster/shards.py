@@ -110,14 +110,14 @@ def read(folder: pathlib.Path, index: dict, wanted: dict[str, Any]) -> tuple[dic
     for shard in shards:
       if _of_array(loaded[_key(name, shard['at'])]) != shard['digest']:
         return {}, f'{name} differs from what was saved'
-  made = {}
+  restored = {}
   for name, leaf in wanted.items():
     blocks = {place: _assemble(name, place, leaf.dtype, needed[name], loaded)
               for place in places[name]}
-    made[name] = _on_devices(leaf, blocks)
+    restored[name] = _on_devices(leaf, blocks)
     for shard in needed[name]:
       del loaded[_key(name, shard['at'])]
-  return made, ''
+  return restored, ''
 
 
 def _places(leaf: Any) -> set:

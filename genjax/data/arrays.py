@@ -30,25 +30,25 @@ def npz(*, path: str = '', levels: int | None = 256, validation: float = 0.1, te
   standardise: of continuous values; models see (x - mean) / std of each component over the training
   split, samples are written in the units of the file, and likelihoods are of those too.
   """
-  found = read_npz(path, levels, x_key, cond_key, num_classes)
-  x = found.arrays['x']
+  read = read_npz(path, levels, x_key, cond_key, num_classes)
+  x = read.arrays['x']
   source = f'{path!r}'
-  if type(standardise) is not bool or (standardise and found.levels is not None):
+  if type(standardise) is not bool or (standardise and read.levels is not None):
     raise BadInput(f'{source}: standardise={standardise!r}; allowed: False, and True for '
                    'continuous values')
-  kw = {'levels': found.levels, 'validation': validation, 'test': test, 'seed': seed,
+  kw = {'levels': read.levels, 'validation': validation, 'test': test, 'seed': seed,
         **({'standardise': True} if standardise else {})}
   recipe = 'arrays of an npz'
   if standardise:
     recipe += ('; x = (raw - mean) / std by component over train: models and evaluators of samples '
                'see x, files and likelihoods are raw')
-  elif found.levels is None:
+  elif read.levels is None:
     values.warn_of_scales(x, source)
   change = (lambda splits: values.standardised(splits, source)) if standardise else None
-  spec = DataSpec(x.shape[1:], found.levels, found.num_classes)
-  made = files.divided('npz', {'train': found.arrays}, spec, kw, recipe, False, change)
-  return made._replace(classes=found.classes, path=str(files.existing('npz', path)),
-                       notes=found.notes)
+  spec = DataSpec(x.shape[1:], read.levels, read.num_classes)
+  divided_set = files.divided('npz', {'train': read.arrays}, spec, kw, recipe, False, change)
+  return divided_set._replace(classes=read.classes, path=str(files.existing('npz', path)),
+                              notes=read.notes)
 
 
 def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str = '',
@@ -72,9 +72,9 @@ def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str
   notes += [f'skipped keys: {", ".join(others[:8])}'] if others else []
   if not cond_key:
     return Arrays({'x': x}, levels, notes=tuple(notes))
-  found = labels.checked(read[cond_key], len(x), f'{path!r}, key {cond_key}', num_classes,
-                         read.get(CLASSES_KEY))
-  return Arrays({'x': x, 'cond': found.cond}, levels, found.num_classes, found.classes,
+  labelled = labels.checked(read[cond_key], len(x), f'{path!r}, key {cond_key}', num_classes,
+                            read.get(CLASSES_KEY))
+  return Arrays({'x': x, 'cond': labelled.cond}, levels, labelled.num_classes, labelled.classes,
                 tuple(notes))
 
 

@@ -30,10 +30,10 @@ def origin(config, dataset: data.Dataset, workdir) -> dict | None:
     return checkpoint.identity(rundir.checkpoints(given), known['step']) or known
   there = rundir.read(given)
   _check_same(given, there, config, dataset)
-  found = checkpoint.identity(rundir.checkpoints(given))
-  if found is None:
+  newest = checkpoint.identity(rundir.checkpoints(given))
+  if newest is None:
     raise BadInput(f'init_from={given} holds no checkpoint yet; allowed: a run that has saved')
-  return found
+  return newest
 
 
 # of a kw: what changes neither the parameters nor what they mean

@@ -195,8 +195,8 @@ def _train_seconds(workdir: str | os.PathLike) -> float | None:
 
 def commit() -> str | None:
   """The git commit of this source, '-dirty' when tracked files differ; None outside git."""
-  found = _git('rev-parse', '--show-toplevel', 'HEAD')
-  top, _, head = (found or '').strip().partition('\n')
+  answer = _git('rev-parse', '--show-toplevel', 'HEAD')
+  top, _, head = (answer or '').strip().partition('\n')
   if not head or pathlib.Path(top).resolve() != _SOURCE:
     return None  # no commit yet, or installed inside somebody else's repository
   changed = _git('status', '--porcelain', '--untracked-files=no')
@@ -214,13 +214,13 @@ def _git(*arguments: str) -> str | None:
 
 def versions() -> dict[str, str | None]:
   """python, jax, jaxlib, flax, optax, orbax, numpy, genjax; None: not installed as a package."""
-  found = {'python': platform.python_version()}
+  by_package = {'python': platform.python_version()}
   for name, package in _PACKAGES.items():
     try:
-      found[name] = importlib.metadata.version(package)
+      by_package[name] = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-      found[name] = None
-  return found
+      by_package[name] = None
+  return by_package
 
 
 def device() -> str:

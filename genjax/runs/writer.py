@@ -70,14 +70,14 @@ def _lines(path: pathlib.Path) -> list[tuple[str, dict]]:
   """Each whole line as text and as a row."""
   text = path.read_text(encoding='utf-8', errors='replace') if path.is_file() else ''
   *lines, last = text.split('\n')
-  found = [(line, _parse(line)) for line in lines]
+  rows = [(line, _parse(line)) for line in lines]
   if _CHECKED.match(last):  # a line that is torn has no digest
-    found.append((last, _parse(last) if _CHECKED.fullmatch(last) else None))
-  bad = next((i for i, (_, row) in enumerate(found, 1) if row is None), None)
+    rows.append((last, _parse(last) if _CHECKED.fullmatch(last) else None))
+  bad = next((i for i, (_, row) in enumerate(rows, 1) if row is None), None)
   if bad:
     raise BadInput(f'{path} is damaged in line {bad}; allowed: lines as training wrote them, or no '
                    'such file, and with it no training time')
-  return found
+  return rows
 
 
 def _digest(line: str) -> str:
