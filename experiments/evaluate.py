@@ -4,15 +4,15 @@ python -m experiments.evaluate --workdir=runs/vae [--split=validation] [--step=N
 python -m experiments.evaluate --samples=DIR|FILE.npz|RUN --reference=DATASET:split|DIR|FILE.npz \
   [--train=...] [--encoder=digits] [--metrics=fd,kid] [--num_samples=N] [--resize] [--out=FILE.json]
 
-The first answers what the run's config asks and writes eval.json and sample pictures into the run
-directory; with a --config of the same training, its sampler, evaluators and encoder take the place
-of the run's own, and the record is evals/HASH.json. With --metrics some are measured, and added to
-the record; another --split or --step has the record evals/HASH-SPLIT-STEP.json.
+The first runs the evaluators of the run's config and writes eval.json and sample pictures into the
+run directory. A --config of the same training replaces sampler, evaluators and encoder; the record
+is then evals/HASH.json. --metrics measures some metrics and adds them to the record. Another
+--split or --step has the record evals/HASH-SPLIT-STEP.json.
 
 The second reads images from a folder, examples from an npz (images, or with --encoder=identity
 feature vectors), or draws from a run's model; prints a Markdown table, and writes --out as
-{"metrics": {name: {"value", "low", "high", "card"}}} with the table as .md beside it. Features and
-figures are kept in the cache: a second call computes nothing again.
+{"metrics": {name: {"value", "low", "high", "card"}}}, with the table as .md next to it. Features
+and figures are kept in the cache: a second call computes nothing again.
 """
 
 import functools
@@ -41,7 +41,7 @@ TRAIN = flags.DEFINE_string('train', None, 'What the model was trained on, if th
 ENCODER = flags.DEFINE_string('encoder', None, f'{", ".join(encoders.ENCODERS)}, or a file *.npz; '
                               'none: the one committed for the reference.')
 METRICS = flags.DEFINE_list('metrics', None, 'Names of metrics; none: those that apply.')
-NUM = flags.DEFINE_integer('num_samples', None, 'So many fixed random samples; none: all.')
+NUM = flags.DEFINE_integer('num_samples', None, 'Size of a fixed random subset; none: all.')
 CHUNK = flags.DEFINE_integer('chunk', None, 'Samples of a run drawn at once; none: as its '
                              'config.mesh.chunk says.', lower_bound=1)
 SEED = flags.DEFINE_integer('seed', 0, 'Of the choice of samples, splits and permutations.')
@@ -73,13 +73,13 @@ def main(_):
   progress = functools.partial(experiments.progress, unit='evaluator', position=1)
   with (any_samples.on_mesh(SAMPLES.value),
         experiments.progress(unit='example', desc='encoded') as encoded):
-    found = any_samples.evaluate(
+    results = any_samples.evaluate(
         SAMPLES.value, REFERENCE.value, METRICS.value, ENCODER.value, TRAIN.value, NUM.value,
         STEP.value, SEED.value, progress, encoded.update, RESIZE.value, X_KEY.value)
-  text = any_samples.table(found)
+  text = any_samples.table(results)
   if OUT.value and hosts.is_lead():
-    metrics = {name: value._asdict() for name, value in found['metrics'].items()}
-    disk.write_together({OUT.value: disk.to_json({**found, 'metrics': metrics}).encode(),
+    metrics = {name: value._asdict() for name, value in results['metrics'].items()}
+    disk.write_together({OUT.value: disk.to_json({**results, 'metrics': metrics}).encode(),
                          table: text.encode()})
   experiments.say(text)
   return 0

@@ -13,7 +13,7 @@ from genjax.types import DataSpec
 
 MARKDOWN = flags.DEFINE_bool('markdown', False, 'A family x objective table instead of triples.')
 
-KINDS = {  # kind of data -> what every model is told, the data's properties
+KINDS = {  # kind of data -> its DataSpec, its properties
     'continuous': (DataSpec((2,), None, None), ('continuous', 'log_density')),
     'discrete': (DataSpec((8, 8, 1), 17, 10), ('discrete', 'image')),
 }

@@ -4,11 +4,11 @@ python -m experiments.sample --workdir=runs/vae --num=64 --seed=7 --out=samples.
 python -m experiments.sample --workdir=runs/diffusion --sampler=heun --num_steps=18 --guidance=2
 python -m experiments.sample --workdir=runs/photos --cond=cat --num=1000 --out=cats/
 
-A sampler's own arguments that have no flag here go into --sampler_kw, and all of them may.
+--sampler_kw takes any of a sampler's own arguments, also those without a flag.
 
-With --edit, images that agree with what is known of one: posterior samples given a part of it
-(inpaint), means of squares of pixels (super_resolve), of channels (colourise), or y = A x for any
-matrix A in an npz. FILE.png shows truth, measurement, samples and |A x - y|; FILE.npz holds them.
+--edit draws posterior samples of an image of which something is known: a part of it (inpaint), the
+means of squares of pixels (super_resolve) or of channels (colourise), or y = A x for any matrix A
+in an npz. FILE.png shows truth, measurement, samples and |A x - y|; FILE.npz holds them.
 
 python -m experiments.sample --workdir=RUN --edit=inpaint --image=7.png --mask=4,0,8,8 --out=e.png
 python -m experiments.sample --workdir=RUN --edit=super_resolve --image=7.png --factor=4
@@ -43,22 +43,22 @@ COND = flags.DEFINE_string('cond', None, 'The class of every sample, by name or 
                            '(conditional models); none: no label.')
 DRAWS = flags.DEFINE_bool('draws', False, 'In a picture too, show draws of pixels where the model '
                           '(a VAE) has their mean; FILE.npz always holds draws.')
-SAMPLER = flags.DEFINE_string('sampler', None, 'In place of the one in the config, with its own '
+SAMPLER = flags.DEFINE_string('sampler', None, 'Instead of the one in the config, with its own '
                               f'defaults (diffusion): {", ".join(SAMPLERS)}.')
 NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler; of --edit levels of '
                                  f'noise, none: {edit.NUM_STEPS}.')
 ETA = flags.DEFINE_float('eta', None, 'Noise of ddim: 0 none, 1 as ancestral sampling.')
 CHURN = flags.DEFINE_float('churn', None, 'S_churn of euler and heun.')
 SAMPLER_KW = flags.DEFINE_string('sampler_kw', None, 'Other arguments of the sampler, as JSON: '
-                                 '{"spacing": "edm"}. Without --sampler they and the flags stand '
-                                 "beside the config's own.")
+                                 '{"spacing": "edm"}. Without --sampler they and the flags are '
+                                 "added to the config's own.")
 GUIDANCE = flags.DEFINE_float('guidance', None, 'Weight of the guidance: 0 is the unconditional '
                               'model (or the guide), 1 the conditional one, more is further. '
                               'Without --autoguidance it needs a run trained with label_dropout.')
 INTERVAL = flags.DEFINE_string('guidance_interval', None, 'LOW,HIGH: guide only where sigma / '
                                'alpha is above LOW and at most HIGH.')
 AUTOGUIDANCE = flags.DEFINE_string('autoguidance', None, 'Run directory of a worse model of the '
-                                   'same task, in place of no label as the guide.')
+                                   'same task, as the guide instead of "no label".')
 EDIT = flags.DEFINE_string('edit', None, f'What is known: {", ".join(edit_task.KINDS)}, or '
                            'FILE.npz with A [M, D] and, without --image, y [M] (in [-1, 1]).')
 IMAGE = flags.DEFINE_string('image', None, '--edit: an image of the model\'s size and channels.')
@@ -67,8 +67,8 @@ MASK = flags.DEFINE_string('mask', None, '--edit=inpaint: FILE.png, white where 
 FACTOR = flags.DEFINE_integer('factor', None, '--edit=super_resolve: pixels per side of a square; '
                               'none: 4.')
 RESIZE = flags.DEFINE_bool('resize', False, '--edit: resize an image of another size.')
-PARTICLES = flags.DEFINE_integer('particles', 16, '--edit: so many for each sample; more are '
-                                 'nearer to the posterior.')
+PARTICLES = flags.DEFINE_integer('particles', 16, '--edit: number per sample; more are closer to '
+                                 'the posterior.')
 NOISE = flags.DEFINE_float('noise', 0.0, '--edit: deviation of the noise in y, of images in '
                            '[-1, 1]; 0: y is exact.')
 OF_SAMPLERS = (SAMPLER, ETA, CHURN, SAMPLER_KW, GUIDANCE, INTERVAL, AUTOGUIDANCE)
@@ -149,7 +149,7 @@ def edited(out: pathlib.Path) -> None:
 
 
 def asked_sampler() -> dict | None:
-  """What the flags put in place of the config's sampler: {'name', 'kw', 'guidance'}, or None."""
+  """The sampler that the flags ask for, {'name', 'kw', 'guidance'}; None: the config's."""
   given = {key: flag.value for key, flag in {
       'num_steps': NUM_STEPS, 'eta': ETA, 'churn': CHURN}.items() if flag.value is not None}
   other = _json(SAMPLER_KW.value)
@@ -163,16 +163,16 @@ def asked_sampler() -> dict | None:
 
 
 def _json(text: str | None) -> dict:
-  """The object in --sampler_kw. Raises BadInput if it is none."""
+  """The JSON object in --sampler_kw. Raises BadInput for anything else."""
   if text is None:
     return {}
   try:
-    found = json.loads(text)
+    arguments = json.loads(text)
   except (json.JSONDecodeError, RecursionError):
-    found = None
-  if type(found) is not dict:
+    arguments = None
+  if type(arguments) is not dict:
     raise BadInput(f'--sampler_kw={text}; allowed: a JSON object, {{"num_steps": 50}}')
-  return found
+  return arguments
 
 
 def guidance() -> dict | None:

@@ -5,16 +5,16 @@ python -m experiments.table run --table=configs/tables/divergences_digits.py --s
 python -m experiments.table collect --table=configs/tables/divergences_digits.py --size=tiny
 python -m experiments.table run --table=configs/tables/own_data.py:path=photos,encoder=photos.npz
 
-`list --table=...` shows the cells, their commands, and what keeps any from being filled; such a
-table `run` refuses before the work. `run` fills the cells that are not finished, by those commands;
-with --rows=REGEX some rows alone. Left in --out (default runs/tables/NAME/SIZE, of some rows
-SIZE-some): table.md, table.csv, table.json and samples.png, renewed after each cell; logs/; and at
-the end curves.png, of a table with a figure. The runs are in --runs. A run that several cells
-share, since a sampler or an evaluator is no part of training, is trained once and measured for
-each; so do tables that train the same, and a second `run` at the same time shares the work.
+`list --table=...` shows the cells, their commands, and what keeps a cell from being filled; `run`
+refuses such a table before any work. `run` executes the commands of the cells that are not
+finished; --rows=REGEX selects rows. It writes table.md, table.csv, table.json and samples.png to
+--out (default runs/tables/NAME/SIZE, with --rows SIZE-some) after each cell, logs/, and at the end
+curves.png if the table has a figure. The runs are in --runs. Cells, also of several tables, that
+differ only in sampler or evaluators share a run: it is trained once and measured for each. A second
+`run` at the same time shares the work.
 
-Exit code: 1 where a cell did not finish; 42 after SIGTERM, SIGINT (Ctrl-C), SIGHUP or SIGUSR1, at
-which the trainings save: the same command goes on; 130 after a second SIGINT, which ends them.
+Exit codes: 1 if a cell did not finish; 42 after SIGTERM, SIGINT (Ctrl-C), SIGHUP or SIGUSR1, at
+which the trainings save and the same command resumes; 130 after a second SIGINT, which ends them.
 """
 
 import functools
@@ -44,7 +44,7 @@ JOBS = flags.DEFINE_integer('jobs', 1, 'How many cells run at a time, each on it
                             'cores.', lower_bound=1)
 ROWS = flags.DEFINE_string('rows', None, 'A regular expression: only rows whose label has it, '
                            'and those whose runs they start from.')
-COLUMNS = flags.DEFINE_list('columns', None, 'Columns by metric in place of the table\'s; '
+COLUMNS = flags.DEFINE_list('columns', None, 'Columns by metric instead of the table\'s; '
                             '"a+b" is one column of whichever a row has.')
 
 
@@ -95,7 +95,7 @@ def list_table() -> None:
       print(f'  {"refused" if why else state:9s}{cell.label}, seed {cell.seed}\n           '
             + run.command(cell, state) + (f'\n    why: {" ".join(why.split())}' if why else ''))
     if faults.refused or faults.columns:
-      raise BadInput(told(table, faults.refused, faults.columns))
+      raise BadInput(refusal(table, faults.refused, faults.columns))
 
 
 def headline(table: Table, states: list[str]) -> str:
@@ -105,8 +105,8 @@ def headline(table: Table, states: list[str]) -> str:
           f'{states.count("finished")} finished')
 
 
-def told(table: Table, rows: dict[str, str], columns: list[str]) -> str:
-  """The lines that say what keeps a table from being filled, each reason once."""
+def refusal(table: Table, rows: dict[str, str], columns: list[str]) -> str:
+  """The lines that say why a table cannot be filled, each reason once."""
   lines = [f'{table.path} --size={table.size} cannot be filled; nothing was run:']
   for reason in dict.fromkeys(rows.values()):
     labels = [label for label, why in rows.items() if why == reason]
@@ -130,7 +130,7 @@ def run_table(table: Table) -> int:
     if reasons or faults.columns:
       if not faults.columns:
         write(table, reasons)
-      raise BadInput(told(table, {c.label: why for c, why in reasons.items()}, faults.columns))
+      raise BadInput(refusal(table, {c.label: why for c, why in reasons.items()}, faults.columns))
   try:
     failures = fill(table, JOBS.value)
   except launch.Stopped as stopped:

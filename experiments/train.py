@@ -1,9 +1,9 @@
-"""Trains what a config describes, evaluates it, and leaves a run directory; resumes one.
+"""Trains the model that a config describes and evaluates it, or resumes a run directory.
 
 python -m experiments.train --config=configs/digits.py:family=vae,objective=kl --workdir=runs/vae
 
 Exit code 42: stopped by SIGTERM, SIGINT (Ctrl-C), SIGHUP or SIGUSR1, and saved; the same command
-goes on. A second Ctrl-C ends it at once.
+resumes. A second Ctrl-C ends it at once.
 """
 
 from absl import flags

@@ -1,4 +1,4 @@
-"""genjax: what is modelled, which divergence is minimised, on which data; numbers that compare.
+"""genjax: generative models, the divergences that train them, and numbers that can be compared.
 
   import genjax
   config = genjax.config('configs/digits.py:family=vae,objective=kl', {'steps': 500})
@@ -7,11 +7,11 @@
   model, params, spec = genjax.load('runs/vae')
 """
 
-import types
+from types import ModuleType
 
-from genjax import train as _room  # which is empty but for its modules
+from genjax import train as _train_modules  # the package of step, loop and optimizers
 
-# the contract can be imported without the rest: each function imports what it needs
+# each function imports what it needs, so that the contract can be imported alone
 
 
 def config(text, overrides=None):
@@ -21,32 +21,37 @@ def config(text, overrides=None):
   """
   from genjax import configs
 
-  made = configs.load(text)
-  configs.override(made, overrides or {})
-  return made
+  loaded = configs.load(text)
+  configs.override(loaded, overrides or {})
+  return loaded
 
 
-class _Train(types.ModuleType):
-  """`genjax.train`: a verb when it is called, and the room of that name."""
+class _Train(ModuleType):
+  """`genjax.train`: a function when it is called, and the package of that name."""
 
   def __call__(self, config, workdir, **options):
-    """Trains a config, or resumes it, and measures it: {metric: Value}.
+    """Trains a config or resumes its run, and measures it; returns {metric: Value}.
 
-    config: a ConfigDict of `genjax.config`, or your own; options: see `genjax.runs.training`.
+    config: a ConfigDict, from `genjax.config` or your own. workdir: the run directory.
+    options: see `genjax.runs.train`.
     """
     from genjax import runs
 
     return runs.train(config, workdir, **options)
 
 
-_room.__class__ = _Train
+_train_modules.__class__ = _Train
 
 
 def evaluate(workdir, split='test', step=None, metrics=None, config=None, **options):
-  """Measures a run directory and records it: {metric: Value}; see `genjax.runs.measuring`.
+  """Measures a run directory and writes the record; returns {metric: Value}.
 
-  metrics: names of metrics or evaluators; None: those of the config. config: a ConfigDict of the
-  same training with other sampler, evaluators or encoder; None: the run's own.
+  split: 'test' or 'validation'.
+  step: of the checkpoint; None: the selected one, else the last.
+  metrics: names of metrics or evaluators; None: those of the config.
+  config: a ConfigDict of the same training with another sampler, other evaluators or another
+    encoder; None: the run's own.
+  options: see `genjax.runs.evaluate`.
   """
   from genjax import runs
 
@@ -56,14 +61,21 @@ def evaluate(workdir, split='test', step=None, metrics=None, config=None, **opti
 
 
 def sample(workdir, num=64, seed=0, **options):
-  """Samples of a run directory, with their labels; see `genjax.runs.sampling`."""
+  """Draws `num` samples from a run directory; returns `genjax.runs.Samples`.
+
+  Sample i depends on the run, the seed and i only. options: see `genjax.runs.sample`.
+  """
   from genjax import runs
 
   return runs.sample(workdir, num, seed, **options)
 
 
 def load(workdir, step=None, ema=True):
-  """The model, its parameters and the DataSpec of a run directory; see `genjax.runs.load`."""
+  """(model, params, spec) of a run directory.
+
+  step: of the checkpoint; None: the selected one, else the last. ema: use the averaged parameters
+  if the run has them.
+  """
   from genjax import runs
 
   run = runs.load(workdir, step, ema)

@@ -1,9 +1,9 @@
-"""Legality of model x objective (or evaluator) x data, and of keywords, before an array exists.
+"""Which pairs of model and objective (or evaluator) are legal on which data; checks of keywords.
 
-ESTIMATORS = {name: Estimator(needs, make)}: needs are 'field', 'field|alternative' or
-'data.property', and an estimator is legal where each of them is there by any of its alternatives.
-What is there is a set of names: the model's capabilities and the data's properties, as 'data.NAME'.
-The order of ESTIMATORS is the order of preference.
+All is decided before an array exists. ESTIMATORS = {name: Estimator(needs, make)}: a need is
+'field', 'field|alternative' or 'data.property'. An estimator is legal if every need is met by one
+of its alternatives. `have` is the set of provided names: the model's capabilities, and the data's
+properties as 'data.NAME'. The order of ESTIMATORS is the order of preference.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from genjax.types import BadInput, Estimator, Model
 from genjax.words import did_you_mean
 
 Estimators = Mapping[str, Estimator]
-# (needs, what is there -> whether it is so, what a user can do about it)
+# (needs, have -> whether the hint applies, what a user can do about it)
 HINTS = (
     ({'data.image', 'data.coordinates'}, lambda have: 'data.code' in have,
      '  these data are codes of an autoencoder, and no decoder is here: decode the samples of an '
@@ -24,7 +24,7 @@ HINTS = (
     ({'fixed_path', 'two_time'}, lambda have: 'diffusion' in have and 'fixed_path' not in have,
      "  its schedule is learned, which objective 'kl' alone trains; allowed here: a fixed "
      'model.schedule'))
-# an annotation of a kw -> the types of values that it takes
+# an annotation of a keyword argument -> the types of its values
 _PLAIN = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (tuple, list),
           type(None): (type(None),)}
 
@@ -32,8 +32,8 @@ _PLAIN = {bool: (bool,), int: (int,), float: (int, float), str: (str,), tuple: (
 def provides(model: Model, data_properties: Iterable[str] = ()) -> frozenset[str]:
   """The names that needs may ask for: {'sample', 'log_prob', ..., 'data.discrete', ...}.
 
-  Of a diffusion: 'denoise', 'two_time' and 'schedule_loss' where it has them, and 'fixed_path'
-  where no schedule is learned.
+  A diffusion adds those of 'denoise', 'two_time' and 'schedule_loss' that it has, and 'fixed_path'
+  unless its schedule is learned.
   """
   names = {name for name, value in model._asdict().items() if value is not None}
   if model.diffusion is not None:
@@ -44,12 +44,12 @@ def provides(model: Model, data_properties: Iterable[str] = ()) -> frozenset[str
 
 
 def missing(needs: tuple[str, ...], have: frozenset[str]) -> tuple[str, ...]:
-  """The requirements that `have` does not meet."""
+  """The needs that `have` does not meet."""
   return tuple(need for need in needs if not set(need.split('|')) & have)
 
 
 def legal(estimators: Estimators, have: frozenset[str]) -> tuple[str, ...]:
-  """The estimators whose every requirement is met, in order of preference."""
+  """The estimators whose needs are all met, in order of preference."""
   return tuple(name for name, estimator in estimators.items()
                if not missing(estimator.needs, have))
 
@@ -57,11 +57,15 @@ def legal(estimators: Estimators, have: frozenset[str]) -> tuple[str, ...]:
 def choose(kind: str, name: str, estimators: Estimators, have: frozenset[str], asked: str | None, *,
            model: str, data: str, others: Mapping[str, Estimators],
            models: Callable[[], Mapping]) -> str:
-  """The estimator to use: `asked`, or the first legal one.
+  """The name of the estimator to use: `asked`, or the first legal one.
 
-  kind: 'objective' or 'evaluator'; others: the estimators of all of that kind; models: () -> what
-  each family provides on this data, asked for a refusal only. Raises BadInput with the teaching
-  lines.
+  kind: 'objective' or 'evaluator'.
+  name: of the objective or evaluator; estimators: its own.
+  have: see `provides`.
+  model, data: names for the message.
+  others: {name: estimators} of everything of that kind.
+  models: () -> {family: what it provides on these data}; called for a refusal only.
+  Raises BadInput with the lines of `refusal`.
   """
   possible = legal(estimators, have)
   if asked and asked not in estimators:
@@ -75,7 +79,7 @@ def choose(kind: str, name: str, estimators: Estimators, have: frozenset[str], a
 
 
 def refusal(kind, name, estimators, have, model, data, others, models) -> str:
-  """The lines that teach: what is needed, what is there, what else can be done."""
+  """The message of a refusal: what is needed, what is provided, what would work instead."""
   properties = {n for n in have if n.startswith('data.')}
   usable = [n for n, other in others.items() if n != name and legal(other, have)]
   able = [n for n, fields in models.items()
@@ -105,11 +109,10 @@ def _describe(estimators: Estimators) -> str:
 
 
 def null_cond(model: Model, asked: str, otherwise: str) -> Callable:
-  """n -> cond [n, ...] that means "no condition" to a model.
+  """The model's function n -> cond [n, ...] that means "no condition".
 
-  asked: what needs it, in the user's words; otherwise: what else the user may ask for. Raises
-  BadInput if training never dropped a condition: the embedding of "no label" is then as random as
-  it was initialised, and what comes of it is no unconditional model.
+  asked: what needs it, in the user's words; otherwise: what else is allowed. Raises BadInput if
+  training never dropped a condition: the embedding of "no label" is then still random.
   """
   if model.null_cond is not None:
     return model.null_cond
@@ -120,9 +123,9 @@ def null_cond(model: Model, asked: str, otherwise: str) -> Callable:
 
 
 def pick(kind: str, name: str, table: Mapping):
-  """table[name], or the part in the file that a name ending in .py is a path to.
+  """table[name], or for a name that ends in .py the part in that file.
 
-  Raises BadInput, with the allowed names, for another one.
+  Raises BadInput, with the allowed names, for an unknown name.
   """
   if extension.is_kind(kind) and extension.is_path(name):
     return extension.entry(kind, name)
@@ -135,10 +138,12 @@ def pick(kind: str, name: str, table: Mapping):
 
 def check_keywords(what: str, make: Callable, offered: Iterable[str], given: Mapping,
                    owners: Mapping[str, Callable]) -> None:
-  """Refuses a keyword that `make` does not take, a wrong type, and a number out of its range.
+  """Raises BadInput for a keyword that `make` does not take, a wrong type, a number out of range.
 
-  what: 'objective 'kl''; offered: names that only wiring gives; owners: {whose: another make}, to
-  say whose a stray keyword is.
+  what: for the message, as "objective 'kl'".
+  offered: parameters that wiring passes and a config may not set.
+  given: the config's keyword arguments.
+  owners: {name: another make}, to say which part a stray keyword belongs to.
   """
   parameters = _parameters(make)
   taken = [p for p in parameters if p not in set(offered)]
@@ -157,20 +162,20 @@ def check_keywords(what: str, make: Callable, offered: Iterable[str], given: Map
 
 def bind(what: str, make: Callable, offered: Mapping, given: Mapping,
          owners: Mapping[str, Callable]):
-  """make(**what it names of `offered`, **given), after `check_keywords`."""
+  """make(**given, **those of `offered` that it names), after `check_keywords`."""
   check_keywords(what, make, offered, given, owners)
   named = _parameters(make)
   return make(**{k: v for k, v in offered.items() if k in named}, **given)
 
 
 def owners(kind: str, table: Mapping) -> dict[str, Callable]:
-  """{"objective 'kl' (exact)": its make, ...} of a table of modules with ESTIMATORS."""
+  """{"objective 'kl' (exact)": its make, ...} for a table of modules with ESTIMATORS."""
   return {f'{kind} {name!r} ({each})': estimator.make for name, module in table.items()
           for each, estimator in module.ESTIMATORS.items()}
 
 
 def arguments(make: Callable, given: Mapping) -> dict:
-  """{parameter of make: its value}: of `given` what make names, else the parameter's default."""
+  """{parameter of make: its value in `given`, else its default}."""
   values = {name: given.get(name, p.default) for name, p in _parameters(make).items()}
   return {name: value for name, value in values.items() if value is not inspect.Parameter.empty}
 
@@ -181,7 +186,7 @@ def _parameters(make: Callable) -> Mapping[str, inspect.Parameter]:
 
 
 def _check_type(what: str, value, parameter: inspect.Parameter) -> None:
-  """Numbers for numbers, words for words: a kw has the type of its annotation, or its default."""
+  """Raises BadInput unless the value has the type of the annotation, or of the default."""
   kinds, default = _kinds(parameter), parameter.default
   if not kinds or any(_is_of(value, kind) for kind in kinds):
     return
@@ -193,7 +198,7 @@ def _check_type(what: str, value, parameter: inspect.Parameter) -> None:
 
 
 def _least(parameter: inspect.Parameter) -> int | None:
-  """Integers are sizes and counts, and so at least 1, or their default; None: no integers."""
+  """The least value of an integer: 1, or its default if that is less; None: not an integer."""
   kinds, default = _kinds(parameter), parameter.default
   if tuple[int, ...] not in kinds and (int not in kinds or float in kinds):
     return None
@@ -201,7 +206,7 @@ def _least(parameter: inspect.Parameter) -> int | None:
 
 
 def _kinds(parameter: inspect.Parameter) -> tuple:
-  """The types that a parameter takes; none where one of them is not plain."""
+  """The types that a parameter takes; () if one of them is not plain."""
   annotation, default = parameter.annotation, parameter.default
   if annotation is inspect.Parameter.empty:
     kinds = () if default in (None, inspect.Parameter.empty) else (type(default), type(None))

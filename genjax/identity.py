@@ -1,4 +1,4 @@
-"""What makes two runs the same run: what each section of a config decides.
+"""The identity of runs: what each section of a config decides.
 
 A section *trains* (it decides the numbers of the training), *selects* (which checkpoint is the
 result), *measures* (what a measurement says) or is *watched* (none of these).
@@ -20,7 +20,7 @@ SECTIONS = {
     **dict.fromkeys(('sampler', 'evals'), 'measures'),
     **dict.fromkeys(('log', 'checkpoint', 'mesh'), 'watched'),
 }
-# keyword arguments of data on a disk that say where they lie: their content is compared instead
+# keyword arguments that locate data on a disk; the content is compared instead
 PLACES = ('path', 'data_dir')
 
 
@@ -30,16 +30,15 @@ def sections(*roles: str) -> tuple[str, ...]:
 
 
 def title(config, joined: str = 'by') -> str:
-  """'vae by kl': what is trained, and by what; of a user's own parts the names of their files."""
+  """'vae by kl': family and objective; for a user's own parts the names of their files."""
   named = config['model']['family'], config['objective']['name']
   return f' {joined} '.join(map(extension.stem, named))
 
 
 def canonical(config: Mapping, without: tuple[str, ...] = ()) -> str:
-  """A config as JSON with sorted keys; tuples and lists are one.
+  """A config as JSON with sorted keys; tuples and lists are the same.
 
-  Of the run that a training starts from its name counts, which says what it is; of a user's own
-  files their names and contents.
+  init_from is reduced to the name of the run, a user's own files to their names and contents.
   """
   kept = {k: extension.portable(v) for k, v in config.items() if k not in without}
   if kept.get('init_from'):
@@ -48,15 +47,15 @@ def canonical(config: Mapping, without: tuple[str, ...] = ()) -> str:
 
 
 def config_hash(config: Mapping) -> str:
-  """16 hex digits of what a run trains and measures: all but log, checkpoint and mesh."""
+  """16 hex digits of everything that a run trains and measures: not log, checkpoint and mesh."""
   return _digest(canonical(config, sections('watched')))
 
 
 def run_hash(config: Mapping) -> str:
   """8 hex digits of what a run trains, for the name of its directory.
 
-  Where a validation metric selects the checkpoint, what it is measured with belongs to it; a
-  likelihood ('nll') is measured with nothing else.
+  If a validation metric selects the checkpoint, the sections that measure it are included; the
+  likelihood 'nll' needs none of them.
   """
   selects = (config.get('select') or {}).get('metric') not in (None, '', 'nll')
   without = sections('watched') if selects else sections('watched', 'measures')
@@ -64,11 +63,10 @@ def run_hash(config: Mapping) -> str:
 
 
 def trajectory(config: Mapping) -> dict:
-  """The part of a config (nested dict) that decides every number of the training up to any step.
+  """The part of a config (nested dict) that determines the training up to any step.
 
-  `steps` belongs to it only where a learning rate decays: there each step depends on the last. Of
-  data, of the run that a training starts from, and of a user's own files, the content is compared,
-  not the path.
+  `steps` is in it only if a learning rate decays, since then each step depends on the last one. The
+  content of data, of the run in init_from and of a user's own files is compared, not their path.
   """
   kept = {key: extension.portable(value) for key, value in config.items()
           if SECTIONS.get(key, 'trains') == 'trains' and key != 'init_from'}

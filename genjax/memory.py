@@ -39,10 +39,10 @@ class Memory(NamedTuple):
 
 def of(program) -> Memory:
   """What the compiler reserved on each device."""
-  found = program.memory_analysis()
-  return Memory(found.argument_size_in_bytes, found.temp_size_in_bytes,
-                found.generated_code_size_in_bytes, found.peak_memory_in_bytes,
-                found.output_size_in_bytes - found.alias_size_in_bytes)
+  analysis = program.memory_analysis()
+  return Memory(analysis.argument_size_in_bytes, analysis.temp_size_in_bytes,
+                analysis.generated_code_size_in_bytes, analysis.peak_memory_in_bytes,
+                analysis.output_size_in_bytes - analysis.alias_size_in_bytes)
 
 
 def available(device) -> int | None:

@@ -1,4 +1,4 @@
-"""Log densities in nats, the grid of levels, dequantisation, and the way from nats to bits.
+"""Log densities in nats, the grid of levels, dequantisation, and bits per dimension.
 
 Data with L levels live on the grid x = 2 k / (L - 1) - 1, k = 0..L-1; the cell of a grid point is
 x +- 1 / (L - 1), so rounding a point of the cell gives the level back.
@@ -12,7 +12,7 @@ from genjax.numerics.shapes import match, sum_event
 from genjax.types import DataSpec, Model
 
 LOG_2PI = float(np.log(2 * np.pi))
-LEAST_SIGMA = 1e-6  # far below the width of a level: there the level is plain
+LEAST_SIGMA = 1e-6  # far below the width of a level, where the level is certain
 
 
 def normal_log_prob(x, mean=0.0, std=1.0):
@@ -56,15 +56,15 @@ def log_cell_volume(spec: DataSpec) -> float:
 
 
 def log_scale_volume(standardised: tuple | None) -> float:
-  """What standardising adds to log p, in nats: log p(raw) = log p(x) - sum log std; 0 without."""
+  """sum log std in nats, with log p(raw) = log p(x) - sum log std; 0 without standardisation."""
   return 0.0 if standardised is None else float(np.sum(np.log(standardised[1])))
 
 
 def dequantise(model: Model, spec: DataSpec) -> Model:
-  """A continuous density as a model of the integers: provides `elbo`, removes `log_prob`.
+  """The model of the integers from a continuous density; provides `elbo`, removes `log_prob`.
 
   log P(k) = log int_cell p(x) dx >= E_u log p(x + u) + log |cell|  (Theis et al., 1511.01844).
-  Every term of a continuous `elbo` is likewise evaluated at x + u. Continuous data: unchanged.
+  All terms of a continuous `elbo` are evaluated at x + u, too. Continuous data: unchanged.
   """
   if spec.levels is None:
     return model
@@ -121,12 +121,14 @@ def level_logits(z, alpha, sigma, levels: int) -> jax.Array:
 
 
 def level_log_prob(x, z, alpha, sigma, levels: int) -> jax.Array:
-  """log P(x | z) [B] of x on the grid, P(level | z) proportional to q(z | level) (2107.00630,
-  Eq. 14)."""
+  """log P(x | z) [B] for x on the grid, with P(level | z) proportional to q(z | level).
+
+  2107.00630, Eq. 14.
+  """
   log_p = jax.nn.log_softmax(level_logits(z, alpha, sigma, levels))
   return sum_event(jnp.take_along_axis(log_p, to_levels(x, levels)[..., None], -1)[..., 0])
 
 
 def bits_per_dim(nats, spec: DataSpec):
-  """Nats per example -> bits per dimension: nats / (D ln 2). The only place that makes bits."""
+  """Nats per example -> bits per dimension, nats / (D ln 2); the only conversion to bits."""
   return nats / (np.prod(spec.shape) * np.log(2.0))

@@ -1,4 +1,4 @@
-"""The mesh, its axis names, how batches, parameters and activations lie on it, and compilation.
+"""The mesh, its axis names, shardings of batches, parameters and activations, and compilation.
 
 One mesh ('data', 'fsdp') of Auto axes: examples are split over both axes, large parameters over
 'fsdp'. On one device every function here is the identity. Several hosts run the same program on
@@ -30,7 +30,7 @@ def make_mesh(fsdp: int = 1, devices=None) -> Mesh:
 
 
 def _arranged(devices: np.ndarray, fsdp: int) -> np.ndarray:
-  """[n / fsdp, fsdp]: on TPUs neighbours along the torus, and fsdp inside one slice."""
+  """The devices as [n / fsdp, fsdp]: on TPUs neighbours of the torus, fsdp within one slice."""
   n = devices.size
   if n == 1 or devices.flat[0].platform != 'tpu':
     return devices.reshape(-1, fsdp)
@@ -45,28 +45,29 @@ def _arranged(devices: np.ndarray, fsdp: int) -> np.ndarray:
 
 
 def on(mesh: Mesh):
-  """The context in which a program runs on the mesh; of one device there is nothing to say."""
+  """The context in which programs run on the mesh; for one device it does nothing."""
   return jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext()
 
 
 def current_mesh():
-  """The mesh of the program (`on`); None where there is none, or one of one device."""
+  """The mesh of the context `on`; None without one, and for a mesh of one device."""
   mesh = jax.sharding.get_mesh()
   return None if mesh.empty or mesh.size == 1 else mesh
 
 
 def jit(function=None, *, split: bool = False, what: str = '', **kw):
-  """jax.jit, whose result lies whole on every device of the mesh at the call: hosts can read it.
+  """jax.jit with results replicated over the current mesh, so that every host can read them.
 
-  split: in its place each device keeps its rows of the result [B, ...]; see `to_host`. what: the
-  program in words, for the BadInput of a call whose memory no device has (`memory.check`).
+  split: each device keeps only its rows of the result [B, ...]; see `to_host`.
+  what: name of the program, for the BadInput of a call that needs too much memory
+    (`memory.check`).
   """
   if function is None:
     return functools.partial(jit, split=split, what=what, **kw)
   jitted, checked = {}, set()
 
   def of_mesh():
-    mesh = jax.sharding.get_abstract_mesh()  # inside another jit there is no other
+    mesh = jax.sharding.get_abstract_mesh()  # within another jit there is no concrete one
     if mesh not in jitted:
       where = {} if mesh.empty else {'out_shardings': P(BATCH_AXES) if split else P()}
       jitted[mesh] = jax.jit(function, **kw, **where)
@@ -86,7 +87,7 @@ def jit(function=None, *, split: bool = False, what: str = '', **kw):
 
 
 def _signature(args: tuple, kwargs: dict):
-  """Shapes and dtypes of the arguments of a call, by which it is compiled; None inside a trace."""
+  """The shapes and dtypes for which a call is compiled; None within a trace."""
   leaves, tree = jax.tree.flatten((args, kwargs))
   if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
     return None
@@ -97,9 +98,9 @@ def _signature(args: tuple, kwargs: dict):
 def compiled(lowered, what: str = 'this program', remedies: Callable | None = None):
   """The executable of a lowered program, with the options of its platform.
 
-  what, remedies: in words, for the BadInput where no device has its memory (`memory.check`).
-  On a CPU convolutions are not left to XLA's library of fused loops, which runs most of them on
-  one thread and their kernels' gradients at half the rate: a step of a small UNet took 0.80
+  what, remedies: for the BadInput if it needs too much memory (`memory.check`).
+  On a CPU convolutions do not use XLA's library of fused loops, which runs most of them on one
+  thread and the gradients of kernels at half the rate. Without it a step of a small UNet took 0.80
   of the CPU seconds, its samples 0.87.
   """
   return memory.check(_compile(lowered), what, remedies)
@@ -123,16 +124,17 @@ def convolves_on_cpu(lowered) -> bool:
 
 
 def to_host(tree):
-  """numpy arrays of what `jit` gave: of rows that lie on other hosts, what these have."""
+  """numpy arrays of the result of `jit`, with the rows of other hosts."""
   if all(leaf.is_fully_addressable or leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
     return jax.tree.map(np.asarray, tree)
   return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def constrain_batch(x: jax.Array) -> jax.Array:
-  """Keeps the leading axis of an activation split over the mesh; x itself without a mesh.
+  """x with its leading axis sharded over the mesh; x itself without a mesh.
 
-  An axis that not all devices can share alike is split over one axis of the mesh, or not at all.
+  If the number of devices does not divide that axis, it is sharded over one axis of the mesh, or
+  not at all.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:
@@ -145,7 +147,7 @@ def constrain_batch(x: jax.Array) -> jax.Array:
 
 
 def fsdp_spec(shape: tuple[int, ...], fsdp: int) -> P:
-  """Splits the largest axis that fsdp divides; replicates what is small or indivisible."""
+  """Shards the largest axis that fsdp divides; small or indivisible arrays are replicated."""
   if fsdp == 1 or np.prod(shape, dtype=np.int64) < MIN_SHARDED_SIZE:
     return P()
   for axis in sorted(range(len(shape)), key=lambda i: -shape[i]):
@@ -159,12 +161,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh, leading_axes: int = 0) -> NamedSharding:
-  """Of a batch [..., B, ...] with `leading_axes` axes (steps per dispatch) before the examples."""
+  """The sharding of a batch with `leading_axes` axes (steps per dispatch) before the examples."""
   return NamedSharding(mesh, P(*[None] * leading_axes, BATCH_AXES))
 
 
 def state_sharding(mesh: Mesh, state):
-  """A sharding for every leaf of a TrainState: rows of the carry like the batch, the rest fsdp."""
+  """Shardings of a TrainState: rows of the carry like the batch, other leaves by `fsdp_spec`."""
   fsdp = mesh.shape['fsdp']
 
   def of(leaf):
@@ -178,9 +180,9 @@ def state_sharding(mesh: Mesh, state):
 
 
 def local_rows(mesh: Mesh, num_rows: int) -> tuple[tuple[int, int], ...]:
-  """The ranges [start, stop) of the global batch's rows that this host's devices hold, ascending.
+  """The ranges [start, stop) of the global batch's rows on this host's devices, ascending.
 
-  Raises ValueError when the devices cannot share the rows alike.
+  Raises ValueError if the number of devices does not divide the rows.
   """
   if num_rows % mesh.size:
     raise ValueError(f'{num_rows} rows cannot be shared alike by {mesh.size} devices')
@@ -189,7 +191,7 @@ def local_rows(mesh: Mesh, num_rows: int) -> tuple[tuple[int, int], ...]:
 
 
 def to_global(mesh: Mesh, rows: dict, num_rows: int, leading_axes: int = 0) -> dict:
-  """Global arrays [..., num_rows, ...] of what each host read: the rows of its `local_rows`."""
+  """Global arrays [..., num_rows, ...] from the rows of `local_rows` that each host read."""
   ranges = local_rows(mesh, num_rows)
   starts = np.cumsum([0, *(stop - start for start, stop in ranges)])
   offset = {start: int(first) for (start, _), first in zip(ranges, starts, strict=False)}

@@ -1,7 +1,7 @@
-"""The contract: what a family, an objective and a training state are. Tuples of pure functions.
+"""The contract: families, objectives and training states, as tuples of pure functions.
 
-A field that is None is a capability that is absent. `DESIGN` in one line: capability is data.
-Log-probabilities are in nats; x is float32 on the grid of `DataSpec.levels` (see `genjax.prob`).
+A field that is None is a capability that is absent: capability is data. Log-probabilities are in
+nats; x is float32 on the grid of `DataSpec.levels` (see `genjax.prob`).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ class BadInput(ValueError):
 
 
 class DataSpec(NamedTuple):
-  """What every make(...) knows of the data; static."""
+  """What every make(...) knows about the data; static."""
 
   shape: tuple[int, ...]  # of one example, e.g. (8, 8, 1)
   levels: int | None  # L: x lies on the grid 2 k / (L - 1) - 1, k = 0..L-1; None: continuous x
@@ -24,47 +24,47 @@ class DataSpec(NamedTuple):
 
 
 class Denoised(NamedTuple):
-  """What a denoiser says of x_t."""
+  """The output of a denoiser at x_t."""
 
   x_0: Any  # E[x_0 | x_t], float32 [B, ...]
-  # [B, ...] in [0, 1]: how far log variance of the reverse step is from the posterior's to the
-  # upper one, where it is learned (2102.09672, Eq. 15)
+  # [B, ...] in [0, 1], if the variance of the reverse step is learned: where its logarithm lies
+  # between that of the posterior's variance (0) and of the upper one (1) (2102.09672, Eq. 15)
   variance_share: Any = None
 
 
 class TwoTimes(NamedTuple):
-  """A denoiser that is also told the time to go to; its parameters are of its own kind."""
+  """A denoiser conditioned on a target time too; it has parameters of its own."""
 
-  # as that of the Model
+  # (rng, batch) -> params
   init: Callable
-  # (params, x_t, t [B], s [B], cond, rng) -> what one DDIM step takes for x_0 to lead from x_t to
-  # x_s, s <= t, float32; at s = t it is E[x_0 | x_t]
+  # (params, x_t, t [B], s [B], cond, rng) -> float32 x_hat with which one DDIM step leads from x_t
+  # to x_s, s <= t; for s = t it is E[x_0 | x_t]
   denoise: Callable
 
 
 class Diffusion(NamedTuple):
-  """Everything that only a Gaussian path has. None: a capability that is absent."""
+  """The capabilities that only a Gaussian path has. None: absent."""
 
   # (params, t [B]) -> alpha [B], sigma [B] of q(x_t | x_0); fixed paths ignore params
   path: Callable
-  # (params, x_t, t [B], cond, rng) -> Denoised; rng None: dropout off. None: after training for
-  # few steps alone
+  # (params, x_t, t [B], cond, rng) -> Denoised; rng None: dropout off. The field is None after a
+  # training for few steps only
   denoise: Callable | None
-  # the same network with a target time, which an objective may train a flow map with
+  # the same network with a target time, from which an objective may train a flow map
   two_time: TwoTimes | None = None
-  # (params, batch, rng) -> [B]: what params['schedule'] minimises, for the rest of them as it is
+  # (params, batch, rng) -> [B]: the loss that params['schedule'] minimises, other params fixed
   schedule_loss: Callable | None = None
-  # T of the reverse chain whose variances the network learns (`Denoised.variance_share`)
+  # number of steps T of the reverse chain whose variances are learned (`Denoised.variance_share`)
   learned_variance_steps: int | None = None
 
 
 class Model(NamedTuple):
-  """A family: what can be computed with its parameters. None means that it cannot."""
+  """A family: what can be computed with its parameters. None: it cannot."""
 
   # (rng, batch) -> params; traceable: eval_shape(init) allocates nothing
   init: Callable
-  # (params, rng, n, cond) -> x [n, ...], number of network evaluations, of all or of each [n]; any
-  # cost. Draws have the n samples as their leading axis (see numerics/streams.py: of_rows)
+  # (params, rng, n, cond) -> x [n, ...], number of network evaluations (a scalar, or [n]); at any
+  # cost. Random draws have the n samples as their leading axis (numerics/streams.py: of_rows)
   sample: Callable | None = None
   # (params, rng, n, cond) -> x [n, ...]; one pass, differentiable in params
   rsample: Callable | None = None
@@ -83,31 +83,32 @@ class Model(NamedTuple):
   flow_map: Callable | None = None
   # (rng, x_train) -> params in closed form or by EM
   fit: Callable | None = None
-  # n -> cond that means "no condition", where the model may be asked without one, for it takes none
-  # or its training dropped some; see `compat.null_cond`
+  # n -> cond that means "no condition": for models without a condition, and for those whose
+  # training dropped some; see `compat.null_cond`
   null_cond: Callable | None = None
 
 
 class Network(NamedTuple):
-  """What wiring hands to who names a role: a network whose sizes are set (see `genjax.nn`).
+  """A network whose sizes are set; wiring passes it to the part that names its role.
 
-  The inputs are those of its kind: x, cond, or x_t, t, cond of a denoiser; cond may be None.
+  Its inputs depend on its kind (see `genjax.nn`): x, cond, or for a denoiser x_t, t, cond. cond may
+  be None.
   """
 
-  init: Callable  # (rng, *inputs) -> params; of the inputs the shapes alone matter
-  # (params, *inputs, rng=None, train=False) -> output, {path: new value} of running statistics and
-  # spectral vectors, where train; rng: of dropout, None: off
+  init: Callable  # (rng, *inputs) -> params; only the shapes of the inputs matter
+  # (params, *inputs, rng=None, train=False) -> output, writes. writes: {path: new value} of running
+  # statistics and spectral vectors if train, else {}. rng: for dropout; None: off
   apply: Callable
-  # of a causal network: (params, cond, batch_size) -> cache, and (params, cache, token [B], i) ->
-  # output [B, out] for token i given that of i - 1, cache; dropout is off
+  # causal networks only: start(params, cond, batch_size) -> cache; step(params, cache, token [B],
+  # i) -> output [B, out] for token i given token i - 1, cache; dropout is off
   start: Callable | None = None
   step: Callable | None = None
 
 
 class Aux(NamedTuple):
-  """What a loss returns beside its scalar."""
+  """What a loss returns next to its scalar."""
 
-  metrics: dict  # name -> mean of a [B]
+  metrics: dict  # {name: mean over the examples}
   carry: Any = ()
   # {path: new value} of parameters that no player trains: running statistics, spectral vectors,
   # target networks
@@ -115,7 +116,7 @@ class Aux(NamedTuple):
 
 
 class Player(NamedTuple):
-  """One loss, and the subtrees of the parameters that it alone may change."""
+  """One loss, and the subtrees of the parameters that only it may change."""
 
   name: str
   loss: Callable  # (params, carry, batch, rng, step) -> scalar, Aux
@@ -126,34 +127,34 @@ class Player(NamedTuple):
 class Estimator(NamedTuple):
   """One way to compute an objective or an evaluator."""
 
-  # capabilities, 'field' or 'field|alternative' of `compat.provides`: all of them are needed
+  # capabilities, each 'field' or 'field|alternative' of `compat.provides`; all are needed
   needs: tuple[str, ...]
-  # (model, *, spec, its own keyword arguments) -> Objective; of an evaluator: see `genjax.evals`
+  # (model, *, spec, its own keyword arguments) -> Objective; for evaluators: see `genjax.evals`
   make: Callable
-  # what an evaluator sees: a 'model', or 'samples', whoever made them
+  # what an evaluator sees: a 'model', or 'samples' of any origin
   of: str = 'model'
 
 
 class Objective(NamedTuple):
-  """A divergence made ready for one model: who plays, for what, and what stays meaningful."""
+  """A divergence for one model: its players, and what of the model stays meaningful."""
 
   init: Callable  # (rng, batch) -> {'model': params, 'critic': ..., ...}, carry
   players: tuple[Player, ...]
   model: Model  # the fields that this objective leaves meaningless are None
-  fit: Callable | None = None  # in place of players: (rng, x_train) -> params
-  # what makes the loss of a batch more than a mean over its examples ('' if nothing does)
+  fit: Callable | None = None  # instead of players: (rng, x_train) -> params
+  # why the loss of a batch is not a mean over its examples; '': it is one
   couples: str = ''
-  sampler: tuple | None = None  # (name, keyword arguments) that it trained the model for
+  sampler: tuple | None = None  # (name, keyword arguments) for which the model was trained
 
 
 class TrainState(NamedTuple):
-  """All that training changes. No rng: seed, step and slice give it."""
+  """Everything that training changes. No rng: seed, step and slice determine it."""
 
   step: Any  # int32 scalar
   params: dict  # {'model': ..., 'critic': ..., ...}
   opt_state: dict  # {player name: optax state over its subtrees}
-  ema: Any  # like params['model'], or () when there is no average
+  ema: Any  # like params['model'], or () without an average
   carry: Any  # what only the objective needs between steps: () or {'rows': ..., 'rest': ...}
-  # int32 [2]: steps skipped for a loss or gradient that was not finite, in all and in a row up to
-  # now; () where none may be
+  # int32 [2]: number of steps skipped for a non-finite loss or gradient, in total and in a row
+  # until now; () if none may be skipped
   skipped: Any = ()

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or absent: every file and every shard of an array carries a digest.
+"""Checkpoints that are complete or absent: every file and every shard has a digest.
 
-DIRECTORY/STEP/host_I holds the shards of host I, DIRECTORY/STEP/checkpoint.json what they must be.
-A step is written under a hidden name, flushed to the disk and then renamed, so that a process
-killed at any moment leaves only whole steps. All hosts write and read one file system.
+DIRECTORY/STEP/host_I holds the shards of host I; DIRECTORY/STEP/checkpoint.json describes them. A
+step is written under a hidden name, flushed to the disk and then renamed, so that a process killed
+at any moment leaves only complete steps. All hosts write and read one file system.
 """
 
 import json
@@ -26,7 +26,7 @@ _GONE = 'it was deleted while it was read'
 
 
 class Pruned(BadInput):
-  """A step that is not there, or no longer."""
+  """A step that does not exist, or no longer."""
 
 
 class NotFinite(BadInput):
@@ -39,18 +39,17 @@ class NotFinite(BadInput):
 
 
 def save(directory: str | os.PathLike, step: int, state: Any, meta: dict) -> None:
-  """None; when it returns, DIRECTORY/STEP is whole and on the disk.
+  """Saves a state; on return DIRECTORY/STEP is complete and on the disk.
 
-  state: pytree of arrays, sharded over hosts or not; meta: what JSON can hold. Steps after `step`
-  are deleted: they belong to a future that was given up (damaged, or restored from before it).
-  Raises, on every host, NotFinite, and OSError when the disk is full or read-only; then all
-  earlier steps stand.
+  state: pytree of arrays, sharded over hosts or not. meta: plain JSON data. Steps after `step` are
+  deleted: they are damaged, or belong to a training that was restored from before them. Raises, on
+  every host, NotFinite, and OSError if the disk is full or read-only; earlier steps then remain.
   """
   write(directory, step, shards.snapshot(state), meta)
 
 
 def write(directory: str | os.PathLike, step: int, kept: dict, meta: dict) -> None:
-  """As `save`, of what `shards.snapshot` copied of a state."""
+  """As `save`, for a state that `shards.snapshot` copied."""
   directory = pathlib.Path(directory).absolute()
   bad = {name for names in hosts.exchange('not finite', json.dumps(shards.not_finite(kept)))
          for name in json.loads(names)}
@@ -69,7 +68,7 @@ def write(directory: str | os.PathLike, step: int, kept: dict, meta: dict) -> No
 
 
 def _remove(folder: pathlib.Path) -> None:
-  """None; threads of the save that failed may write into it, or make it again, for a moment."""
+  """Removes a folder into which threads of a failed save may still write for a moment."""
   looks = 0
   for _ in range(50):
     looks = 0 if folder.exists() else looks + 1
@@ -80,7 +79,7 @@ def _remove(folder: pathlib.Path) -> None:
 
 
 def _together(directory: pathlib.Path, step: int, action: Callable) -> None:
-  """Every host does its part; when one of them cannot, all raise the OSError of that one."""
+  """Every host calls action(); if one of them fails, all raise its OSError."""
   code, failure = 0, None
   try:
     action()
@@ -133,10 +132,10 @@ def restore(directory: str | os.PathLike, like: Any, step: int | None = None
             ) -> tuple[Any, dict, int, list[str]] | None:
   """(state, meta, step, warnings) of the newest undamaged step, or of `step`; None: no step yet.
 
-  like: pytree of ShapeDtypeStruct (their shardings are followed) or of arrays. Each warning names
-  a damaged step that was passed over. Writes nothing. A step that its training deletes while it is
-  read is none: then the newest is read again. Raises BadInput for a checkpoint of another model,
-  for a `step` that is damaged or not there (any more: Pruned), and when every step is damaged.
+  like: pytree of ShapeDtypeStruct (the state gets their shardings) or of arrays. Each warning names
+  a damaged step that was skipped. Writes nothing. If a training deletes a step while it is read,
+  the newest is read instead. Raises BadInput for a checkpoint of another model, for a `step` that
+  is damaged or missing (Pruned), and if every step is damaged.
   """
   directory = pathlib.Path(directory).absolute()
   present = _agreed_steps(directory)
@@ -160,7 +159,7 @@ def restore(directory: str | os.PathLike, like: Any, step: int | None = None
 
 
 def _agreed_steps(directory: pathlib.Path) -> list[int]:
-  """The steps as the lead host sees them: a training may go on in another job."""
+  """The steps that the lead host sees; a training in another job may change them."""
   return json.loads(hosts.exchange('steps', json.dumps(steps(directory)))[0])
 
 
@@ -182,7 +181,7 @@ def prune(directory: str | os.PathLike, keep_last: int, keep_every: int | None =
 
 
 def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict, str]:
-  """state, meta, '' or None, {}, how it is damaged; BadInput when it is whole but foreign."""
+  """(state, meta, '') or (None, {}, damage); BadInput for an undamaged one of another model."""
   content, damage = checkpoint_index.read(path)
   wanted, made = shards.named(like), {}
   if not damage:
@@ -215,9 +214,9 @@ def _refuse_foreign(path: pathlib.Path, stored: dict, wanted: dict) -> None:
 
 
 def _errno(error: Exception) -> int | None:
-  """Tensorstore hides the operating system's error in the text of a ValueError."""
-  found = re.search(r"os_error_code='(\d+)'", str(error))
-  return error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+  """The errno of an OSError, or of a ValueError in whose text tensorstore hides one; else None."""
+  code = re.search(r"os_error_code='(\d+)'", str(error))
+  return error.errno if isinstance(error, OSError) else int(code[1]) if code else None
 
 
 def _flush(path: pathlib.Path) -> None:
@@ -234,7 +233,7 @@ def _fsync(path: pathlib.Path) -> None:
 
 
 def _delete(directory: pathlib.Path, step: int) -> None:
-  """Renamed first: a step that a killed process half deleted must not look like a step."""
+  """Deletes a step; renames it first, since a half deleted one must not look like a step."""
   path, hidden = directory / str(step), directory / f'{_HIDDEN}old-{step}'
   if path.is_dir():
     path.rename(hidden)

@@ -1,7 +1,7 @@
-"""The hosts of one job: how they find each other, what they tell each other, who writes.
+"""The hosts of one job: how they find each other and agree, and which of them writes.
 
-All hosts run one program. What they must agree on goes through the key-value store of
-jax.distributed's coordinator, so it needs no device and works while one of them computes.
+All hosts run one program. They agree through the key-value store of jax.distributed's coordinator,
+which needs no device and works while some of them compute.
 """
 
 import collections
@@ -24,11 +24,12 @@ _uses = collections.Counter()
 
 def start(heartbeat: Callable[[], int], coordinator: str | None = None,
           num_processes: int | None = None, process_id: int | None = None) -> None:
-  """Joins the other hosts of the job, if it has any; before anything else is asked of jax.
+  """Joins the other hosts of the job, if there are any; to be called before any use of jax.
 
-  Found in the environment (Slurm, GKE, TPU VM, Open MPI) or given: coordinator HOST:PORT, how many
-  processes, which one this is. heartbeat(): seconds after which a silent host ends all (exit 134).
-  Raises BadInput when only some of the three are given.
+  coordinator (HOST:PORT), num_processes, process_id: all or none of them; None: taken from the
+    environment (Slurm, GKE, TPU VM, Open MPI).
+  heartbeat: () -> seconds after which a silent host ends all others (exit code 134).
+  Raises BadInput if only some of the three are given.
   """
   given = {'--coordinator': coordinator, '--num_processes': num_processes,
            '--process_id': process_id}
@@ -48,7 +49,7 @@ def start(heartbeat: Callable[[], int], coordinator: str | None = None,
 
 
 def in_cluster(env) -> bool:
-  """Whether the environment is that of a job of several processes that jax can find."""
+  """Whether jax can find the processes of a job in this environment."""
   tpu = importlib.util.find_spec('libtpu') and any(
       os.path.exists(device) for device in ('/dev/accel0', '/dev/vfio/0'))
   return (int(env.get('SLURM_NTASKS', 1)) > 1 and 'SLURM_STEP_NODELIST' in env
@@ -58,7 +59,7 @@ def in_cluster(env) -> bool:
 
 
 def stop() -> None:
-  """Leaves the other hosts, once all of them are ready to."""
+  """Leaves the other hosts, once all are ready to leave."""
   if count() > 1:
     jax.distributed.shutdown()
 
@@ -74,7 +75,7 @@ def _job():
 
 
 def count() -> int:
-  """How many hosts the job has; touches no device."""
+  """The number of hosts of the job; touches no device."""
   return _job().num_processes or 1
 
 
@@ -83,15 +84,15 @@ def index() -> int:
 
 
 def is_lead() -> bool:
-  """Whether this is the host that prints, and writes what all of them have."""
+  """Whether this is the host that prints, and writes what is common to all."""
   return index() == 0
 
 
 def exchange(name: str, text: str = '') -> list[str]:
-  """The texts of all hosts, in their order; returns when each has called it under this name.
+  """The texts of all hosts, in their order; returns when all have called it with this name.
 
-  Those who wait longer than PATIENCE name the missing ones on stderr. A host that died ends the
-  wait of the others by the heartbeat.
+  A host that waits longer than PATIENCE names the missing ones on stderr. If a host has died, the
+  heartbeat ends the wait of the others.
   """
   if count() == 1:
     return [text]
@@ -102,9 +103,9 @@ def exchange(name: str, text: str = '') -> list[str]:
   began, said = time.monotonic(), PATIENCE
   while True:
     if is_lead():
-      found = _gathered(client, key)
-      if len(found) == count():
-        texts = [found[i] for i in range(count())]
+      arrived = _gathered(client, key)
+      if len(arrived) == count():
+        texts = [arrived[i] for i in range(count())]
         client.key_value_set(f'{key}/all', json.dumps(texts))
         client.key_value_delete(f'{key}/from/')
         return texts
@@ -121,12 +122,12 @@ def exchange(name: str, text: str = '') -> list[str]:
 
 
 def meet(where: str) -> None:
-  """None; returns when all hosts are here, however much later one of them comes.
+  """Waits until all hosts have called this.
 
-  Called before the devices are looked at, for which all hosts exchange what they have (a host that
-  is two minutes late fails there), and before the first collectives of what was just read or
-  compiled (on CPUs a host that is 30 s late fails there, by Gloo). A host that died ends the wait
-  by the heartbeat.
+  It stands before the first look at devices, for which hosts exchange data (there a host that is
+  two minutes late fails), and before the first collectives of a program that was just read or
+  compiled (there, on CPUs, Gloo fails if a host is 30 s late). If a host has died, the heartbeat
+  ends the wait.
   """
   exchange(where)
 
@@ -144,13 +145,13 @@ def _say_missing(client, key: str, name: str) -> None:
 
 
 def notify(name: str) -> None:
-  """Leaves a notice that every host finds by `noticed`."""
+  """Leaves a notice that every host can read by `noticed`."""
   if count() > 1:
     _job().client.key_value_set(f'genjax/{name}', '1', allow_overwrite=True)
 
 
 def noticed(name: str) -> bool:
-  """Whether some host left the notice; False when the coordinator does not answer, or is left."""
+  """Whether a host left the notice; False if the coordinator is gone or does not answer."""
   client = _job().client
   if count() == 1 or client is None:
     return False

@@ -1,10 +1,10 @@
 """One owner for a run directory: a lease that is renewed while its owner lives.
 
-WORKDIR/lease.N.json says who owns the run; of several files the highest N counts. A file is made
-by a hard link, which one process alone can make, so of two that start or take over at the same
-instant one wins. An owner renews its file in place and never makes it again: one that was passed
-over finds another file above its own, or none. Clocks of two machines are never compared: an owner
-that cannot be seen from here is watched for its heartbeat. No lock of the file system is needed.
+WORKDIR/lease.N.json names the owner of the run; the file with the highest N counts. A hard link
+creates it, and only one process can succeed, so that one wins if two start or take over at the same
+instant. An owner renews its file in place and never creates it again; if it lost the run, it finds
+a higher file, or none. Clocks of two machines are never compared: an owner that is invisible from
+here is watched for its heartbeat. No lock of the file system is needed.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ class Lost(BadInput):
 
 @contextlib.contextmanager
 def held(workdir: pathlib.Path, heartbeat: float) -> Iterator[Callable[[], None]]:
-  """Owns the run directory within the block; yields check(), for the moment before a write.
+  """Owns the run directory within the block; yields check(), to be called before each write.
 
-  heartbeat: seconds without a renewal after which another launch may take over. An owner that is
-  known to have ended is passed over at once. All hosts of a job call it, and the lead host holds
-  the lease. Makes the directory where there is none, and leaves none that stayed empty. Raises Held
-  naming host, process and since when; check() raises Lost. OSError where it cannot be written.
+  heartbeat: seconds without a renewal after which another launch may take over. A launch takes over
+  at once from an owner that is known to have ended. All hosts of a job call this, and the lead host
+  holds the lease. Creates the directory, and removes it again if it stayed empty. Raises Held,
+  naming host, process and start time, and OSError if it cannot write; check() raises Lost.
   """
   lease = _Lease(workdir, heartbeat)
   with preempt.before_leaving(lease.release):
@@ -56,7 +56,7 @@ def held(workdir: pathlib.Path, heartbeat: float) -> Iterator[Callable[[], None]
 
 
 def _refusal(acquire: Callable[[], None]) -> BadInput | OSError | None:
-  """Why it cannot be had: all hosts of a job must hear of it."""
+  """The error of acquire(), or None; all hosts of a job must learn of it."""
   try:
     acquire()
   except (BadInput, OSError) as error:
@@ -73,7 +73,7 @@ def _as_text(refusal: BadInput | OSError | None) -> dict | None:
 
 
 class _Lease:
-  """What the thread that renews a lease shares with the program."""
+  """A lease: the state shared by the program and the thread that renews it."""
 
   def __init__(self, workdir: pathlib.Path, heartbeat: float):
     self.workdir, self.heartbeat, self.token = workdir, float(heartbeat), uuid.uuid4().hex
@@ -82,7 +82,7 @@ class _Lease:
     self.done = threading.Event()
 
   def acquire(self) -> None:
-    """Owns the directory when it returns, and renews from then on. Raises Held and OSError."""
+    """Acquires the directory and starts to renew the lease. Raises Held and OSError."""
     try:
       while not self._acquired():
         pass
@@ -127,7 +127,7 @@ class _Lease:
         lease_file.renew(self.file, self._content())
 
   def check(self) -> None:
-    """Raises Lost where this is no longer the highest lease."""
+    """Raises Lost if this is no longer the highest lease."""
     number, raw = lease_file.highest(self.workdir)
     record = lease_file.parse(raw)
     if number == self.number and (record is None or record['token'] == self.token):
@@ -137,7 +137,7 @@ class _Lease:
                f'{self.heartbeat:g} s, and writes nothing more')
 
   def release(self) -> None:
-    """Ends the ownership, if there is one; a second call does nothing."""
+    """Ends the ownership; a second call does nothing."""
     self.done.set()  # the file stays open until the process ends: a renewal may be on its way
     if self.path:
       with contextlib.suppress(OSError):
@@ -148,7 +148,7 @@ class _Lease:
 
 
 def _await_end(workdir: pathlib.Path, number: int, raw: bytes, heartbeat: float) -> None:
-  """Returns once the owner is known or taken to have ended; raises Held where it lives."""
+  """Returns once the owner is known or assumed to have ended; raises Held if it is alive."""
   record = lease_file.parse(raw)
   alive = _verdict(record) if record else None
   began, said = time.monotonic(), False
@@ -172,7 +172,7 @@ def _await_end(workdir: pathlib.Path, number: int, raw: bytes, heartbeat: float)
 
 
 def _verdict(record: dict) -> bool | None:
-  """Whether an owner lives; None where only watching its file can tell."""
+  """Whether an owner is alive; None if only watching its file can show it."""
   owner = processes.Process(*(record[key] for key in processes.Process._fields))
   if owner.table != processes.table():
     return None
@@ -189,7 +189,7 @@ def _describe(record: dict | None) -> str:
 
 
 def _make_directory(workdir: pathlib.Path) -> list[pathlib.Path]:
-  """Makes it; the directories that were not there before, the deepest first."""
+  """Creates the directory; returns those that did not exist before, the deepest first."""
   missing = [path for path in (workdir, *workdir.parents) if not path.exists()]
   workdir.mkdir(parents=True, exist_ok=True)
   return missing

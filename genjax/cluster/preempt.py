@@ -1,9 +1,9 @@
 """A signal to leave, on any host, becomes one moment at which all hosts leave, with exit code 42.
 
-In the training loop that moment is a step: every host polls once a step, and all stop at the same
+In the training loop that moment is a step: every host polls once per step, and all stop at the same
 poll, save, and raise Preempted. Outside the loop there is nothing to save: a thread ends the
-process at once, in the middle of a compilation too, but never in the middle of a file. A second
-SIGINT ends the process wherever it is, with 130.
+process at once, even during a compilation, but never while a file is written. A second SIGINT ends
+the process at any point, with exit code 130.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ _INTERVAL = 0.5  # seconds between two looks for another host's notice
 
 
 class Preempted(Exception):
-  """All hosts have stopped at the same step, and what was trained is saved."""
+  """All hosts have stopped at the same step, after a save."""
 
 
 class _Watch:
-  """What the thread that waits for a signal shares with the program."""
+  """The state shared by the program and the thread that waits for a signal."""
 
   def __init__(self, signalled: int, words: str):
     self.words = words  # the last ones where there is nothing to save
@@ -83,12 +83,12 @@ class _Watch:
       self.leave()
 
   def part(self) -> None:
-    """Lets go of what the process owns."""
+    """Releases what the process owns."""
     for farewell in self.farewells:
       farewell()
 
   def leave(self) -> None:
-    """Ends the process, the coordinator's last: its end would abort the others."""
+    """Ends the process; the coordinator ends last, since its end would abort the others."""
     with self.writing:
       self.leaving = True
       hosts.exchange('leave')
@@ -98,7 +98,7 @@ class _Watch:
 
 
 def _mute_closed_terminals() -> None:
-  """What is printed to a terminal that is gone would fail, and with it the save."""
+  """Redirects output from a closed terminal, where printing would fail and prevent the save."""
   for descriptor in (1, 2):
     try:
       termios.tcgetattr(descriptor)
@@ -113,8 +113,8 @@ _watch: _Watch | None = None
 def install(signalled: int, words: str) -> None:
   """Starts to watch for the signals of `signals.note`, once.
 
-  signalled: the pipe to which their numbers are written; words: the last ones of a process that
-  leaves outside the loop. Does not return where the process was asked to leave before.
+  signalled: the pipe to which their numbers are written. words: the last message of a process that
+  leaves outside the loop. Does not return if the process was asked to leave before.
   """
   global _watch
   asked_before = bool(select.select([signalled], [], [], 0)[0])
@@ -137,9 +137,9 @@ def before_leaving(farewell: Callable[[], None]):
 
 
 def close(leave_hosts: Callable[[], None]) -> bool:
-  """Leaves the hosts and ends the watch, after all is done; whether its thread has ended.
+  """Leaves the hosts and ends the watch at the end of a program; whether its thread has ended.
 
-  If not, it waits for a host that is gone: Python must not end under it, or it aborts.
+  If not, the thread waits for a host that is gone, and a normal end of Python would abort.
   """
   for number in signals.LEAVE:
     signal.signal(number, signal.SIG_IGN)  # Python forgets its handlers as it ends, not this
@@ -157,7 +157,7 @@ def close(leave_hosts: Callable[[], None]) -> bool:
 
 
 def poll() -> bool:
-  """Whether to stop here; called by every host at the same places of the training loop."""
+  """Whether to stop; every host calls it at the same places of the training loop."""
   if _watch is None:
     return False
   with _watch.agreeing:
@@ -166,15 +166,15 @@ def poll() -> bool:
 
 
 def check() -> None:
-  """A poll within what takes long; raises Preempted where all hosts stop."""
+  """A poll during long computations; raises Preempted if all hosts stop."""
   if poll():
     raise Preempted
 
 
 def finished(words: str) -> None:
-  """The loop has ended and everything is saved: from here on a preemption ends the process.
+  """To be called after the loop, with everything saved: from now on a preemption ends the process.
 
-  words: its last ones then.
+  words: its last message then.
   """
   if _watch is None:
     return
@@ -186,12 +186,12 @@ def finished(words: str) -> None:
 
 @contextlib.contextmanager
 def writing():
-  """While a file is written the process is not ended."""
+  """A block in which the process is not ended, because it writes a file."""
   with _watch.writing if _watch else contextlib.nullcontext():
     yield
 
 
 def wait_if_leaving() -> None:
-  """Blocks when this process is about to be ended: errors of the others' end are no errors."""
+  """Blocks if this process is about to be ended, so that errors from ended hosts do not show."""
   if _watch is not None and _watch.leaving:
     time.sleep(60)

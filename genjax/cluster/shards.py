@@ -1,8 +1,9 @@
-"""Arrays in shards: each host writes those that its devices hold, and reads those that they need.
+"""Arrays in shards: each host writes the shards of its devices, and reads those that they need.
 
-FOLDER/host_I holds the shards of host I (orbax); an index says of every shard whose it is, where
-in its array it lies, and its digest. Orbax reads a flipped bit back as a number, so no shard is
-used before its digest was compared. How many hosts and devices read need not be how many wrote.
+FOLDER/host_I holds the shards of host I, written by orbax. An index has the host, the position in
+the array and the digest of every shard. Orbax reads a flipped bit as another number, so a shard is
+used only after its digest was compared. The number of hosts and devices may change between writing
+and reading.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from genjax.types import BadInput
 
 
 class Leaf(NamedTuple):
-  """An array, and a copy of what this host is to save of it."""
+  """An array, and a copy of the shards that this host saves."""
 
   shape: tuple[int, ...]
   dtype: str
@@ -31,18 +32,18 @@ class Leaf(NamedTuple):
 
 
 def named(tree: Any) -> dict[str, Any]:
-  """{path: leaf} of a pytree; BadInput when two leaves have one path."""
+  """{path: leaf} of a pytree; BadInput if two leaves have the same path."""
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  found = {jax.tree_util.keystr(p, simple=True, separator='/'): leaf for p, leaf in leaves}
-  if len(found) < len(leaves):
+  by_path = {jax.tree_util.keystr(p, simple=True, separator='/'): leaf for p, leaf in leaves}
+  if len(by_path) < len(leaves):
     raise BadInput('two leaves of the state have one name: a dictionary key may not hold "/"')
-  return found
+  return by_path
 
 
 def snapshot(state: Any) -> dict[str, Leaf]:
-  """{name: Leaf}, copied: later steps may reuse the memory of the state.
+  """{name: Leaf}, copies, since later steps may reuse the memory of the state.
 
-  A shard that several devices hold belongs to the host of the first of them.
+  A shard on several devices is saved by the host of the first of them.
   """
   return {name: _leaf(leaf) for name, leaf in named(state).items()}
 
@@ -57,13 +58,13 @@ def _leaf(array: Any) -> Leaf:
 
 
 def not_finite(kept: dict[str, Leaf]) -> list[str]:
-  """The names of the arrays whose shards here hold NaN or infinity."""
+  """The names of the arrays with NaN or infinity in the shards of this host."""
   return [name for name, leaf in kept.items() if jnp.issubdtype(leaf.dtype, jnp.inexact)
           and not all(np.isfinite(a).all() for a in leaf.shards.values())]
 
 
 def write(folder: pathlib.Path, kept: dict[str, Leaf]) -> dict:
-  """Writes this host's shards to FOLDER/host_I; returns its part of the index, as JSON holds it."""
+  """Writes this host's shards to FOLDER/host_I; returns its part of the index, as plain JSON."""
   arrays = {_key(name, at): a for name, leaf in kept.items() for at, a in leaf.shards.items()}
   where = folder / f'host_{hosts.index()}'
   present = {key: a for key, a in arrays.items() if a.size}  # orbax refuses empty ones
@@ -81,7 +82,7 @@ def write(folder: pathlib.Path, kept: dict[str, Leaf]) -> dict:
 
 
 def merged(parts: list[dict]) -> dict:
-  """One index of the parts that the hosts returned from `write`."""
+  """The index, merged from the parts that the hosts returned from `write`."""
   arrays = {name: {**entry, 'shards': [shard for part in parts
                                        for shard in part['arrays'][name]['shards']]}
             for name, entry in parts[0]['arrays'].items()}
@@ -89,9 +90,9 @@ def merged(parts: list[dict]) -> dict:
 
 
 def read(folder: pathlib.Path, index: dict, wanted: dict[str, Any]) -> tuple[dict, str]:
-  """{name: array} laid out like `wanted` ({name: ShapeDtypeStruct or array}), or how it is damaged.
+  """({name: array}, ''), sharded like `wanted`, or ({}, damage).
 
-  Reads the shards alone that this host's devices need.
+  wanted: {name: ShapeDtypeStruct or array}. Reads only the shards that this host's devices need.
   """
   places = {name: _places(leaf) for name, leaf in wanted.items()}
   needed = {name: [s for s in index['arrays'][name]['shards'] if _size(s['shape']) and
@@ -109,18 +110,18 @@ def read(folder: pathlib.Path, index: dict, wanted: dict[str, Any]) -> tuple[dic
     for shard in shards:
       if _of_array(loaded[_key(name, shard['at'])]) != shard['digest']:
         return {}, f'{name} differs from what was saved'
-  made = {}
+  restored = {}
   for name, leaf in wanted.items():
     blocks = {place: _assemble(name, place, leaf.dtype, needed[name], loaded)
               for place in places[name]}
-    made[name] = _on_devices(leaf, blocks)
+    restored[name] = _on_devices(leaf, blocks)
     for shard in needed[name]:
       del loaded[_key(name, shard['at'])]
-  return made, ''
+  return restored, ''
 
 
 def _places(leaf: Any) -> set:
-  """What this host needs of an array: {((start, stop) of each axis), ...}."""
+  """The parts of an array that this host needs: {((start, stop) of each axis), ...}."""
   sharding = getattr(leaf, 'sharding', None)
   if sharding is None:
     return {tuple((0, n) for n in leaf.shape)}

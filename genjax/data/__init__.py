@@ -109,8 +109,8 @@ def _prepared(name: str, data_dir=None) -> Dataset:
 
 def _tfds_names() -> set[str]:
   """Names of TFDS's sets by the files of the package: importing it takes a second."""
-  found = importlib.util.find_spec('tensorflow_datasets')
-  if found is None:
+  package = importlib.util.find_spec('tensorflow_datasets')
+  if package is None:
     return set()
-  root = pathlib.Path(found.submodule_search_locations[0])
+  root = pathlib.Path(package.submodule_search_locations[0])
   return {p.stem for p in (*root.glob('url_checksums/[a-z]*.txt'), *root.glob('datasets/[a-z]*'))}

@@ -27,11 +27,11 @@ def make() -> dataset.Dataset:
 def _table() -> np.ndarray:
   """uint8 [1797, 65]: 64 grey values, then the label."""
   # Reading the package's file takes milliseconds, importing scikit-learn a second
-  found = importlib.util.find_spec('sklearn')
-  if found is None:
+  package = importlib.util.find_spec('sklearn')
+  if package is None:
     raise BadInput("data set 'digits' is read from scikit-learn, which is not installed: "
                    'pip install -r requirements.txt')
-  path = pathlib.Path(found.submodule_search_locations[0], 'datasets', 'data', 'digits.csv.gz')
+  path = pathlib.Path(package.submodule_search_locations[0], 'datasets', 'data', 'digits.csv.gz')
   if path.exists():
     text = gzip.decompress(path.read_bytes())
     return np.array(text.replace(b'\n', b',').rstrip(b',').split(b','),

@@ -46,22 +46,22 @@ def images_of_folder(path: str, levels: int = 256, validation: float = 0.1, test
   if not root.is_dir():
     raise BadInput(f"data set 'folder': path={path!r} is no folder; allowed: a folder of "
                    'images, or FILE.npz as the data set npz')
-  found = layout.of_folder(root, folders)
-  files = [file for split in found.files.values() for file in split]
+  images = layout.of_folder(root, folders)
+  files = [file for split in images.files.values() for file in split]
   x, notes, _ = read_images(files, levels, root, progress=progress)
   pools, first = {}, 0
-  for split, paths in found.files.items():
+  for split, paths in images.files.items():
     pools[split] = {'x': x[first:first + len(paths)]}
     first += len(paths)
-    if found.labels is not None:
-      pools[split]['cond'] = found.labels[split]
+    if images.labels is not None:
+      pools[split]['cond'] = images.labels[split]
   recipe = 'images of a folder sorted by path, decoded by Pillow, not resized'
-  recipe += '; splits by folder' if found.is_split else ''
+  recipe += '; splits by folder' if images.is_split else ''
   kw = {'levels': levels, 'validation': validation, 'test': test, 'seed': seed,
         **({} if folders == 'auto' else {'folders': folders})}
-  spec = DataSpec(x.shape[1:], levels, None if found.classes is None else len(found.classes))
-  made = divided('folder', pools, spec, kw, recipe, found.is_split)
-  return made._replace(classes=found.classes, path=str(root), notes=(*found.notes, *notes))
+  spec = DataSpec(x.shape[1:], levels, None if images.classes is None else len(images.classes))
+  divided_set = divided('folder', pools, spec, kw, recipe, images.is_split)
+  return divided_set._replace(classes=images.classes, path=str(root), notes=(*images.notes, *notes))
 
 
 def read_images(files: list[pathlib.Path], levels: int, source, size: tuple[int, int] | None = None,

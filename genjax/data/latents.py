@@ -168,11 +168,11 @@ def from_npz(directory) -> dict:
   directory = pathlib.Path(directory)
   if not directory.is_dir():
     raise BadInput(f'{directory}: no such folder')
-  found = {split: sorted(directory.glob(f'{split}*.npz')) for split in dataset.SPLITS}
-  if not found['train']:
+  files = {split: sorted(directory.glob(f'{split}*.npz')) for split in dataset.SPLITS}
+  if not files['train']:
     raise BadInput(f'{directory} has no train*.npz; allowed: train*.npz, and validation*.npz or '
                    'test*.npz, each with the keys mean, std, label')
-  return {split: _examples(paths) for split, paths in found.items() if paths}
+  return {split: _examples(paths) for split, paths in files.items() if paths}
 
 
 def _examples(paths: list[pathlib.Path]):

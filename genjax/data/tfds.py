@@ -80,8 +80,8 @@ def features(name: str) -> tuple[tuple[int, ...], int | None, str]:
   with tempfile.TemporaryDirectory() as work, without_tensorflow():
     builder = _builder(name, pathlib.Path(work))
     image, label = _keys(name, builder)
-    found = builder.info.features
-    return (found[image].shape, found[label].num_classes if label else None,
+    declared = builder.info.features
+    return (declared[image].shape, declared[label].num_classes if label else None,
             builder.info.full_name)
 
 

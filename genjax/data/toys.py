@@ -177,12 +177,12 @@ def make(name: str, *, seed: int = 0, num_train: int = SIZES['train'],
 
 def maker(name: str) -> Callable:
   """`make` for one toy, with the signature that names exactly the arguments it takes."""
-  made = functools.partial(make, name)
+  function = functools.partial(make, name)
   own = inspect.signature(TOYS[name]).parameters
   common = [p for key, p in inspect.signature(make).parameters.items()
             if key not in ('name', 'kw', *own)]
-  made.__signature__ = inspect.Signature([*own.values(), *common])
-  return made
+  function.__signature__ = inspect.Signature([*own.values(), *common])
+  return function
 
 
 def _check_numbers(name: str, kw: dict):

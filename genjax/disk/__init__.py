@@ -1,9 +1,8 @@
-"""What lies on disk: whole files or none, images as bytes, and what was once computed is kept.
+"""Files: atomic writes, digests, images as bytes, and the cache of computed results.
 
-The cache is $GENJAX_CACHE, else ~/.cache/genjax; nothing in it is more than time saved. Where it
-cannot be written nothing is kept, without a word. Every file that a figure can come from carries a
-sha256, which is verified when the file is read: a damaged entry of the cache is computed again, and
-of another file the reader names it.
+The cache is $GENJAX_CACHE, else ~/.cache/genjax; it only saves time. If it cannot be written,
+nothing is kept, silently. Every file from which a figure can come carries a sha256 that is verified
+when the file is read: a damaged cache entry is computed again, any other damaged file is named.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from genjax.disk.atomic import write_file as write_file
 from genjax.disk.atomic import write_together as write_together
 from genjax.types import BadInput
 
-LIMIT = 8 << 30  # bytes of each folder of the cache; the longest unread goes first
+LIMIT = 8 << 30  # bytes of each folder of the cache; the least recently read files go first
 _SEAL = b'\nsha256='  # before the digest that ends a sealed file
 
 
@@ -35,7 +34,7 @@ def to_json(content: Any) -> str:
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-  """None; `to_json` of the content, atomically."""
+  """Writes `to_json` of the content, atomically."""
   write_bytes(path, to_json(content).encode())
 
 
@@ -81,7 +80,7 @@ def digest(arrays: Mapping[str, Any]) -> str:
 
 
 def cache(folder: str = '') -> pathlib.Path:
-  """A folder of the cache, which need not exist; the cache itself is made, for this user alone."""
+  """A folder of the cache, which may not exist; creates the cache itself, for this user only."""
   root = pathlib.Path(os.environ.get('GENJAX_CACHE') or '~/.cache/genjax').expanduser()
   with contextlib.suppress(OSError):
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,28 +88,28 @@ def cache(folder: str = '') -> pathlib.Path:
 
 
 def others_write(folder: pathlib.Path) -> bool:
-  """Whether a user other than this one and root may write into a folder that exists."""
+  """Whether a user other than this one and root may write into an existing folder."""
   status = folder.stat()
   return bool(status.st_mode & 0o022) or status.st_uid not in (0, os.getuid())
 
 
 def kept_array(folder: str, key: Mapping, make: Callable[[], np.ndarray]) -> np.ndarray:
-  """make(), or what it gave for the same key (plain data) before."""
+  """make(), or its earlier result for the same key (plain data)."""
   return _kept(cache(folder) / f'{_name(key)}.npy', make, _array_to_bytes,
                lambda content: np.load(io.BytesIO(content), allow_pickle=False))
 
 
 def kept_json(folder: str, key: Mapping, make: Callable[[], Any]) -> Any:
-  """make(), or what it gave for the same key before; plain data either way."""
+  """make(), or its earlier result for the same key; key and result are plain data."""
   return _kept(cache(folder) / f'{_name(key)}.json', lambda: json.loads(to_json(make())),
                lambda content: to_json(content).encode(), json.loads)
 
 
 @functools.cache
 def source_digest(*parts: str) -> str:
-  """sha256 of the source of this package: what other code computed is not taken for ours.
+  """sha256 of the source of this package, for keys of results that depend on the code.
 
-  parts: folders and files of the package, as 'encoders' or 'nn/dense.py'; none: all of it.
+  parts: folders and files of the package, such as 'encoders' or 'nn/dense.py'; none: all of it.
   """
   root, sha = pathlib.Path(__file__).parent.parent, hashlib.sha256()
   for top in map(root.joinpath, parts or ('',)):
@@ -121,12 +120,12 @@ def source_digest(*parts: str) -> str:
 
 
 def seal(content: bytes) -> bytes:
-  """The content with its sha256 behind it, which readers of .npy and .npz pass over."""
+  """The content followed by its sha256, which readers of .npy and .npz ignore."""
   return content + _SEAL + hashlib.sha256(content).hexdigest().encode()
 
 
 def unseal(content: bytes) -> bytes | None:
-  """The content that `seal` was given; None where it is damaged, or was never sealed."""
+  """The content that was passed to `seal`; None if it is damaged or was never sealed."""
   body = content[:-len(_SEAL) - 64]
   return body if seal(body) == content else None
 
@@ -137,22 +136,22 @@ def is_sealed(content: bytes) -> bool:
 
 
 def json_digest(content: Any) -> str:
-  """sha256 of JSON content, whatever its spacing and the order of its keys."""
+  """sha256 of JSON content, independent of its spacing and the order of its keys."""
   plain = json.loads(to_json(content))
   text = json.dumps(plain, sort_keys=True, separators=(',', ':'))
   return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_record(path: str | os.PathLike, content: Mapping) -> None:
-  """None; a JSON object as `write_json` writes it, with its `json_digest` under 'sha256'."""
+  """Writes a JSON object like `write_json`, with its `json_digest` under 'sha256'."""
   write_json(path, {**content, 'sha256': json_digest(content)})
 
 
 def read_record(path: str | os.PathLike,
                 allowed: str = 'remove it, and measure again') -> dict | None:
-  """What `write_record` wrote, without the digest; None where there is no file.
+  """The object that `write_record` wrote, without the digest; None if there is no file.
 
-  Raises BadInput for one that is damaged or was edited, naming the file and what is `allowed`.
+  Raises BadInput for a damaged or edited file, naming it and what is `allowed`.
   """
   try:
     content = json.loads(pathlib.Path(path).read_bytes())
@@ -178,11 +177,11 @@ def _kept(path: pathlib.Path, make, encode, decode):
     if content is not None:
       os.utime(path)
       return decode(content)
-  made = make()
+  value = make()
   with contextlib.suppress(OSError):  # a full disk costs time, no more
-    write_bytes(path, seal(encode(made)), sync=False)
+    write_bytes(path, seal(encode(value)), sync=False)
     _forget(path.parent)
-  return made
+  return value
 
 
 def _array_to_bytes(array: np.ndarray) -> bytes:
@@ -192,12 +191,12 @@ def _array_to_bytes(array: np.ndarray) -> bytes:
 
 
 def _forget(folder: pathlib.Path) -> None:
-  """Removes the files that were not read for longest, down to LIMIT bytes."""
+  """Removes the least recently read files, down to LIMIT bytes."""
   files = []
   for entry in os.scandir(folder):
-    with contextlib.suppress(FileNotFoundError):  # another process forgets as well
-      found = entry.stat()
-      files.append((found.st_mtime, found.st_size, entry.path))
+    with contextlib.suppress(FileNotFoundError):  # another process may have removed it
+      status = entry.stat()
+      files.append((status.st_mtime, status.st_size, entry.path))
   total = sum(size for _, size, _ in files)
   for _, size, path in sorted(files):
     if total <= LIMIT:

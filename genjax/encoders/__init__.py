@@ -27,9 +27,10 @@ def load(name: str, spec: DataSpec, encoded: Callable = lambda n: None) -> Encod
   if name.partition(':')[0] in pretrained.NETWORKS:
     return pretrained.make(name, spec, encoded)
   if name in COMMITTED:
-    made = classifier.load(name, WEIGHTS / f'{name}.npz', COMMITTED[name])
+    encoder = classifier.load(name, WEIGHTS / f'{name}.npz', COMMITTED[name])
   elif str(name).endswith('.npz'):
-    made = classifier.load(pathlib.Path(name).stem, name)
+    encoder = classifier.load(pathlib.Path(name).stem, name)
   else:
     raise BadInput(f'encoder {name!r} is unknown; allowed: {", ".join(ENCODERS)}, or a file *.npz')
-  return made._replace(features=batched.keep(made.features, made.card, made.spec, encoded))
+  return encoder._replace(
+      features=batched.keep(encoder.features, encoder.card, encoder.spec, encoded))

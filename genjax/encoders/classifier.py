@@ -121,9 +121,9 @@ def load(name: str, path, sha256: str | None = None) -> Encoder:
       data = file.read()
   except OSError as error:
     raise BadInput(f'encoder {name!r}: cannot read {path} ({error.strerror})') from None
-  found = hashlib.sha256(data).hexdigest()
-  if sha256 is not None and found != sha256:
-    raise BadInput(f'encoder {name!r}: {path} is damaged or another file: its sha256 is {found}; '
+  digest = hashlib.sha256(data).hexdigest()
+  if sha256 is not None and digest != sha256:
+    raise BadInput(f'encoder {name!r}: {path} is damaged or another file: its sha256 is {digest}; '
                    f'allowed: {sha256}')
   if disk.is_sealed(data) and disk.unseal(data) is None:
     raise BadInput(f'encoder {name!r}: {path} is damaged: its sha256 is not the recorded one; '
@@ -144,6 +144,6 @@ def load(name: str, path, sha256: str | None = None) -> Encoder:
   except UNREADABLE as error:
     raise BadInput(f'encoder {name!r}: {path} is no encoder that experiments.encoder wrote, or is '
                    f'damaged ({error})') from None
-  full = {'name': name, 'sha256': found, 'dim': network.num_features,
+  full = {'name': name, 'sha256': digest, 'dim': network.num_features,
           'input': f'levels 0..{spec.levels - 1}', 'source': source}
   return encoder(name, network, params, spec, full, scale)

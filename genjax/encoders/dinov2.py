@@ -76,8 +76,8 @@ def apply(params: Mapping, images: jax.Array, stages: bool = False) -> dict[str,
 
   x, blocks = jax.lax.scan(block, tokens, params['blocks'])
   x = _norm(x, params['norm.weight'], params['norm.bias'])
-  found = {'cls': x[:, 0], 'patches': x[:, 1:]}
-  return {**found, 'tokens': tokens, 'blocks': blocks} if stages else found
+  features = {'cls': x[:, 0], 'patches': x[:, 1:]}
+  return {**features, 'tokens': tokens, 'blocks': blocks} if stages else features
 
 
 def _affine(x, weight, bias):
@@ -104,13 +104,13 @@ def _attention(x, p):
 def shapes(size: Size) -> dict[str, tuple[int, ...]]:
   """{name: shape} of every array of the published state dict."""
   depth, width = size
-  found = {'cls_token': (1, 1, width), 'pos_embed': (1, 1 + GRID**2, width),
+  by_name = {'cls_token': (1, 1, width), 'pos_embed': (1, 1 + GRID**2, width),
            'mask_token': (1, width), 'patch_embed.proj.weight': (width, 3, PATCH, PATCH),
            'patch_embed.proj.bias': (width,), 'norm.weight': (width,), 'norm.bias': (width,)}
   for i in range(depth):
     for name, shape in BLOCK.items():
-      found[f'blocks.{i}.{name}'] = tuple(n * width for n in shape)
-  return found
+      by_name[f'blocks.{i}.{name}'] = tuple(n * width for n in shape)
+  return by_name
 
 
 def from_torch(arrays: Mapping[str, np.ndarray], size: str | Size, side: int = SIDE) -> dict:
@@ -133,8 +133,8 @@ def from_torch(arrays: Mapping[str, np.ndarray], size: str | Size, side: int = S
             'patch.weight': patch, 'patch.bias': arrays['patch_embed.proj.bias'],
             'norm.weight': arrays['norm.weight'], 'norm.bias': arrays['norm.bias'], 'blocks': {}}
   for name, shape in BLOCK.items():
-    found = [arrays[f'blocks.{i}.{name}'] for i in range(size.depth)]
-    params['blocks'][name] = np.stack([a.T for a in found] if len(shape) == 2 else found)
+    per_block = [arrays[f'blocks.{i}.{name}'] for i in range(size.depth)]
+    params['blocks'][name] = np.stack([a.T for a in per_block] if len(shape) == 2 else per_block)
   return jax.tree.map(lambda a: np.asarray(a, np.float32), params)
 
 
@@ -145,8 +145,8 @@ def positions(embeddings: np.ndarray, grid: int) -> np.ndarray:
     return embeddings[0]
   w = _cubic_weights(grid)
   square = patches.reshape(GRID, GRID, -1).astype(np.float64)
-  made = np.einsum('ai,bj,ijc->abc', w, w, square, optimize=True).reshape(grid * grid, -1)
-  return np.concatenate([cls, made.astype(np.float32)])
+  resized = np.einsum('ai,bj,ijc->abc', w, w, square, optimize=True).reshape(grid * grid, -1)
+  return np.concatenate([cls, resized.astype(np.float32)])
 
 
 def _cubic_weights(grid: int) -> np.ndarray:
@@ -171,7 +171,7 @@ def random_state(rng: np.random.Generator, depth: int, width: int) -> dict[str, 
   """
   if depth < 1 or width < HEAD or width % HEAD:
     raise BadInput(f'depth {depth}, width {width}; allowed: depth from 1, multiples of {HEAD}')
-  found = {}
+  state = {}
   for name, shape in shapes(Size(depth, width)).items():
     z = rng.standard_normal(shape, np.float32)
     if name.endswith(('qkv.weight', 'proj.weight', 'fc1.weight', 'fc2.weight')):
@@ -180,5 +180,5 @@ def random_state(rng: np.random.Generator, depth: int, width: int) -> dict[str, 
       z = 1 + 0.2 * z
     elif not name.endswith(('cls_token', 'pos_embed')):
       z *= 0.2
-    found[name] = z.astype(np.float32)
-  return found
+    state[name] = z.astype(np.float32)
+  return state

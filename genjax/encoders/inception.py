@@ -195,11 +195,11 @@ def convs() -> Iterator[tuple[str, Conv, int]]:
 
 def shapes() -> dict[str, tuple[int, ...]]:
   """{name: shape} of every array of the published state dict."""
-  found = {'fc.weight': (NUM_LOGITS, NUM_FEATURES), 'fc.bias': (NUM_LOGITS,)}
+  by_name = {'fc.weight': (NUM_LOGITS, NUM_FEATURES), 'fc.bias': (NUM_LOGITS,)}
   for name, conv, channels in convs():
-    found[f'{name}.conv.weight'] = (conv.width, channels, *conv.kernel)
-    found.update({f'{name}.bn.{leaf}': (conv.width,) for leaf in NORM})
-  return found
+    by_name[f'{name}.conv.weight'] = (conv.width, channels, *conv.kernel)
+    by_name.update({f'{name}.bn.{leaf}': (conv.width,) for leaf in NORM})
+  return by_name
 
 
 def from_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -223,7 +223,7 @@ def from_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def random_state(rng: np.random.Generator) -> dict[str, np.ndarray]:
   """Random arrays named like the state dict's, whose activations stay of order 1."""
-  found = {}
+  state = {}
   for name, shape in shapes().items():
     z = rng.standard_normal(shape, np.float32)
     if len(shape) > 1:  # relu halves the second moment
@@ -232,5 +232,5 @@ def random_state(rng: np.random.Generator) -> dict[str, np.ndarray]:
       z = np.exp(0.2 * z)
     else:
       z *= 0.1
-    found[name] = z.astype(np.float32)
-  return found
+    state[name] = z.astype(np.float32)
+  return state

@@ -89,14 +89,14 @@ def _pillow(x, size):
 
   Pillow 13 begins with the columns of some images that are higher than wide, older ones do not.
   """
-  made = np.empty((len(x), size, size, x.shape[3]), x.dtype)
-  for image, target in zip(x, made, strict=True):
+  resized = np.empty((len(x), size, size, x.shape[3]), x.dtype)
+  for image, target in zip(x, resized, strict=True):
     for c in range(x.shape[3]):
       plane = Image.fromarray(np.ascontiguousarray(image[..., c]))
       for sides in ((size, plane.height), (size, size)):
         plane = plane.resize(sides, Image.Resampling.BICUBIC)
       target[..., c] = np.asarray(plane)
-  return made
+  return resized
 
 
 def _checked(x):

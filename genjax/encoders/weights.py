@@ -103,10 +103,10 @@ def _sha256(path: pathlib.Path) -> str:
 
 def _checked(name, path: pathlib.Path) -> pathlib.Path:
   """The path, if the published file lies there."""
-  found = _sha256(path)
-  if found != _source(name).sha256:
+  sha256 = _sha256(path)
+  if sha256 != _source(name).sha256:
     raise BadInput(f'{path} is damaged or another file than the weights {name!r}: its sha256 is '
-                   f'{found}; allowed: {_wanted(name)}')
+                   f'{sha256}; allowed: {_wanted(name)}')
   return path
 
 

@@ -1,8 +1,8 @@
-"""The one caller of evaluators: what all share stands here, so that a file asks its question alone.
+"""The one caller of evaluators, with everything that they share.
 
-It binds keywords, chooses the number of samples, fills in the cards' common protocol, measures
-known examples next to the samples (`kinds.Floor`), tells the power by planted copies, and keeps
-figures.
+It binds keyword arguments, chooses the number of samples, fills in the cards' common protocol,
+measures known examples like the samples (`kinds.Floor`), estimates the power by planted copies, and
+keeps figures on disk.
 """
 
 import functools
@@ -20,7 +20,7 @@ from genjax.evals.card import Value
 from genjax.evals.kinds import Floor, OfSamples, Task
 from genjax.types import BadInput, Estimator
 
-# what stands in a key for what is no plain data
+# arguments that are not plain data -> what represents them in a key
 _KEYED = {
     'dataset': lambda dataset: [dataset.name, dataset.spec, dataset.identity],
     'encoder': lambda encoder: encoder and [encoder.card, encoder.spec],
@@ -31,13 +31,14 @@ def evaluator(name: str, estimator: str, table: Mapping, given: Mapping, task: T
               samples: Mapping | None = None) -> Callable:
   """run(params, draw) -> {metric: Value} of an evaluator of either kind.
 
-  name: of table, {evaluator: module with METRICS and ESTIMATORS}; estimator: one of its.
-  given: keyword arguments of the estimator's make, checked against its signature alone.
+  name: a key of table, {evaluator: module with METRICS and ESTIMATORS}.
+  estimator: a key of the module's ESTIMATORS.
+  given: keyword arguments of the estimator's make, checked against its signature only.
   model: a Model; an evaluator of samples sees none, and its run takes any params.
-  samples: plain data that identify what draw returns; then all figures of samples are kept.
-  draw(n) returns (x [n, ...], info) as `draw.make` says; info may lack any of its entries.
-  Raises BadInput for a keyword, for data that cannot be asked this, and, once run, for a metric of
-  task.asked that is not among the figures.
+  samples: plain data that identify the samples of draw; then all figures of samples are kept.
+  draw(n) returns (x [n, ...], info) as in `draw.make`; info may lack any entry.
+  Raises BadInput for a keyword and for data that this evaluator cannot measure; run raises it for a
+  metric of task.asked that the evaluator does not return.
   """
   module, called = compat.pick('evaluator', name, table), extension.stem(name)
   chosen, what = module.ESTIMATORS[estimator], f'evaluator {called!r} ({estimator})'
@@ -69,13 +70,13 @@ def evaluator(name: str, estimator: str, table: Mapping, given: Mapping, task: T
 
 
 def keeper(name: str, make: Callable, arguments: Mapping) -> Callable:
-  """keep(part, compute) -> {metric: Value} of compute(), or what it gave before for the same key.
+  """keep(part, compute) -> {metric: Value}: compute(), or its earlier result for the same key.
 
-  arguments: all that the figures follow from, the evaluator's own keywords among them; they are in
-  the key with the source of this package and of the file that holds make, and with what part (plain
-  data) of the figures it is. So a key lacks nothing, and an argument that is no plain data fails
-  unless it stands in _KEYED. Figures are computed anew where that file cannot be read, and in a job
-  of several hosts: a host that found them would leave the others alone.
+  arguments: everything that determines the figures, the evaluator's own keywords included.
+  part: plain data that say which part of the figures it is.
+  The key holds both, the source of this package, and the file that defines make. An argument that
+  is not plain data fails unless it is in _KEYED. Figures are always computed if that file cannot
+  be read, and in a job of several hosts, since all hosts must take part in the computation.
   """
   file = _file(make)
   there = os.path.isfile(file)
@@ -96,7 +97,7 @@ def keeper(name: str, make: Callable, arguments: Mapping) -> Callable:
 
 
 def _file(make: Callable) -> str:
-  """The file that holds make; '' where it is no function of a file, but an object or a partial."""
+  """The file that defines make; '' if make is an object or a partial."""
   try:
     return inspect.getsourcefile(make) or ''
   except TypeError:
@@ -104,9 +105,9 @@ def _file(make: Callable) -> str:
 
 
 def space(name: str, estimator: Estimator, task: Task):
-  """The encoder that an evaluator of samples compares by; BadInput where there is none.
+  """The encoder whose features an evaluator of samples compares; BadInput if there is none.
 
-  One that needs the training set never compares in features that were trained on it.
+  An evaluator that needs the training set never uses features that were trained on it.
   """
   if 'data.training_set' in estimator.needs:
     return two_sample.space(name, task.encoder, task.pixels, task.dataset)
@@ -117,8 +118,8 @@ def of_samples(name: str, estimator: str, module, made: OfSamples, task: Task,
                keep: Callable) -> Callable:
   """run(draw) -> {metric: Value} of the samples and of the floors next to them; see `OfSamples`.
 
-  Raises BadInput without an encoder for these data, for fewer than `at_least` examples a side, and,
-  where the training set is asked about, on split 'train'.
+  Raises BadInput without an encoder for these data, with fewer than `at_least` examples on a side,
+  and on split 'train' if the evaluator needs the training set.
   """
   dataset, split, seed = task.dataset, task.split, made.subset_seed
   encoder = _encoder(name, module.ESTIMATORS[estimator], made, task)
@@ -162,7 +163,7 @@ def of_samples(name: str, estimator: str, module, made: OfSamples, task: Task,
 
 
 def _encoder(name: str, estimator: Estimator, made: OfSamples, task: Task):
-  """The encoder, which classifies where it must; warns where images are compared by pixels."""
+  """The encoder, with class probabilities if needed; warns if images are compared by pixels."""
   if 'data.training_set' in estimator.needs:
     two_sample.held_out(name, task.dataset, task.split)
     return space(name, estimator, task)
@@ -175,7 +176,7 @@ def _encoder(name: str, estimator: Estimator, made: OfSamples, task: Task):
 
 
 def _number(name: str, made: OfSamples, task: Task) -> int:
-  """How many samples are asked for."""
+  """The number of samples."""
   splits = task.dataset.splits
   other = two_sample.other_split(task.dataset, task.split)
   sizes = [len(splits[s]['x']) for s in (task.split, other) if s]
@@ -198,9 +199,9 @@ def _named(name: str, measure: Callable, seen: Mapping) -> list[str]:
 
 def _examples(floor: Floor, made: OfSamples, task: Task, n: int, reference, train,
               encoder) -> dict | None:
-  """What is measured in place of the samples, and the words for it; None: there is no such split.
+  """The known examples of a floor, and their description; None if there is no such split.
 
-  One example is encoded once, with the others, and only then repeated.
+  A repeated example is encoded once, with the others, and repeated afterwards.
   """
   splits, seed = task.dataset.splits, made.subset_seed
   if floor.examples == 'copies':

@@ -1,8 +1,8 @@
 """A measured number with its protocol: what was computed, on what, and what its interval means.
 
-A card has three kinds of entries: the protocol (all keys but two), by which a column is one
+A card has three kinds of entries: the protocol (all keys but two), which must agree within a
 column; 'interval', which names the estimand and the method, or the reason why there is none; and
-'detail', figures that stand beside the value (floors, terms, masses) and are no protocol.
+'detail', further figures (floors, terms, masses) that are not part of the protocol.
 """
 
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ import numpy as np
 
 LEVEL = 0.95
 Z = 1.959963984540054  # normal quantile of (1 + LEVEL) / 2
-# A sample's skewness falls short where tails are heavy. With so many times it the mean of 100
-# values that are log-normal, sigma 3/2 (skewness 33), is covered; by a normal interval in .84.
+# Factor on the sample skewness, which is too small for heavy tails. With it the interval covers the
+# mean of 100 log-normal values, sigma 3/2 (skewness 33); a normal interval covers it in .84.
 SKEW = 1.5
 
 
@@ -28,7 +28,7 @@ class Value(NamedTuple):
 def make_card(metric: str, *, estimator: str, unit: str, split: str | None, kind: str | None = None,
               encoder: Any = None, n_generated: int | None = None, n_reference: int | None = None,
               detail: dict | None = None, **protocol) -> dict:
-  """The card of a metric; encoder is an Encoder or None, further protocol by keyword."""
+  """The card of a metric. encoder: an Encoder or None; protocol: further entries."""
   card = {'metric': metric, 'estimator': estimator, 'unit': unit, 'split': split,
           'n_generated': n_generated, 'n_reference': n_reference,
           'encoder': None if encoder is None else encoder.name,
@@ -39,7 +39,7 @@ def make_card(metric: str, *, estimator: str, unit: str, split: str | None, kind
 
 
 def absent(card: dict, reason: str) -> Value:
-  """No number, and why: shown as missing, never as zero."""
+  """A Value without a number, and the reason; shown as missing, never as zero."""
   return Value(None, None, None, {**card, 'reason': reason, 'interval': {'reason': reason}})
 
 
@@ -68,10 +68,10 @@ def hall(t: float, skew: float) -> float:
 
 
 def of_mean(values, card: dict, estimand: str) -> Value:
-  """The mean of independent values [N] with its interval; not finite anywhere: no number.
+  """The mean of independent values [N] with its interval; no number if a value is not finite.
 
-  The wider of Student's t interval and Hall's, which allows for skewness (Hall 1992, by a cubic
-  transformation), at each end; without skewness they are one.
+  At each end it is the wider of Student's t interval and Hall's, which allows for skewness (Hall
+  1992, by a cubic transformation); without skewness the two are equal.
   """
   values = np.asarray(values, np.float64)
   bad = int(np.sum(~np.isfinite(values)))
@@ -104,7 +104,7 @@ def of_share(count, n: int, card: dict, estimand: str) -> Value:
 
 
 def describe(metrics: dict) -> str:
-  """One line a metric: its value and interval, or the reason why there is none."""
+  """One line per metric: its value and interval, or the reason why there is none."""
   lines = []
   for name, value in metrics.items():
     shown = f'none: {value.card["reason"]}' if value.value is None else f'{value.value:.4f}'
@@ -114,12 +114,12 @@ def describe(metrics: dict) -> str:
 
 
 def summary(metrics: dict, lines: int, where) -> str:
-  """`describe` in at most `lines` lines: figures of the model before those beside them.
+  """`describe` in at most `lines` lines: figures of the model before those of the floors.
 
-  where: the file that the last line names where some are left out.
+  where: the file that the last line names if metrics are left out.
   """
-  beside = ('_data', '_single', '_copies')
-  order = sorted(metrics, key=lambda name: name.endswith(beside))  # stable
+  floors = ('_data', '_single', '_copies')
+  order = sorted(metrics, key=lambda name: name.endswith(floors))  # stable
   if len(order) <= lines:
     return describe(metrics)
   shown = describe({name: metrics[name] for name in order[:lines - 1]})

@@ -62,12 +62,12 @@ def compared(probs, reference, card) -> dict[str, cards.Value]:
   n, m = len(probs), len(reference)
   p, q = class_shares(probs), class_shares(reference)
   perfect = perfect_sampler(q, n, m)
-  found = card('classes_found', unit='classes', num_classes=len(p),
-               rule='at least one sample', detail={'perfect_sampler': perfect['classes_found']})
+  count_card = card('classes_found', unit='classes', num_classes=len(p), rule='at least one sample',
+                    detail={'perfect_sampler': perfect['classes_found']})
   divergence = card('class_kl', unit='nats', num_classes=len(p),
                     detail={'perfect_sampler_first_order': perfect['class_kl']})
   if not (np.all(np.isfinite(probs)) and np.all(np.isfinite(reference))):
-    return _not_finite({'classes_found': found, 'class_kl': divergence})
+    return _not_finite({'classes_found': count_card, 'class_kl': divergence})
   there = p > 0
   outside = float(p[q == 0].sum())
   if outside:
@@ -76,7 +76,7 @@ def compared(probs, reference, card) -> dict[str, cards.Value]:
   else:
     kl = cards.plain(p[there] @ np.log(p[there] / q[there]), divergence,
                      'no calibrated interval: a plug-in, biased upwards by finite samples')
-  return {'classes_found': cards.plain(int(there.sum()), found, 'a count'), 'class_kl': kl}
+  return {'classes_found': cards.plain(int(there.sum()), count_card, 'a count'), 'class_kl': kl}
 
 
 def asked_class(probs, cond, card) -> dict[str, cards.Value]:

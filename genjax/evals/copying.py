@@ -31,7 +31,7 @@ class Cells(NamedTuple):
 
 
 class Placed(NamedTuple):
-  """Of points [N]: their cell, and the squared distance to the nearest training point in it."""
+  """The cell of each point [N], and the squared distance to the nearest training point in it."""
 
   cell: np.ndarray
   distance: np.ndarray

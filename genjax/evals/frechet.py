@@ -83,7 +83,7 @@ class Moments(NamedTuple):
 
 
 def moments(x) -> Moments:
-  """Of features [N, d], N > 1. Up to d rows, and where S is singular, S itself is not formed."""
+  """The moments of features [N, d], N > 1. For N <= d, or a singular S, S itself is not formed."""
   n, d = x.shape
   mean = _mean(x)
   if n <= d:
@@ -99,7 +99,7 @@ def moments(x) -> Moments:
 
 
 def known_moments(mean, covariance) -> Moments:
-  """Of a mean [d] and a covariance [d, d] that are given.
+  """The moments for a given mean [d] and covariance [d, d].
 
   Raises BadInput for a negative eigenvalue beyond TOLERANCE times the largest.
   """
@@ -176,7 +176,7 @@ def frechet_distance(x, y, a: Moments | None = None,
 
 
 def _influences(x, mean, basis, delta, optimal_map, precision) -> np.ndarray:
-  """Of rows x, c = x - mean: 2 c' delta + c'c - c'Tc, with T and S^-1 diagonal in c'basis.
+  """The influences of rows x, c = x - mean: 2 c' delta + c'c - c'Tc; T, S^-1 diagonal in c'basis.
 
   Times 1 + leverage: to the next order in 1 / N the variance is then that of the jackknife, which
   is not too short (Efron and Stein 1981).

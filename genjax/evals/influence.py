@@ -5,7 +5,7 @@ import numpy as np
 from genjax.evals import card as cards
 
 BLOCK = 4096  # rows that are in float64 at once
-# Of features a Gaussian distribution has the kurtosis 3, an exponential one 9. Beyond this the
+# Gaussian features have a kurtosis of 3, exponential ones 9. Beyond this the
 # influences may have no variance: there intervals of 95 % covered .82 to .96 (t with 3 degrees of
 # freedom, benchmarks/2026-11-29-coverage.md).
 KURTOSIS = 12.0

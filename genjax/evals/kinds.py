@@ -1,4 +1,4 @@
-"""The two kinds of evaluators: of samples, whoever made them, and of a model."""
+"""The two kinds of evaluators: of samples of any origin, and of a model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,13 +7,13 @@ from genjax.types import Estimator
 
 
 class Floor(NamedTuple):
-  """Known examples in place of the samples; their figures stand next to those of the samples."""
+  """Known examples that are measured like the samples, for comparison with their figures."""
 
   suffix: str  # of the metrics' names
-  # 'other': as many examples of another split; 'split': the split itself; 'single': its first
-  # example, repeated; 'copies': training examples
+  # 'other': the same number of examples of another split; 'split': the split itself; 'single': its
+  # first example, repeated; 'copies': training examples
   examples: str
-  metrics: tuple[str, ...] = ()  # of these alone; (): of all METRICS that the samples have
+  metrics: tuple[str, ...] = ()  # those to measure; (): all METRICS that the samples have
 
 
 DATA, SINGLE = Floor('_data', 'other'), Floor('_single', 'single')
@@ -25,22 +25,22 @@ class OfSamples(NamedTuple):
 
   measure: returns {metric: Value}. It gets those of these arguments that its signature names:
     x [N, ...]: the samples, or a floor's examples; integer levels, or float32
-    cond: labels [N] that were asked for, or None
+    cond: labels [N] on which the samples are conditioned, or None
     reference [M, ...]: examples of the split
     train: training examples, or None
-    encoder: an Encoder of such data
+    encoder: an Encoder for such data
     card: (metric, *, unit, detail={}, power=None, further protocol) -> dict, the metric's card. It
-      has the estimator, the split, the encoder, both numbers of examples, the seed of subsets and
-      what made x already; a keyword replaces an entry. power: plant -> dict, added to the detail of
-      the samples alone, with plant(rule, signals, num_copies) -> dict of `planted.detail`
-  floors: what stands next to the figures of the samples.
-  equal: whether N is the same on both sides: at most num_samples, and the sizes of the splits.
-  at_least: examples that each side must have.
-  classifies: whether the encoder must give class probabilities.
-  compares: whether the figures depend on the reference.
-  num_train: training examples that are used at most, fixed random ones; None: all.
-  subset_seed: which examples a subset has.
-  num_plantings: repetitions that tell the power; 0: it is not told.
+      already has the estimator, the split, the encoder, both numbers of examples, the seed of
+      subsets and the origin of x; a keyword replaces an entry. power: plant -> dict, added to the
+      detail of the samples only, with plant(rule, signals, num_copies) -> dict, `planted.detail`
+  floors: known examples that are measured as well.
+  equal: use the same N on both sides: at most num_samples, and the sizes of the splits.
+  at_least: least number of examples on each side.
+  classifies: the encoder must have class probabilities.
+  compares: the figures depend on the reference.
+  num_train: largest number of training examples, a fixed random subset; None: all.
+  subset_seed: of the random subsets.
+  num_plantings: number of repetitions that estimate the power; 0: no power.
   """
 
   measure: Callable
@@ -55,18 +55,18 @@ class OfSamples(NamedTuple):
 
 
 class Task(NamedTuple):
-  """What an evaluator is asked: about which data, how many samples, by which random numbers."""
+  """The task of an evaluator: the data, the number of samples, the random seed."""
 
   dataset: Any
   split: str
-  num_samples: int  # of the samples, where an evaluator has no number of its own
+  num_samples: int  # for evaluators without a number of their own
   seed: int = 0
-  encoder: Any = None  # an Encoder, or None where the data have none
-  pixels: Any = None  # the Encoder that changes nothing
+  encoder: Any = None  # an Encoder, or None if the data have none
+  pixels: Any = None  # the Encoder 'identity'
   conditional: bool = False  # whether the model is conditioned on the labels of the data
-  asked: tuple[str, ...] = ()  # metrics that must be among the evaluator's; (): whatever it gives
-  prepare: Callable | None = None  # (batch as the data hold it, rng=None) -> batch as models see it
-  tick: Callable = lambda: None  # to be called within what takes long
+  asked: tuple[str, ...] = ()  # metrics that the evaluator must return; (): any
+  prepare: Callable | None = None  # (raw batch, rng=None) -> batch on the grid
+  tick: Callable = lambda: None  # called during long computations
   # (metric, *, unit, further protocol) -> dict, a card with the estimator and the split
   card: Callable | None = None
 

@@ -14,7 +14,7 @@ CLOSEST = (0.01, 0.05, 0.2, 1.0)  # the test looks at so large parts of the samp
 
 
 class Near(NamedTuple):
-  """Of each sample: its nearest and second nearest reference point, the distance to the first."""
+  """For each sample its nearest and second nearest reference point, and the first distance."""
 
   first: np.ndarray  # int [N]
   second: np.ndarray  # int [N]

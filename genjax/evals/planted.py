@@ -21,15 +21,15 @@ def power(signals: Callable, n: int, num_copies: int, repeats: int, seed: int = 
   replacement)? k is the share of n, at least 1. Samples that are signalled as they are will be so
   with copies among them: the power is that of the rule for these samples.
   """
-  found = {}
+  by_share = {}
   for share in shares:
     k = max(round(share * n), 1)
     hits = 0
     for i in range(repeats):
       rng = np.random.default_rng((seed, i))
       hits += bool(signals(rng.permutation(n)[:k], rng.integers(num_copies, size=k)))
-    found[f'{share:g}'] = hits / repeats
-  return found
+    by_share[f'{share:g}'] = hits / repeats
+  return by_share
 
 
 def detail(rule: str, signals: Callable, n: int, num_copies: int, repeats: int,

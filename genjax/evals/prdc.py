@@ -51,16 +51,16 @@ def make(*, k_ball: int = 3, k_density: int = 5, subset_seed: int = 0) -> OfSamp
                    'allowed: integers from 1')
 
   def measure(x, y, card):
-    found = counts(x, y, k_ball, k_density)
+    counted = counts(x, y, k_ball, k_density)
     closed = {'unit': 'share', 'k': k_ball, 'ties': CLOSED}
     opened = {'unit': 'share', 'k': k_density, 'ties': OPEN}
     return {
         'precision': cards.of_share(
-            int(found.inside.sum()), len(x), card('precision', **closed), ESTIMAND),
-        'recall': cards.plain(found.recalled.mean(), card('recall', **closed), NO_RECALL),
-        'density': of_number(found, k_density,
+            int(counted.inside.sum()), len(x), card('precision', **closed), ESTIMAND),
+        'recall': cards.plain(counted.recalled.mean(), card('recall', **closed), NO_RECALL),
+        'density': of_number(counted, k_density,
                              card('density', **{**opened, 'unit': 'open balls over k'})),
-        'coverage': of_covered(found, card('coverage', **opened))}
+        'coverage': of_covered(counted, card('coverage', **opened))}
 
   return two_sample.of_features(METRICS, measure, equal=True, subset_seed=subset_seed,
                                 at_least=max(k_ball, k_density) + 1)
@@ -71,10 +71,10 @@ ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 def prdc(generated, reference, k_ball: int = 3, k_density: int = 5) -> dict[str, float]:
   """The four figures of generated [N, d] and reference [M, d] features."""
-  found = counts(generated, reference, k_ball, k_density)
-  return {'precision': float(found.inside.mean()), 'recall': float(found.recalled.mean()),
-          'density': float(found.number.mean() / k_density),
-          'coverage': float(found.covered.mean())}
+  counted = counts(generated, reference, k_ball, k_density)
+  return {'precision': float(counted.inside.mean()), 'recall': float(counted.recalled.mean()),
+          'density': float(counted.number.mean() / k_density),
+          'coverage': float(counted.covered.mean())}
 
 
 def of_number(found: Counts, k: int, card: dict) -> cards.Value:

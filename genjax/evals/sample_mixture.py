@@ -101,7 +101,7 @@ def _log_normal(d2, log_variance, dim):
 
 @jax.grad
 def _gradient(params, d2, to_mean, weight, dim):
-  """Of the weighted mean of the negative log-likelihood per dimension."""
+  """The gradient of the weighted mean of the negative log-likelihood per dimension."""
   each = _log_normal(d2, params['samples'], dim) - jnp.log(d2.shape[1])
   origin = _log_normal(to_mean, params['origin'], dim)
   log_p = jnp.logaddexp(jax.scipy.special.logsumexp(each, 1), origin)

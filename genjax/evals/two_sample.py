@@ -1,8 +1,8 @@
-"""What evaluators of samples share: the space they compare in, the splits, and subsets of them.
+"""What evaluators of samples share: the space in which they compare, the splits, and subsets.
 
-Next to a figure of the samples stand the same figures with something known in their place: `_data`,
-examples of the data (the floor of a distance, the ceiling of a share), and `_single`, one example
-repeated. Metrics of novelty have `_copies`: training examples. See `kinds.Floor`.
+The same figures are measured with known examples instead of the samples: `_data`, examples of the
+data (the floor of a distance, the ceiling of a share), and `_single`, one example repeated. Metrics
+of novelty have `_copies`: training examples. See `kinds.Floor`.
 """
 
 import functools
@@ -20,7 +20,7 @@ from genjax.types import BadInput
 PIXELS = ("encoder 'identity' compares images by their pixels, whose distances say little of how "
           'images look; allowed, and better: an encoder that was trained on such images, by '
           'python -m genjax encoder')
-# what the evaluators that compare features of samples ask for
+# the needs of evaluators that compare features of samples
 NEEDS = ('sample', 'data.image|data.coordinates')
 
 
@@ -28,8 +28,8 @@ def of_features(metrics: tuple, measure: Callable, protocol: Mapping | None = No
                 at_least: int = 2, **options) -> OfSamples:
   """The evaluator that compares features of the samples with those of the split.
 
-  measure(x [N, d], y [M, d], card) returns {metric: Value}, of float32 features; where some are not
-  finite all metrics are absent. protocol: further entries of all cards. options: of `OfSamples`.
+  measure(x [N, d], y [M, d], card) returns {metric: Value} of float32 features; if some are not
+  finite, all metrics are absent. protocol: further entries of all cards. options: see `OfSamples`.
   """
   def of_examples(x, reference, encoder, card):
     y, x = (np.asarray(encoder.features(a), np.float32) for a in (reference, x))
@@ -39,7 +39,7 @@ def of_features(metrics: tuple, measure: Callable, protocol: Mapping | None = No
 
 
 def checked(metrics: tuple, measure: Callable, x, y, card: Callable) -> dict[str, Value]:
-  """measure(x, y, card); where features are not finite, all metrics absent."""
+  """measure(x, y, card); if features are not finite, all metrics are absent."""
   bad = sum(int(np.sum(~np.all(np.isfinite(a), axis=1))) for a in (x, y))
   if bad:
     reason = f'features of {bad} examples are not finite'
@@ -48,13 +48,13 @@ def checked(metrics: tuple, measure: Callable, x, y, card: Callable) -> dict[str
 
 
 def sampled(info: Mapping) -> dict:
-  """What the cards say of how samples were made."""
+  """The entries of a card about the origin of the samples."""
   labels = {'labels': info['labels']} if info.get('labels') else {}
   return {'sampler': info.get('sampler'), **labels}
 
 
 def other_split(dataset, split: str) -> str | None:
-  """Whose examples stand in the place of samples: train, and for train itself what is held out."""
+  """The split whose examples are measured like samples: train, or a held-out split for train."""
   for name in ('train', 'test', 'validation'):
     if name != split and name in dataset.splits:
       return name
@@ -62,7 +62,7 @@ def other_split(dataset, split: str) -> str | None:
 
 
 def held_out(evaluator: str, dataset, split: str) -> None:
-  """Raises BadInput where the split is the training set itself, or a set has less than 2."""
+  """Raises BadInput if the split is the training set, or one of the two has fewer than 2 rows."""
   if split == 'train':
     raise BadInput(f"evaluator {evaluator}: split='train' is not held out; allowed: "
                    f'{", ".join(s for s in dataset.splits if s != "train")}')
@@ -73,7 +73,7 @@ def held_out(evaluator: str, dataset, split: str) -> None:
 
 
 def warn_of_pixels(encoder) -> None:
-  """Warns where images are compared by their pixels."""
+  """Warns if images are compared by their pixels."""
   if encoder.name == 'identity' and encoder.spec.levels and len(encoder.spec.shape) == 3:
     warnings.warn(PIXELS, stacklevel=1)
 
@@ -93,8 +93,8 @@ def subset(x, n: int, seed: int = 0):
 def space(evaluator: str, encoder, pixels, dataset):
   """The encoder in whose features samples, training and held-out examples may be compared.
 
-  Without an encoder it is `pixels`, the one that changes nothing; also in the place of one that was
-  trained on this very training set, which lays training examples elsewhere than held-out ones.
+  It is `pixels`, the encoder 'identity', if there is no encoder, and if the encoder was trained on
+  the same training set: it would separate training examples from held-out ones.
   """
   if encoder is None:
     return pixels
@@ -104,7 +104,7 @@ def space(evaluator: str, encoder, pixels, dataset):
 
 
 def require_encoder(evaluator: str, encoder, dataset):
-  """The encoder; raises BadInput when the data set has none, or one that reads other data."""
+  """The encoder; raises BadInput if there is none, or if it reads other data."""
   if encoder is None:
     raise BadInput(
         f'evaluator {evaluator!r} needs an encoder, and data {dataset.name!r} has none; train one '

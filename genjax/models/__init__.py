@@ -1,4 +1,4 @@
-"""FAMILIES: what p_theta can be. One family a file, each with make(spec, ...) -> Model."""
+"""FAMILIES: what p_theta can be; one family per file, each with make(spec, ...) -> Model."""
 
 from genjax.models import (
   autoregressive,

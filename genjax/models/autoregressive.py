@@ -1,4 +1,4 @@
-"""A causal network over the levels of x in raster order: exact log P(x), sampling by token."""
+"""A causal network over the levels of x in raster order: exact log P(x), samples token by token."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,12 @@ from genjax.types import BadInput, DataSpec, Model
 
 
 def make(spec: DataSpec, causal: Callable, *, label_dropout: float = 0.1) -> Model:
-  """Model with an exact probability mass, log P(x) = sum_i log P(x_i | x_<i), in nats.
+  """Returns a model with an exact mass, log P(x) = sum_i log P(x_i | x_<i), in nats.
 
-  `log_prob` given an rng (training) applies dropout and drops labels at the rate `label_dropout`;
-  with rng None it is deterministic. `sample` evaluates the network once a token, with its cache.
-  Raises BadInput on data without levels.
+  causal: network role.
+  label_dropout: probability that `log_prob` with an rng (training) drops an example's label.
+  With an rng `log_prob` also applies dropout; with None it is deterministic. `sample` evaluates
+  the network once per token, with its cache. Raises BadInput on data without levels.
   """
   if spec.levels is None:
     raise BadInput('model autoregressive needs data with levels (integers), but levels = None: '

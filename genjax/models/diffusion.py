@@ -1,7 +1,7 @@
-"""A Gaussian diffusion: path, what its network is told and puts out, and the bound it gives.
+"""A Gaussian diffusion: its path, the inputs and outputs of its network, and its bound.
 
 DDPM, VDM, score SDE, EDM, flow matching and rectified flow are choices of `schedule` and
-`prediction` here, of a weighting and times in `objectives.score_matching`, and of a sampler.
+`prediction` here, of weighting and times in `objectives.score_matching`, and of a sampler.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ CONDITIONS = ('time', 'logsnr')
 
 
 class Noise(NamedTuple):
-  """A schedule with its bounds, and the times between which logsnr lies within them."""
+  """A schedule, the bounds of its logsnr, and the times at which they are reached."""
 
   name: str
   logsnr_min: float
@@ -33,7 +33,7 @@ class Noise(NamedTuple):
   fixed: Callable | None  # t -> alpha, sigma; None: learned
 
   def ends(self):
-    """(0, 1), unless logsnr is infinite there."""
+    """The times of the bounds: (0, 1), unless logsnr is infinite there."""
     if self.name not in schedules.UNBOUNDED:
       return 0.0, 1.0
     bounds = jnp.array([self.logsnr_max, self.logsnr_min])
@@ -42,7 +42,8 @@ class Noise(NamedTuple):
   def parameters(self, init_network: Callable):
     """init(rng, batch, t=None) -> params, and path(params, t) -> alpha, sigma.
 
-    init_network: (rng, t) -> the network's; beside a learned schedule they are 'network'.
+    init_network: (rng, t) -> the network's params; with a learned schedule params are {'network',
+    'schedule'}.
     """
     if self.fixed:
       return (lambda rng, batch, t=None: init_network(rng, jnp.zeros(1) if t is None else t),
@@ -62,9 +63,9 @@ class Noise(NamedTuple):
 
 
 def default_logsnr_max(levels: int | None) -> float:
-  """Where the path starts: noise of a third of half a cell, so that the integers survive it.
+  """The logsnr at the start of the path: sigma is a third of half a cell, so integers survive it.
 
-  At 256 levels this is 13.3, VDM's initial value; continuous data: 10.
+  For 256 levels it is 13.3, VDM's initial value; for continuous data 10.
   """
   return 10.0 if levels is None else float(2.0 * np.log(3.0 * (levels - 1)))
 
@@ -73,10 +74,10 @@ def make_noise(name: str, logsnr_min: float | None, logsnr_max: float | None,
                levels: int | None) -> Noise:
   """The schedule and its bounds. BadInput for an unknown name.
 
-  name: of `numerics.path`, or 'learned' (2107.00630, App. H; under objective kl alone). logsnr runs
-  from logsnr_max (None: by the levels; of 'edm' sigma 0.002) to logsnr_min (None: -10; of 'edm'
-  sigma 80); where a schedule has no such ends ('linear', 'zero_terminal_snr'), they are the
-  bound's.
+  name: in `numerics.schedules`, or 'learned' (2107.00630, App. H; only for objective kl).
+  logsnr_max: at the start; None: by the levels, for 'edm' sigma 0.002.
+  logsnr_min: at the end; None: -10, for 'edm' sigma 80.
+  Schedules with infinite logsnr ('linear', 'zero_terminal_snr') use both only for the ELBO.
   """
   if name not in SCHEDULES:
     raise BadInput(f'schedule = {name!r} is unknown; allowed: {", ".join(SCHEDULES)}')
@@ -90,40 +91,46 @@ def make_noise(name: str, logsnr_min: float | None, logsnr_max: float | None,
   return Noise(name, low, high, None if name == 'learned' else checked)
 
 
-class Told(NamedTuple):
-  """What goes into the network and comes out of it; see `make`."""
+class Parameterisation(NamedTuple):
+  """The inputs and the output of the network; see `make`.
 
+  With a target time s its second number is the difference of the noise levels at t and s
+  (2505.13447, its ablations).
+  """
+
+  # 'levels': logits of each dimension's level without the information in its own x_t
   prediction: str
+  # 'time', or 'logsnr', scaled to 0..1 between its bounds (VDM; EDM's c_noise is affine in it)
   condition: str
   scale_input: bool
   sigma_data: float
   time_scale: float | None
 
   def of_noise(self, noise: Noise, t, point):
-    """What the network hears of the noise at t, [B] in [0, 1]."""
+    """The noise level at t on which the network is conditioned, [B] in [0, 1]."""
     if self.condition == 'time':
       return t
-    # an infinite logsnr is told as the bound, and has no slope
+    # an infinite logsnr is replaced by its bound, without a slope
     alpha, sigma = (jnp.maximum(a, 1e-12) for a in (point.alpha, point.sigma))
     share = noise.logsnr_max - paths.logsnr(alpha, sigma)
     return jnp.clip(share / (noise.logsnr_max - noise.logsnr_min), 0.0, 1.0)
 
   def times(self, noise: Noise, path, t, point, s):
-    """What the network is given for t, or for t and s, in units of its time embedding."""
-    heard, fastest = self.of_noise(noise, t, point), 1000.0
+    """The network's input for t, or for t and s, in units of its time embedding."""
+    level, fastest = self.of_noise(noise, t, point), 1000.0
     if s is not None:
       at_s = self.of_noise(noise, s, paths.Point(*path(s)))
-      heard, fastest = jnp.stack([heard, heard - at_s], -1), 2.0
-    return heard * ((fastest if self.time_scale is None else self.time_scale) / 1000.0)
+      level, fastest = jnp.stack([level, level - at_s], -1), 2.0
+    return level * ((fastest if self.time_scale is None else self.time_scale) / 1000.0)
 
   def inputs(self, x_t, point):
-    """x_t, or x_t divided by its deviation."""
+    """x_t, divided by its standard deviation if scale_input."""
     if not self.scale_input:
       return x_t
     return x_t * match(predictions.c_in(point, self.sigma_data), x_t)
 
   def denoised(self, output, x_t, point, levels: int | None, learned_variance: bool) -> Denoised:
-    """What the output [B, ..., out] says of x_t; a learned variance is the last number of each."""
+    """Denoised from the output [B, ..., out]; a learned variance is its last channel."""
     v = None
     if learned_variance:
       output, v = output[..., :-1], jax.nn.sigmoid(output[..., -1])
@@ -133,12 +140,13 @@ class Told(NamedTuple):
                                         self.sigma_data), v)
 
 
-def make_told(spec: DataSpec, schedule: str, prediction: str | None, condition: str | None,
-              scale_input: bool | None, sigma_data: float, time_scale: float | None) -> Told:
-  """The choices of `make`, None replaced by what suits. BadInput for unknown or wrong ones."""
+def make_parameterisation(spec: DataSpec, schedule: str, prediction: str | None,
+                          condition: str | None, scale_input: bool | None, sigma_data: float,
+                          time_scale: float | None) -> Parameterisation:
+  """The choices of `make` with defaults instead of None. BadInput for unknown or illegal ones."""
   prediction = prediction or ('v' if spec.levels is None else 'levels')
-  told_logsnr = prediction == 'edm' or schedule in ('edm', 'learned')
-  condition = condition or ('logsnr' if told_logsnr else 'time')
+  by_logsnr = prediction == 'edm' or schedule in ('edm', 'learned')
+  condition = condition or ('logsnr' if by_logsnr else 'time')
   if scale_input is None:
     scale_input = prediction == 'edm' or schedule in schedules.EXPLODING
   allowed = predictions.PREDICTIONS if spec.levels is None else PREDICTIONS
@@ -149,11 +157,11 @@ def make_told(spec: DataSpec, schedule: str, prediction: str | None, condition: 
   for name, scale in (('sigma_data', sigma_data), ('time_scale', time_scale)):
     if scale is not None and not scale > 0.0:
       raise BadInput(f'{name} = {scale} must be above 0')
-  return Told(prediction, condition, scale_input, sigma_data, time_scale)
+  return Parameterisation(prediction, condition, scale_input, sigma_data, time_scale)
 
 
 def check_steps(num_steps: int | None, variance: str) -> None:
-  """Refuses a variance of the bound's steps that is unknown, or of steps that there are none of."""
+  """Raises BadInput for an unknown variance, and for one of steps without num_steps."""
   if variance not in VARIANCES:
     raise BadInput(f'variance = {variance!r} is unknown here; allowed: {", ".join(VARIANCES)}')
   if num_steps is not None and num_steps < 1:
@@ -168,36 +176,36 @@ def make(spec: DataSpec, denoiser: Callable, *, schedule: str = 'cosine',
          logsnr_max: float | None = None, sigma_data: float = 0.5, condition: str | None = None,
          scale_input: bool | None = None, time_scale: float | None = None,
          num_steps: int | None = None, variance: str = 'posterior') -> Model:
-  """Model with a `diffusion` and `elbo` (nats; with levels it bounds the probability mass).
+  """Returns a model with `diffusion` and `elbo` (nats; with levels it bounds the mass).
 
-  schedule, logsnr_min, logsnr_max: see `make_noise`. prediction: what the network puts out: 'v'
-  (default for continuous data), or another of `numerics.prediction`, or with levels 'levels'
-  (default there): logits of each dimension's level before its own x_t is looked at. sigma_data: the
-  data's deviation, of 'edm' and scale_input. condition: what of the noise the network is told,
-  'time', or 'logsnr' from 0 to 1 between its bounds (VDM; EDM's c_noise is an affine of it).
-  scale_input: x_t divided by its deviation (EDM's c_in). None: both as in their papers for
-  prediction 'edm', schedules 'edm' and 've' (scale_input) and 'learned' (logsnr), else 'time' and
-  False. time_scale: the fastest angle of the embedding of that number. None: 1000 (2006.11239), and
-  2 of `two_time`, whose losses take derivatives in time, which the fastest angles would drown
-  (2410.11081). num_steps, variance: of the bound; None is continuous time, else T steps with the
-  variance 'posterior' (beta tilde), 'upper' (beta) or 'learned' (2102.09672), which `denoise` then
-  gives. `two_time`, on a fixed schedule and without a learned variance, is the same with a network
-  that is told two numbers, that of t and its difference to that of s (2505.13447, its ablations).
-  `denoise` given an rng applies dropout; `elbo` does not. BadInput on unknown names.
+  schedule, logsnr_min, logsnr_max: see `make_noise`.
+  prediction: the network's output, in `numerics.prediction`; None: 'v', with levels 'levels'.
+  sigma_data: standard deviation of the data, for 'edm' and scale_input.
+  condition: see `Parameterisation`; None: 'logsnr' for prediction 'edm' and schedules 'edm' and
+    'learned', else 'time'.
+  scale_input: divide x_t by its deviation (EDM's c_in). None: for 'edm' and schedule 've'.
+  time_scale: fastest angle of the time embedding. None: 1000 (2006.11239), and 2 for `two_time`,
+    whose losses take derivatives in time that the fastest angles would dominate (2410.11081).
+  num_steps: number of steps T of the ELBO; None: continuous time.
+  variance: of these steps: 'posterior' (beta tilde), 'upper' (beta) or 'learned' (2102.09672).
+
+  `two_time` exists for fixed schedules without a learned variance. `denoise` with an rng applies
+  dropout; `elbo` does not. Raises BadInput for unknown names.
   """
   noise = make_noise(schedule, logsnr_min, logsnr_max, spec.levels)
-  told = make_told(spec, schedule, prediction, condition, scale_input, sigma_data, time_scale)
+  chosen = make_parameterisation(spec, schedule, prediction, condition, scale_input, sigma_data,
+                                 time_scale)
   check_steps(num_steps, variance)
   learned, learned_variance = schedule == 'learned', variance == 'learned'
-  net = denoiser(out=(spec.levels if told.prediction == 'levels' else 1) + learned_variance)
+  net = denoiser(out=(spec.levels if chosen.prediction == 'levels' else 1) + learned_variance)
   init, path = noise.parameters(lambda rng, t: net.init(rng, jnp.zeros((1, *spec.shape)), t, None))
 
   def denoise(params, x_t, t, cond, rng, s=None):
     along = lambda t: path(params, t)
     point = paths.at(along, t)
-    output, _ = net.apply(params['network'] if learned else params, told.inputs(x_t, point),
-                          told.times(noise, along, t, point, s), cond, rng=rng)
-    return told.denoised(output, x_t.astype(jnp.float32), point, spec.levels, learned_variance)
+    output, _ = net.apply(params['network'] if learned else params, chosen.inputs(x_t, point),
+                          chosen.times(noise, along, t, point, s), cond, rng=rng)
+    return chosen.denoised(output, x_t.astype(jnp.float32), point, spec.levels, learned_variance)
 
   def terms(params, batch, rng, uniform_in):
     def of_step(x_t, t):
@@ -209,7 +217,7 @@ def make(spec: DataSpec, denoiser: Callable, *, schedule: str = 'cosine',
                  uniform_in=uniform_in)
 
   def schedule_loss(params, batch, rng):
-    """The squared estimate: its mean is fixed by the ends, so that its variance remains."""
+    """The squared estimate: the ends fix its mean, so that it measures the variance."""
     return (terms(params, batch, rng, 'time')['diffusion'] / np.prod(spec.shape)) ** 2
 
   two_time = TwoTimes(

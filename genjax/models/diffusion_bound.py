@@ -1,7 +1,7 @@
 """The variational bound of a diffusion on log p(x), with continuous time or T steps.
 
-Its terms under the names of 2107.00630 (VDM): `reconstruction` E log p(x | z_0), `prior`
--KL(q(z_1 | x) || N(0, sigma_1^2)) and `diffusion`, minus the denoising loss between the ends.
+Its terms have the names of 2107.00630 (VDM): `reconstruction`, E log p(x | z_0); `prior`,
+-KL(q(z_1 | x) || N(0, sigma_1^2)); `diffusion`, minus the denoising loss between the ends.
 """
 
 import jax
@@ -17,13 +17,13 @@ VARIANCES = ('posterior', 'upper', 'learned')
 
 
 def mean_level(output, x_t, alpha, sigma, levels: int) -> jax.Array:
-  """E[x_0 | x_t] [B, ..., C] where output [B, ..., C levels] is log p(x_0 = k | the other parts).
+  """E[x_0 | x_t] [B, ..., C] from output [B, ..., C levels], log p(x_0 = k | other dimensions).
 
-  Bayes in each dimension: p(k | x_t) is proportional to q(x_t | k) exp(output_k). So the network
-  need not learn to round what little noise leaves plain.
+  By Bayes' rule in each dimension p(k | x_t) is proportional to q(x_t | k) exp(output_k). Thus the
+  network need not learn to round x_t at low noise.
   """
   logits = output.reshape(*x_t.shape, levels) + prob.level_logits(x_t, alpha, sigma, levels)
-  # levels first: a CPU takes five times as long for sums over so short a last axis
+  # levels first: on a CPU sums over such a short last axis take five times as long
   logits = logits.reshape(-1, levels).T
   p = jnp.exp(logits - jax.lax.stop_gradient(logits.max(0)))
   return ((p * prob.grid(levels)[:, None]).sum(0) / p.sum(0)).reshape(x_t.shape)
@@ -45,12 +45,14 @@ def bound(denoise, path, x, rng, *, levels: int | None, num_steps: int | None = 
           variance: str = 'posterior', ends=(0.0, 1.0), uniform_in: str = 'logsnr') -> dict:
   """{'reconstruction', 'prior', 'diffusion'} [B] nats: their expected sum bounds log p(x) below.
 
-  denoise(x_t, t [B]) -> E[x_0 | x_t], path(t [B]) -> alpha, sigma; ends: the times of z_0 and z_1,
-  between which logsnr has to be finite. num_steps None: continuous time, -logsnr' / 2
-  |eps - eps_hat|^2 (2107.00630, Eq. 17), t drawn uniformly in logsnr, so that the schedule between
-  the ends changes nothing (Eq. 18), or in time (uniform_in='time': its slope weighs). T: the
-  T-step model, even in t, a step drawn uniformly, `variance` of its reverse steps: 'posterior',
-  'upper' or 'learned', and then denoise gives (E[x_0 | x_t], v): see `path.step_divergence`.
+  denoise: (x_t, t [B]) -> E[x_0 | x_t], with variance 'learned' (E[x_0 | x_t], v).
+  path: t [B] -> alpha, sigma.
+  num_steps: None: continuous time, -logsnr' / 2 |eps - eps_hat|^2 (2107.00630, Eq. 17). T: the
+    T-step model with steps even in t, of which one is drawn uniformly.
+  variance: of the T reverse steps, 'posterior', 'upper' or 'learned' (`path.step_divergence`).
+  ends: the times of z_0 and z_1, between which logsnr must be finite.
+  uniform_in: for continuous time, draw t uniformly in 'logsnr', where the schedule between the ends
+    has no effect (Eq. 18), or in 'time', weighted by its slope.
   """
   n = x.shape[0]
   rng_t, rng_eps, rng_0 = jax.random.split(rng, 3)
@@ -73,11 +75,11 @@ def bound(denoise, path, x, rng, *, levels: int | None, num_steps: int | None = 
 
 
 def _times(path, u, ends, num_steps, uniform_in):
-  """t [B] from u [B], and (eps_error, v) -> the estimate [B] of the diffusion loss from it."""
+  """t [B] from u [B], and the function (eps_error, v) -> estimate [B] of the diffusion loss."""
   start, end = ends
   if num_steps is not None:
     i = jnp.floor(u * num_steps)
-    # the denoiser is asked at the later end of a step
+    # the denoiser is evaluated at the noisier end of a step
     s, t = (start + (end - start) * (j / num_steps) for j in (i, i + 1.0))
     (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
     drop = paths.logsnr(alpha_s, sigma_s) - paths.logsnr(alpha_t, sigma_t)

@@ -1,8 +1,8 @@
 """An energy-based model: a network's energy, an intractable Z, samples from long Langevin chains.
 
-p(x) = exp(-E(x)) / Z, E(x) = f(x) + ||x||^2 / (2 s^2): the confinement makes Z finite for every f
-that grows more slowly than a square, as the networks here do. Data with levels: x
-is continuous here, and whoever trains the energy adds the noise of a cell to the data first.
+p(x) = exp(-E(x)) / Z, E(x) = f(x) + ||x||^2 / (2 s^2). The confinement makes Z finite for every f
+that grows more slowly than a square, as the networks here do. x is continuous; for data with levels
+the objectives add uniform noise within the cells.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,15 @@ from genjax.types import BadInput, DataSpec, Model
 def make(spec: DataSpec, energy: Callable, *, confinement: float | None = None,
          sampler_steps: int = 1000, step_size: float = 0.01, noise_scale: float = 1.0,
          clip: float | None = None, init_scale: float = 1.0) -> Model:
-  """Returns an energy by the network of that role: `energy` and `sample`.
+  """Returns a model with `energy` ([B] nats, up to log Z) and `sample`.
 
-  energy: [B] nats, up to log Z. sample: sampler_steps unadjusted Langevin steps (step_size,
-  noise_scale, clip: see `mcmc.langevin`) from noise, uniform on +-init_scale for data with levels
-  and normal of that scale otherwise; one evaluation of the network and its gradient a step. A
-  model trained with chains is to be sampled with their step_size and noise_scale. Samples may
-  leave [-1, 1]. confinement: s above; None: 1 for data with levels, 4 otherwise.
-  Errors: BadInput for a number that is not positive.
+  energy: network role.
+  confinement: s above; None: 1 for data with levels, else 4.
+  sampler_steps: unadjusted Langevin steps per sample, each one evaluation of the network and its
+    gradient.
+  step_size, noise_scale, clip: see `mcmc.langevin`; those with which the model was trained.
+  init_scale: chains start from noise, uniform on +-init_scale with levels, else normal.
+  Samples may leave [-1, 1]. Raises BadInput for a number that is not positive.
   """
   confinement = confinement or (4.0 if spec.levels is None else 1.0)
   for name, value in (('confinement', confinement), ('sampler_steps', sampler_steps),

@@ -1,14 +1,14 @@
 """Coupling flows: exact density by a change of variables, samples by the inverse pass.
 
 log p(x) = log p_base(z) + log |det dz/dx|, z = f(x) a chain of coupling layers: RealNVP
-(1605.08803), neural spline flows (1906.04032). f runs from data to base, so that the density,
-which training asks for most, takes the transforms' direct form; samples take their inverse.
+(1605.08803), neural spline flows (1906.04032). f runs from data to base, so that the density, which
+training needs most, uses the transforms' direct form; samples use their inverse.
 
-Vectors: z' = L (x - shift) (L lower triangular, learned: a full-covariance Gaussian is in reach of
-it alone), couplings on R^D, a standard normal base. Data with levels, splines: the dequantised
-data fill a cube, each element of which a learned spline of its own maps to the cube again
-(marginals), couplings keep the cube, the base is uniform on it, so that no mass is lost outside.
-Data with levels, affine couplings: a logit takes the cube to R^D.
+Vectors: first z' = L (x - shift), L lower triangular and learned (alone it fits any Gaussian); then
+couplings on R^D and a standard normal base. Data with levels, splines: the dequantised data fill a
+cube. A learned spline per element maps it to itself (marginals), couplings keep it, and the base is
+uniform on it, so that no mass lies outside. Data with levels, affine couplings: a logit maps the
+cube to R^D.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,14 @@ from genjax.types import BadInput, DataSpec, Model
 
 TRANSFORMS = ('affine', 'rational_quadratic')
 SPLITS = ('permutation', 'checkerboard')
-SIDE = 16  # of images from which on the checkerboard is the default, and with it convolutions
-MAX_LOG_SCALE = 2.0  # of one affine coupling; unbounded scales overflow early in training
+SIDE = 16  # least side of images for which checkerboard and convolutions are the default
+MAX_LOG_SCALE = 2.0  # bound for an affine coupling; unbounded scales overflow early in training
 MAX_BINS = 64  # arrays of [B, bins, D] in each spline; 64 least bins are 6 % of the box
 MAX_MARGINAL_BINS = 32
-# pairs of couplings in one turn of the scan, whose copies cost 10 to 30 % of a train step on CPU;
-# four compile a quarter longer than one
+# pairs of couplings per iteration of the scan, whose copies cost 10 to 30 % of a train step on CPU;
+# compilation takes a quarter longer with four than with one
 UNROLL = 4
-MARGINAL_GAIN = 10.0  # on the marginals' parameters, which have to go far: a larger step for them
+MARGINAL_GAIN = 10.0  # factor on the marginals' parameters, which need larger steps
 
 
 class Bijection(NamedTuple):
@@ -58,7 +58,7 @@ def triangular(size: int) -> Bijection:
     return z, jnp.broadcast_to(params['log_diag'].sum(), x.shape[:1])
 
   def inverse(params, z):
-    # a solve costs as much as all couplings of a small flow: it stands where only samples pass
+    # a solve costs as much as all couplings of a small flow, so only samples use it
     x = jax.scipy.linalg.solve_triangular(matrix(params), z.T, lower=True).T + params['shift']
     return x, jnp.broadcast_to(-params['log_diag'].sum(), z.shape[:1])
 
@@ -66,7 +66,7 @@ def triangular(size: int) -> Bijection:
 
 
 def marginals(size: int, levels: int) -> Bijection:
-  """The dequantised cube to [-1, 1]^D, each element by a spline, with one bin a level if few."""
+  """The dequantised cube to [-1, 1]^D by a spline per element, with one bin per level if few."""
   edge = 1.0 + 1.0 / (levels - 1)
   log_volume = size * float(np.log(edge))
   num_params = bijections.num_spline_params(max(2, min(levels, MAX_MARGINAL_BINS)))
@@ -75,7 +75,7 @@ def marginals(size: int, levels: int) -> Bijection:
     return {'spline': jnp.zeros((num_params, size))}
 
   def forward(params, x):
-    x = jnp.clip(x / edge, -1.0, 1.0)  # rounding alone leads out of the cube
+    x = jnp.clip(x / edge, -1.0, 1.0)  # only rounding leads out of the cube
     z, log_det = bijections.rational_quadratic(x, MARGINAL_GAIN * params['spline'], 1.0)
     return z, log_det.sum(-1) - log_volume
 
@@ -87,7 +87,7 @@ def marginals(size: int, levels: int) -> Bijection:
 
 
 def logit(inner: Bijection) -> Bijection:
-  """`inner`, which ends in [-1, 1]^D, and then z = 2 artanh(z'): the logit of that cube."""
+  """`inner`, which maps to [-1, 1]^D, followed by z = 2 artanh(z'), the logit of that cube."""
   most = 1.0 - 1e-6  # float32 has no finite logit nearer to the edge
 
   def log_slope(z):  # log d tanh(z / 2) / dz
@@ -108,13 +108,13 @@ def logit(inner: Bijection) -> Bijection:
 def couplings(split: splits.Split, transform: Callable, net: Callable) -> Callable:
   """Returns run(params, x, cond, inverse) -> y, log |det| [B]: a scan over pairs of couplings.
 
-  A pair takes the elements in the order that the split has for it, transforms the last half of them
-  given the first, then the first given the last. Pairs are alike, so one scan compiles one of them.
+  A pair orders the elements as the split says, transforms the last half given the first, and then
+  the first given the last. All pairs have the same form, so that the scan compiles one.
   transform: (raw [B, P, d], x [B, d], inverse) -> y, log-derivative [B, d]; net: (params, x, cond,
   which) -> raw.
   """
   keep = int(np.prod(split.shapes[0]))
-  # each order with its inverse
+  # each order and its inverse
   orders = jnp.asarray(np.stack([split.orders, np.argsort(split.orders, -1)], 1))
 
   def couple(params, x, given, cond, which, inverse):
@@ -170,10 +170,14 @@ def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'rational_qu
          bound: float = 4.0) -> Model:
   """Returns a flow: sample, rsample, log_prob, sample_and_log_prob; with levels elbo, log_weight.
 
-  transform: 'rational_quadratic' or 'affine'. num_couplings: even. split: 'permutation', or
-  'checkerboard' of images, which conditioners then see as images; None: this for images of even
-  sides from 16 pixels on. num_bins: of a spline; None: 8, with levels 4. bound: splines of vectors
-  act on [-bound, bound]. Errors: BadInput. (1906.04032, Eq. 1)
+  conditioner: network role.
+  transform: 'rational_quadratic' (1906.04032) or 'affine'.
+  num_couplings: an even number.
+  split: 'permutation', or 'checkerboard' of images, which conditioners then see as images; None:
+    'checkerboard' for images of even sides from 16 pixels on.
+  num_bins: of a spline; None: 8, with levels 4.
+  bound: splines of vectors act on [-bound, bound].
+  Raises BadInput for other values.
   """
   _check(spec, transform, num_couplings, split, num_bins)
   size, cube = int(np.prod(spec.shape)), spec.levels is not None

@@ -14,12 +14,14 @@ def make(spec: DataSpec, *, covariance: str = 'full', init_mean: tuple[float, ..
          init_scale: float = 1.0, init_spread: float = 0.1, ridge: float = 1e-6) -> Model:
   """Returns the family N(mean, L L^T) over x flattened to [B, D]; `cond` is ignored.
 
-  covariance: 'full', 'diagonal' or 'isotropic'. init: mean = init_mean (one number, or one
-  for each dimension) + init_spread z, L = init_scale I. `fit` is maximum likelihood; where the
-  covariance is singular (smallest eigenvalue below ridge times the mean variance) it adds ridge
-  times the mean variance to the diagonal.
-  Data with levels are fitted as dequantised: the variance of a cell stands on the diagonal.
-  Errors: BadInput for an unknown covariance or an init_mean of another length.
+  covariance: 'full', 'diagonal' or 'isotropic'.
+  init_mean, init_spread: initially mean = init_mean (one number, or one per dimension) +
+    init_spread z.
+  init_scale: initially L = init_scale I.
+  ridge: `fit` is maximum likelihood; if the smallest eigenvalue of the covariance is below ridge
+    times the mean variance, it adds that to the diagonal.
+  Data with levels are fitted as dequantised: the variance of a cell is added to the diagonal.
+  Raises BadInput for an unknown covariance or an init_mean of another length.
   """
   check_covariance(covariance, COVARIANCES)
   dim = int(np.prod(spec.shape))

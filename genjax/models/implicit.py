@@ -1,6 +1,6 @@
-"""Implicit model: a generator network pushes noise to data; samples, no density.
+"""Implicit model: a generator network maps noise to data; it has samples but no density.
 
-x = g(z), z ~ N(0, I), as in GANs (1406.2661); which divergence trains g is the objective's choice.
+x = g(z), z ~ N(0, I), as in GANs (1406.2661). The objective chooses the divergence that trains g.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,10 @@ from genjax.types import DataSpec, Model
 def make(spec: DataSpec, generator: Callable, *, latent_dim: int | None = None) -> Model:
   """Returns a generator: init, sample, rsample; one network evaluation per sample.
 
-  latent_dim: dimension of z; None: 32 (vectors of up to 8 elements: 8). Data with levels: outputs
-  are bounded by tanh to the cells of the grid, |x| <= 1 + 1 / (L - 1), so that the outermost levels
-  need no saturation.
+  generator: network role.
+  latent_dim: dimension of z; None: 32, for vectors of up to 8 elements 8.
+  With levels, tanh bounds the outputs to the cells of the grid, |x| <= 1 + 1 / (L - 1), so that the
+  outermost levels need no saturation.
   """
   if latent_dim is None:
     latent_dim = 8 if int(np.prod(spec.shape)) <= 8 else 32

@@ -27,16 +27,16 @@ def make(spec: DataSpec, *, num_components: int | None = None, covariance: str |
          num_restarts: int = 1) -> Model:
   """Returns a mixture over x; `cond` is ignored.
 
-  discretised (default: data with levels): products of categoricals over pixels, exact mass, 50
-  components; smoothing and marginal_prior: see `categorical_mixture.make`. Otherwise Gaussians
-  with a 'full' (default) or 'diagonal' covariance, 20 components; on data with levels a
-  dequantised density. variance_floor: added to each variance, as a share of the data's mean
-  variance; covariance_prior: pseudo-observations a component, see `em_step`; None: 5 for data
-  with levels, else 0. init (for training by gradient): means init_scale z, covariances
-  init_scale^2 I. EM: greedy k-means++ seeds; stops when the objective grows by less than
-  `tolerance` nats per dimension in a step, or after max_steps; the best of num_restarts.
-  Errors: BadInput for an unknown covariance, one given to the discretised mixture,
-  num_components < 1, or discretised=True without levels.
+  num_components: None: 50 if discretised, else 20.
+  covariance: of Gaussians, 'full' (default) or 'diagonal'.
+  discretised: products of categoricals over pixels, with an exact mass; None: for data with levels,
+    on which Gaussians are a dequantised density.
+  smoothing, marginal_prior: see `categorical_mixture.make`.
+  variance_floor: added to each variance, as a share of the data's mean variance.
+  covariance_prior: pseudo-observations per component, see `em_step`; None: 5 with levels, else 0.
+  init_scale: for training by gradient: means init_scale z, covariances init_scale^2 I.
+  tolerance: EM (from greedy k-means++ seeds; the best of num_restarts) ends after a step that gains
+    less, in nats per dimension, or after max_steps. Raises BadInput for illegal values.
   """
   discretised = spec.levels is not None if discretised is None else discretised
   _check(spec, discretised, covariance, num_components)

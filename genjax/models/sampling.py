@@ -1,4 +1,4 @@
-"""A model with a denoiser or a flow map, and a sampler: together they draw samples."""
+"""Joins a model that has a denoiser or a flow map with a sampler."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ from genjax.types import DataSpec, Model
 
 
 def by_flow_map(model: Model, spec: DataSpec, sampler: Callable, given: Mapping) -> Model:
-  """The model with `sample` by a sampler of `numerics.samplers.FLOW_MAP`; given: its keywords."""
+  """The model with `sample` by a sampler in `numerics.samplers.FLOW_MAP`; given: its keywords."""
   def sample(params, rng, n, cond):
     path, x_T, rng = _start(model, spec, params, rng, n)
     mapped = lambda x_t, t, s, cond: model.flow_map(params, x_t, t, s, cond)
@@ -24,11 +24,13 @@ def by_denoiser(model: Model, spec: DataSpec, sampler: Callable, given: Mapping,
                 weight: float = 1.0, interval: tuple[float, ...] = guidance.EVERYWHERE,
                 guide: Model | None = None, null: Callable | None = None,
                 learned_variance: bool = False) -> Model:
-  """The model with `sample` by a sampler of `numerics.samplers.DENOISING`; given: its keywords.
+  """The model with `sample` by a sampler in `numerics.samplers.DENOISING`.
 
-  weight, interval: of the guidance, by "no condition" (null: n -> cond) or, where there is a
-  `guide`, by its denoiser; then the parameters of `sample` are {'model': ..., 'guide': ...}.
-  learned_variance: the sampler takes the variances that the network has learned.
+  given: keyword arguments of the sampler.
+  weight, interval: of the guidance.
+  guide: a model whose denoiser guides; params of `sample` are then {'model': ..., 'guide': ...}.
+  null: n -> cond that means "no condition", for guidance without a `guide`.
+  learned_variance: pass the network's learned variances to the sampler.
   """
   def denoiser(model, params):
     return lambda x_t, t, cond, rng: model.diffusion.denoise(params, x_t, t, cond, rng).x_0

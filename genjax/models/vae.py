@@ -1,7 +1,7 @@
 """Variational autoencoder (1312.6114): a Gaussian latent z, a posterior q(z|x), a decoder p(x|z).
 
-log p(x) >= E_q log p(x|z) - KL(q(z|x) || p(z)). Data with levels have a discretised likelihood, so
-the bound is one on the probability mass of the integers; continuous data have a Gaussian.
+log p(x) >= E_q log p(x|z) - KL(q(z|x) || p(z)). Data with levels have a discretised likelihood, and
+the bound is on the probability mass of the integers; continuous data have a Gaussian likelihood.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from genjax.numerics.shapes import sum_event
 from genjax.types import BadInput, DataSpec, Model
 
 LIKELIHOODS = {'levels': ('logistic', 'categorical'), 'continuous': ('gaussian',)}
-MIN_LOG_SCALE = -7.0  # narrower than a cell of 1000 levels: beyond that only overflow is to be had
+MIN_LOG_SCALE = -7.0  # narrower than a cell of 1000 levels; smaller scales only overflow
 
 
 class Likelihood(NamedTuple):
-  """p(x|z) of independent elements, given the decoder's output [B, num_params, D]."""
+  """p(x|z) of independent elements, as functions of the decoder's output [B, num_params, D]."""
 
   num_params: int
   log_prob: Callable  # (out, x [B, D]) -> [B] nats
@@ -29,7 +29,7 @@ class Likelihood(NamedTuple):
 
 
 def categorical(levels: int) -> Likelihood:
-  """Each element takes one of the levels, by a softmax of its own."""
+  """Each element has a softmax over the levels."""
 
   def log_prob(out, x):
     hot = jax.nn.one_hot(prob.to_levels(x, levels), levels, axis=1)  # [B, L, D]
@@ -61,8 +61,8 @@ def logistic(levels: int) -> Likelihood:
     return prob.from_levels(prob.to_levels(x, levels), levels)
 
   def rsample(out, rng):
-    # E x = 1 - 2 / (L - 1) sum_k P(x <= level k), k < L - 1: one level after the other, as they may
-    # be 256
+    # E x = 1 - 2 / (L - 1) sum_k P(x <= level k), k < L - 1; one level after the other, since there
+    # may be 256
     del rng
     mean, log_scale = location_scale(out)
     inv, width = jnp.exp(-log_scale), 2.0 / (levels - 1)
@@ -78,7 +78,7 @@ def logistic(levels: int) -> Likelihood:
 
 
 def gaussian() -> Likelihood:
-  """Each element is Gaussian; the network joins a log standard deviation common to all z."""
+  """Each element is Gaussian, with a learned log standard deviation that does not depend on z."""
 
   def log_prob(out, x):
     return prob.normal_log_prob(x, out[:, 0], jnp.exp(out[:, 1])).sum(-1)
@@ -93,11 +93,12 @@ def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: 
          likelihood: str | None = None) -> Model:
   """Returns a VAE: init, sample, rsample, elbo (reconstruction, kl) and log_weight.
 
-  posterior: gives mean and deviation of q(z|x), decoder the parameters of p(x|z). latent_dim: None:
-  16 (vectors of up to 8 elements: their dimension). likelihood: 'logistic' (the default) or
-  'categorical' with levels, 'gaussian' without. A random q still gives a bound, so that the
-  posterior's dropout stays on whenever there is an rng. rsample gives E[x|z] with levels, in place
-  of a draw.
+  posterior, decoder: network roles; their outputs are the parameters of q(z|x) and of p(x|z).
+  latent_dim: dimension of z; None: 16, for vectors of up to 8 elements their dimension.
+  likelihood: 'logistic' (default) or 'categorical' with levels, 'gaussian' without.
+
+  The posterior's dropout is always on: a random q still gives a bound. With levels, rsample returns
+  E[x|z].
   """
   size = int(np.prod(spec.shape))
   latent_dim = (size if size <= 8 else 16) if latent_dim is None else latent_dim
@@ -113,7 +114,7 @@ def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: 
   def encode(params, x, cond, rng):
     raw, _ = q.apply(params['posterior'], x, cond, rng=rng)
     mean, raw_std = jnp.split(raw, 2, -1)
-    return mean, jax.nn.softplus(raw_std + 0.5) + 1e-4  # near 1 at the start, as the prior's
+    return mean, jax.nn.softplus(raw_std + 0.5) + 1e-4  # initially near 1, like the prior's
 
   def decode(params, z, cond):
     out, _ = p.apply(params['decoder'], z, cond)
@@ -151,7 +152,7 @@ def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: 
 
 
 def _likelihood(spec: DataSpec, name: str | None) -> Likelihood:
-  """The likelihood of that name, or the default of the data; BadInput for one that cannot be."""
+  """The likelihood of that name, or the default for the data; BadInput for an illegal one."""
   kind = 'continuous' if spec.levels is None else 'levels'
   name = name or LIKELIHOODS[kind][0]
   if name not in LIKELIHOODS[kind]:

@@ -1,9 +1,9 @@
-"""Residual convolutional networks of images, of 8 to 64 pixels a side, for the roles of an MLP.
+"""Residual convolutional networks of images, 8 to 64 pixels a side, for the roles of an MLP.
 
-Blocks and attention of ADM (2105.05233); the side is halved and doubled by reshapes, and so is the
-way from pixels to the first and from the last side (`patch`), as products of matrices are what
-accelerators and processors do best. cond scales and shifts the norms. dtype: of the products and
-of what stands between the blocks; statistics, softmax, embeddings and output are float32.
+Blocks and attention are those of ADM (2105.05233). Reshapes halve and double the side, and lead
+from pixels to the first level and back (`patch`), since matrix products run best on processors and
+accelerators. cond scales and shifts the norms. dtype: of the products and of the activations
+between blocks; statistics, softmax, embeddings and output are float32.
 """
 
 import flax.linen as nn
@@ -18,15 +18,15 @@ from genjax.nn.norm import GroupNorm
 from genjax.nn.residual import ZERO, blocks, check_attention
 from genjax.types import BadInput
 
-SMALL = 16  # a shorter side is left as it is before the first block
+SMALL = 16  # images with a shorter side have patches of one pixel
 LAST = 7  # sides above it are halved again, while they are even
 
 
 def levels(net, shape: tuple[int, ...]) -> tuple[int, list[int], list[int]]:
   """(patch, sides, channels) of the levels of `net` on images of a shape (H, W, C).
 
-  By net.patch (None: 2, below 16 pixels 1) and net.multipliers (None: 1, 2, 4, 4, ... down to a
-  side of 4 to 7, or the last even one). BadInput for what the shape does not allow.
+  net.patch: None: 2, below 16 pixels 1. net.multipliers: None: 1, 2, 4, 4, ... down to a side of 4
+  to 7, or the last even one. Raises BadInput if they do not divide the shape.
   """
   if len(shape) != 3:
     raise BadInput(f'a convolutional network needs images, not data of shape {shape}')
@@ -50,14 +50,14 @@ def levels(net, shape: tuple[int, ...]) -> tuple[int, list[int], list[int]]:
 class ConvToVector(nn.Module):
   """x [B, H, W, C], cond (see CondEmbed) -> float32 [B, out].
 
-  patch x patch pixels are one position of the first level; multipliers[i] width channels on the
-  level i, num_blocks residual blocks each, attention where its height is in `attention`; a dense
-  layer reads all positions of the last level. None: see `levels`.
+  patch x patch pixels are one position of the first level. Level i has multipliers[i] * width
+  channels, num_blocks residual blocks, and attention if its height is in `attention`. A dense layer
+  reads all positions of the last level. Defaults of patch and multipliers: see `levels`.
   """
 
   out: int = 1
   width: int = 32
-  num_blocks: int = 1  # residual blocks a level
+  num_blocks: int = 1  # residual blocks per level
   multipliers: tuple[int, ...] | None = None
   patch: int | None = None
   attention: tuple[int, ...] = ()
@@ -86,8 +86,8 @@ class ConvToVector(nn.Module):
 class ConvFromVector(nn.Module):
   """z [B, d], cond (see CondEmbed) -> float32 [B, *shape, out], shape = (H, W, C).
 
-  The levels of `ConvToVector` from the last to the first: a dense layer makes all positions of the
-  last one, and one of the first makes patch x patch pixels.
+  The levels of `ConvToVector`, from the last to the first. A dense layer outputs all positions of
+  the last level; at the end a position of the first level becomes patch x patch pixels.
   """
 
   shape: tuple[int, ...]
@@ -125,10 +125,10 @@ class ConvFromVector(nn.Module):
 
 
 class ConvConditioner(nn.Module):
-  """x [B, h, w, c], the given part, cond (see CondEmbed) -> float32 [B, *shape, out].
+  """The given part x [B, h, w, c], cond (see CondEmbed) -> float32 [B, *shape, out].
 
-  shape = (h, w, c') is that of the other part, which lies at the same positions. All blocks have
-  one side; the output is 0 at initialisation, so that the coupling starts as the identity.
+  shape = (h, w, c') is that of the other part. All blocks have the same side. The output is 0 at
+  initialisation, so that the coupling starts as the identity.
   """
 
   shape: tuple[int, ...]
@@ -159,7 +159,7 @@ class ConvConditioner(nn.Module):
 
 
 def condition(net, cond, batch_size: int):
-  """What the blocks of `net` are told: [B, 4 width], or None."""
+  """The condition of the blocks of `net`, [B, 4 width], or None."""
   c = told(net, 4 * net.width, cond, batch_size, 1.0)
   return None if c is None else jax.nn.silu(c)
 

@@ -65,13 +65,14 @@ class DiTBlock(nn.Module):
 class DiT(nn.Module):
   """x [B, H, W, C], t [B] in [0, 1], cond (see CondEmbed) -> float32 [B, H, W, C, out].
 
-  Several times: t [B, K]. The output is 0 at initialisation. dtype: of the products inside
-  (bfloat16); what the blocks add to stays float32, as do norms, softmax and embeddings: the sum of
-  many small terms would lose them in eight bits.
-  remat: keep only what stands between the blocks for the backward pass. scan: one compiled block,
-  its parameters stacked [num_blocks, ...] under `blocks`. fourier: exponents of the Fourier
-  features that stand beside x. BadInput for a patch that does not
-  divide H and W and a width that num_heads cannot share.
+  Several times: t [B, K]. The output is 0 at initialisation.
+
+  dtype: of the products inside blocks (bfloat16). The residual stream stays float32, since a sum of
+    many small terms would lose them in eight bits; so do norms, softmax and embeddings.
+  remat: keep only the activations between blocks for the backward pass.
+  scan: one compiled block, with parameters stacked [num_blocks, ...] under `blocks`.
+  fourier: exponents of the Fourier features that are concatenated with x.
+  Raises BadInput for a patch that does not divide H and W, and a width that num_heads does not.
   """
 
   num_classes: int = 0
@@ -81,7 +82,7 @@ class DiT(nn.Module):
   num_heads: int = 4
   mlp_ratio: int = 4
   dropout: float = 0.0
-  out: int = 1  # numbers put out for each of x
+  out: int = 1  # outputs for each element of x
   dtype: jnp.dtype | None = None
   remat: bool = False
   scan: bool = False
@@ -119,7 +120,7 @@ class DiT(nn.Module):
         h = make(name=f'block_{i}')(h, c, deterministic)
       return h
     stacked = {'variable_axes': {'params': 0}, 'split_rngs': {'params': True, 'dropout': True}}
-    if self.is_initializing():  # the draws of a scan could not be replayed on the host
+    if self.is_initializing():  # train/init.py cannot replay the draws of a scan on the host
       draw = nn.vmap(lambda block, h: block(h, c, deterministic), in_axes=None,
                      axis_size=self.num_blocks, **stacked)
       draw(make(name='blocks'), h)

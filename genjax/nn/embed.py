@@ -1,4 +1,4 @@
-"""Embeddings of what a network is told beside x: the time, and what x is conditioned on."""
+"""Embeddings of the inputs other than x: the time, and the condition."""
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ def fourier_time(t: jax.Array, dim: int) -> jax.Array:
   """Sines and cosines of 1000 t at geometric frequencies: t [B] in [0, 1] -> float32 [B, dim].
 
   dim is even; the frequencies run from 1 to 1/10000 per unit of 1000 t (1706.03762, Sec. 3.5).
-  Of several times, t [B, K], one beside the other: [B, K dim].
+  Several times, t [B, K], are concatenated: [B, K dim].
   """
   half = dim // 2
   frequency = jnp.exp(-jnp.log(10_000.0) * jnp.arange(half) / max(half - 1, 1))
@@ -20,9 +20,9 @@ def fourier_time(t: jax.Array, dim: int) -> jax.Array:
 
 
 def fourier_features(x: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
-  """x [..., C] beside sin and cos of 2^n pi x for each exponent n: [..., C (1 + 2 len)], float32.
+  """x [..., C] with sin and cos of 2^n pi x for each exponent n: [..., C (1 + 2 len)], float32.
 
-  What lets a network tell neighbouring levels apart; 7 and 8 for 256 levels (2107.00630, App. C).
+  They let a network separate neighbouring levels; 7 and 8 for 256 levels (2107.00630, App. C).
   """
   if not exponents:
     return x
@@ -34,9 +34,9 @@ def fourier_features(x: jax.Array, exponents: tuple[int, ...]) -> jax.Array:
 class CondEmbed(nn.Module):
   """cond -> float32 [B, features]; None, the label num_classes and a row of NaN: "no condition".
 
-  Labels int32 [B]: a table of num_classes + 1 rows, the last for "no label", of which there is
-  nothing else where num_classes is 0. Vectors float32 [B, context], with context above 0: a linear
-  map of each, or a learned vector for none.
+  Labels int32 [B]: a table of num_classes + 1 rows, of which the last is "no label"; with
+  num_classes 0 it is the only one. Vectors float32 [B, context], if context is above 0: a linear
+  map, and a learned vector for "no condition".
   """
 
   features: int
@@ -61,10 +61,10 @@ class CondEmbed(nn.Module):
 
 
 def told(net, features: int, cond, batch_size: int, init_std: float = 0.02):
-  """The embedding of cond [B, features] within the call of `net`; None where it takes none.
+  """The embedding of cond, [B, features], within the call of `net`; None if it has no condition.
 
-  net has the fields num_classes and context, of which at most one is above 0; the parameters are
-  its `cond`.
+  net has the fields num_classes and context, of which at most one is above 0. The parameters are
+  net's `cond`.
   """
   if not (net.num_classes or net.context):
     return None
@@ -75,7 +75,7 @@ def told(net, features: int, cond, batch_size: int, init_std: float = 0.02):
 def time_and_cond(net, features: int, t, cond) -> jax.Array:
   """silu of the embedding of time and condition, float32 [B, features], within the call of `net`.
 
-  Two dense layers over the sines of t, plus `told`.
+  Two dense layers of the sines of t, plus the embedding of cond (`told`).
   """
   c = Dense(features, name='time_1')(fourier_time(t, 128))
   c = Dense(features, name='time_2')(jax.nn.silu(c))

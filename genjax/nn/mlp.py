@@ -1,7 +1,7 @@
-"""A multilayer perceptron: generators, critics, posteriors, conditioners of vectors and of images.
+"""A multilayer perceptron: generators, critics, posteriors, conditioners, of vectors and images.
 
-As it flattens its input and shapes its output, it is of three kinds: to vector, from vector and
-conditioner.
+It flattens its input and reshapes its output, so that it is of three kinds: to_vector, from_vector
+and conditioner.
 """
 
 import jax
@@ -16,11 +16,11 @@ from genjax.types import BadInput
 ACTIVATIONS = {
     'silu': nn.silu, 'relu': nn.relu, 'gelu': nn.gelu, 'tanh': nn.tanh, 'softplus': nn.softplus,
     'elu': nn.elu, 'leaky_relu': lambda x: nn.leaky_relu(x, 0.2)}
-SMALL = 8  # elements of data, points in the plane among them, that narrower layers suffice for
+SMALL = 8  # largest number of elements of data for which narrower layers suffice
 
 
 def activation_fn(name: str):
-  """The function of an activation's name; BadInput when there is none."""
+  """The activation of that name; BadInput if there is none."""
   if name not in ACTIVATIONS:
     raise BadInput(f'unknown activation {name!r}; allowed: {", ".join(sorted(ACTIVATIONS))}')
   return ACTIVATIONS[name]
@@ -29,11 +29,14 @@ def activation_fn(name: str):
 class MLP(nn.Module):
   """x [B, ...] -> float32 [B, out]; with a shape, [B, *shape, out].
 
-  Hidden layers are Dense, LayerNorm (if norm), activation, dropout. features: their widths; None:
-  (256, 256), and (128, 128) where the data, of which x or else the output is, have up to 8
-  elements. residual: a hidden layer is added to the one before it wherever the widths agree.
-  zero_out: the last layer starts at zero, so that the network starts as the constant zero. embed:
-  width of the embedding of cond, which stands beside x. dtype: of the hidden products.
+  Hidden layers are Dense, LayerNorm (if norm), activation, dropout.
+
+  features: widths of the hidden layers; None: (256, 256), and (128, 128) if the data (the output if
+    it has a shape, else x) have up to 8 elements.
+  residual: add each hidden layer to the one before it if the widths agree.
+  zero_out: the last layer, and with it the output, is zero at initialisation.
+  embed: width of the embedding of cond, which is concatenated with x.
+  dtype: of the hidden products.
   """
 
   features: tuple[int, ...] | None = None
@@ -53,7 +56,7 @@ class MLP(nn.Module):
   def __call__(self, x: jax.Array, cond=None, deterministic: bool = True) -> jax.Array:
     act, size = activation_fn(self.activation), int(np.prod(self.shape or x.shape[1:]))
     x = x.reshape(x.shape[0], -1)
-    condition = told(self, self.embed, cond, x.shape[0], 1.0)  # as wide as x is
+    condition = told(self, self.embed, cond, x.shape[0], 1.0)  # initially of the scale of x
     x = x if condition is None else jnp.concatenate([x, condition], -1)
     features = ((128,) if size <= SMALL else (256,)) * 2 if self.features is None else self.features
     for i, width in enumerate(features):
@@ -69,5 +72,5 @@ class MLP(nn.Module):
     out = Dense(self.out * count, kernel_init=init, name='out')(x).astype(jnp.float32)
     if self.shape is None:
       return out
-    # the numbers of one element lie apart: what takes them apart again then copies nothing
+    # the outputs of one element are not adjacent in memory, so that splitting them copies nothing
     return out.reshape(-1, self.out, count).swapaxes(1, 2).reshape(-1, *self.shape, self.out)

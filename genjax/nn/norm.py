@@ -1,4 +1,4 @@
-"""Group normalisation, shifted and scaled by what the network is told beside x."""
+"""Group normalisation, shifted and scaled by the condition."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ EPSILON = 1e-5
 
 
 def num_groups(channels: int) -> int:
-  """The largest divisor of the channels up to 32 that leaves four of them or more to a group."""
+  """The largest divisor of the channels up to 32 with at least four channels per group."""
   return max(n for n in range(1, 33) if channels % n == 0 and (n == 1 or 4 * n <= channels))
 
 
 class GroupNorm(nn.Module):
-  """x [B, ..., C] less its mean over positions and a group of channels, over their deviation.
+  """x [B, ..., C] normalised over positions and groups of channels (1803.08494).
 
-  Then gain and bias by channel, and (1 + scale), shift [B, C] where given (2105.05233, Sec. 3.1).
-  Statistics in float32, the result in `dtype` (None: that of x). All of it is one affine of x by
-  example and channel: one pass for the sums, one for the result (1803.08494).
+  It then has a gain and a bias per channel, and if given a factor 1 + scale and a shift, both
+  [B, C] (2105.05233, Sec. 3.1). Statistics are float32, the result has `dtype` (None: that of x).
+  The whole is one affine map per example and channel: one pass for sums, one for the result.
   """
 
   dtype: Any = None

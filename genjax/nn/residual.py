@@ -1,6 +1,6 @@
-"""The residual block and the attention of every convolutional network here.
+"""The residual block and the attention of all convolutional networks here, after ADM (2105.05233).
 
-After ADM (2105.05233). Convolutions are native, at least width wide; everything else is matrix
+Convolutions have at least `width` channels and use the native operation; the rest is matrix
 products.
 """
 
@@ -25,10 +25,11 @@ def scaled(x, scale: float):
 
 
 class ResidualBlock(nn.Module):
-  """x [B, H, W, C], joined by a skip, plus two convolutions of it -> [B, H', W', features].
+  """x [B, H, W, C] plus two convolutions of it -> [B, H', W', features].
 
-  c [B, D], unless None, scales and shifts between the two; resample, 'down' or 'up', halves or
-  doubles the side before the first. The second starts at zero. The sum is times `scale`.
+  skip: concatenated with x. c [B, D] or None: scales and shifts between the convolutions. resample:
+  'down' or 'up' halves or doubles the side before the first. The second is zero at initialisation.
+  The sum is multiplied by `scale`.
   """
 
   features: int
@@ -39,7 +40,7 @@ class ResidualBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x, c, skip=None, deterministic: bool = True):
-    # joined here, so that rematerialisation keeps the parts and not another copy of them
+    # concatenated here, so that rematerialisation keeps the parts and no copy of them
     x = constrain_batch(x if skip is None else jnp.concatenate([x, skip], -1))
     change = RESAMPLE[self.resample]
     y = change(jax.nn.silu(GroupNorm(name='norm_1')(x)))
@@ -56,9 +57,9 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-  """x [B, H, W, C] plus the attention of its positions to each other; x itself at the start.
+  """x [B, H, W, C] plus self-attention over its positions, which is 0 at initialisation.
 
-  The sum is times `scale`.
+  The sum is multiplied by `scale`.
   """
 
   num_heads: int
@@ -79,9 +80,9 @@ class Attention(nn.Module):
 def blocks(net, c, deterministic: bool, scale: float = 1.0):
   """block(h, features, name, skip=None, resample='', attends=False) -> h, within the call of `net`.
 
-  A residual block told c, and attention behind it where it attends, with the fields dropout, dtype,
-  num_heads and remat of `net`; remat keeps only what stands between the blocks for the backward
-  pass.
+  A residual block conditioned on c, followed by attention if it attends, with the fields dropout,
+  dtype, num_heads and remat of `net`. remat keeps only the activations between blocks for the
+  backward pass.
   """
   residual, attention = ResidualBlock, Attention
   if net.remat:
@@ -98,9 +99,10 @@ def blocks(net, c, deterministic: bool, scale: float = 1.0):
 
 
 def check_attention(net, sides, channels, always=()) -> None:
-  """Refuses sides in net.attention that never occur, and channels that its num_heads cannot share.
+  """Raises BadInput for sides in net.attention that do not occur, and channels that do not fit.
 
-  sides, channels: of the levels; always: levels that attend whatever net.attention says.
+  Channels must be divisible by net.num_heads. sides, channels: of the levels. always: indices of
+  levels that attend in any case.
   """
   if stray := set(net.attention) - set(sides):
     raise BadInput(f'attention = {net.attention}: no level has the side {min(stray)}; '

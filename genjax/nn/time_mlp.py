@@ -1,4 +1,4 @@
-"""A residual MLP over vectors, modulated by time and label: the score network of toys."""
+"""A residual MLP of vectors, conditioned on time and label: the score network of toys."""
 
 import flax.linen as nn
 import jax
@@ -20,7 +20,7 @@ class TimeMLP(nn.Module):
   width: int = 96
   num_blocks: int = 3
   dropout: float = 0.0
-  out: int = 1  # numbers put out for each of x
+  out: int = 1  # outputs for each element of x
   dtype: jnp.dtype | None = None
   context: int = 0
 

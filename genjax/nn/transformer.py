@@ -33,8 +33,8 @@ def merge_heads(x: jax.Array, num_heads: int) -> jax.Array:
 def attend(q, k, v, mask=None) -> jax.Array:
   """softmax(q k' / sqrt(d)) v: q [N, T, d], k, v [N, S, d], mask [T, S] or None -> [N, T, d].
 
-  The softmax is float32. 1706.03762, Eq. 1, divided by its sum after the product with v: by d
-  numbers a query and not by S.
+  1706.03762, Eq. 1, with a float32 softmax. The division by its sum comes after the product with v:
+  it is over d numbers per query, not S.
   """
   scores = jnp.einsum('ntd,nsd->nts', q * q.shape[-1] ** -0.5, k).astype(jnp.float32)
   if mask is not None:
@@ -128,7 +128,7 @@ class TokenTransformer(nn.Module):
     self.drop = nn.Dropout(self.dropout)
 
   def place(self):
-    """[D, W]: the sum over axes of the place's embedding, in raster order."""
+    """[D, W]: the position embeddings, summed over axes, in raster order."""
     total = 0.0
     for axis, table in enumerate(self.places):
       rest = [1] * len(self.shape)
@@ -154,16 +154,16 @@ class TokenTransformer(nn.Module):
     return self.logits(x)
 
   def start(self, cond, batch_size: int) -> dict:
-    """What `step` needs at the first token: {'first': [B, W], 'place': [D, W], 'blocks': empty}."""
+    """The cache before the first `step`: {'first': [B, W], 'place': [D, W], 'blocks': empty}."""
     size = (batch_size, self.num_heads, int(np.prod(self.shape)), self.width // self.num_heads)
     empty = jnp.zeros(size, self.dtype or jnp.float32)
     return {'first': self.cond(cond, batch_size), 'place': self.place(),
             'blocks': [(empty, empty)] * self.num_blocks}
 
   def step(self, cache: dict, token, i):
-    """Numbers [B, out] of token i given `token` int32 [B], that of i - 1, which at 0 is ignored.
+    """(output [B, out] for token i, cache of the next step).
 
-    Returns the cache of the next step beside them.
+    token: int32 [B], token i - 1; ignored for i = 0.
     """
     x = jnp.where(i == 0, cache['first'], self.embed(token)) + cache['place'][i]
     x, new = constrain_batch(x), []

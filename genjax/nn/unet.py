@@ -1,4 +1,4 @@
-"""UNet: residual blocks and attention at several sides, joined across by skips.
+"""UNet: residual blocks and attention at several sides, with skip connections.
 
 The layout of ADM (2105.05233), after DDPM (2006.11239).
 """
@@ -17,26 +17,29 @@ from genjax.types import BadInput
 class UNet(nn.Module):
   """x [B, H, W, C], t [B] in [0, 1], cond (see CondEmbed) -> float32 [B, H, W, C, out].
 
-  Level i has multipliers[i] width channels at the side H / 2^i, attention after the residual
-  blocks of the levels whose H is in `attention`, and always in the middle. Several times:
-  t [B, K]. The output is 0 at initialisation. dtype: of the products and, unlike in DiT, of what
-  stands between the blocks (few sums, and wide arrays that fill the memory); statistics, softmax,
-  embeddings and output are float32. remat: keep only what stands between the blocks for the
-  backward pass. fourier: exponents of the Fourier features that stand beside x (2107.00630: (7, 8),
-  with multipliers (1,), which halve nothing). residual_scale: each sum of a block and its input is
-  multiplied by it (2011.13456, App. H, and 2206.00364: 1 / sqrt 2; their augmentation is not here).
-  BadInput for sides that cannot be halved, sides in `attention` that never occur and channels that
-  num_heads cannot share.
+  Several times: t [B, K]. The output is 0 at initialisation.
+
+  multipliers: level i has multipliers[i] * width channels at the side H / 2^i.
+  attention: sides H after whose residual blocks there is attention; the middle always has it.
+  dtype: of the products and, unlike in DiT, of the activations between blocks (there are few sums,
+    and wide arrays fill the memory); statistics, softmax, embeddings and output are float32.
+  remat: keep only the activations between blocks for the backward pass.
+  fourier: exponents of the Fourier features that are concatenated with x (2107.00630: (7, 8), with
+    multipliers (1,), which keep the side).
+  residual_scale: factor on each sum of a block and its input (2011.13456, App. H, and 2206.00364:
+    1 / sqrt 2; their augmentation is not here).
+  Raises BadInput for sides that cannot be halved, sides in `attention` that do not occur, and
+  channels that num_heads does not divide.
   """
 
   num_classes: int = 0
   width: int = 64
-  num_blocks: int = 2  # residual blocks a level
+  num_blocks: int = 2  # residual blocks per level
   num_heads: int = 4
   multipliers: tuple[int, ...] = (1, 2, 2)
   attention: tuple[int, ...] = ()
   dropout: float = 0.0
-  out: int = 1  # numbers put out for each of x
+  out: int = 1  # outputs for each element of x
   dtype: jnp.dtype | None = None
   remat: bool = False
   fourier: tuple[int, ...] = ()

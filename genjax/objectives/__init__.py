@@ -1,4 +1,4 @@
-"""One divergence a file: ESTIMATORS = {name: Estimator(needs, make)}, the best one first."""
+"""One divergence per file: ESTIMATORS = {name: Estimator(needs, make)}, the best one first."""
 
 from genjax.objectives import (
   adversarial,

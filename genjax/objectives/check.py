@@ -1,4 +1,4 @@
-"""Checks of an objective's keywords; each raises BadInput with the value and what is allowed."""
+"""Checks of an objective's keywords; each raises BadInput with the value and the allowed ones."""
 
 from numbers import Real
 

@@ -1,4 +1,4 @@
-"""Consistency training in continuous time: every point of a trajectory maps to its beginning."""
+"""Consistency training in continuous time: every point of a trajectory maps to its start."""
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,18 @@ def continuous(model: Model, *, t_min: float = 1e-3, time_mean: float | None = N
                tangent_floor: float = 0.1) -> Objective:
   """Returns one player that trains f(x_t, t) = x_{t_min} of the ODE, without a teacher.
 
-  The simplified continuous kind, sCT of 2410.11081, on any path: f is one DDIM step from t to t_min
-  with the network's x_hat (`numerics.flow_map`), so that f is the identity at t_min; with the
-  schedule 'cosine' and prediction 'v' it is their TrigFlow with data of deviation 1. The tangent is
-  g = alpha_t df/dt along the example's own velocity, its network's part scaled by a share that
-  grows from 0 to 1 over `warmup` steps (10,000 there), normalised to g / (|g| + tangent_floor); the
-  velocity that the network gives regresses on itself, held constant, plus g. With tangents of one
-  size every example weighs alike, and a learned weight would be a constant: there is none.
-  log(sigma / alpha) is normal with time_mean, time_std, cut to t in [t_min, 1].
-  What stands afterwards: flow_map, true for s = t_min and below; denoise does not. Metrics:
-  tangent_norm (before it is normalised, per root dimension), x_mse. Raises BadInput for values out
-  of range.
+  This is sCT of 2410.11081, on any path. f is one DDIM step from t to t_min with the network's
+  x_hat, so that f is the identity at t_min. With schedule 'cosine' and prediction 'v' it is the
+  paper's TrigFlow for data of deviation 1. The tangent is g = alpha_t df/dt along the example's own
+  velocity. The target of the network's velocity is itself, held constant, plus g. Normalised
+  tangents weight all examples alike, so there is no learned weight.
+
+  time_mean, time_std: of the normal log(sigma / alpha), cut to t in [t_min, 1]; None: as published.
+  warmup: number of steps over which the network's part of g is scaled from 0 to 1 (paper: 10,000).
+  tangent_floor: c of the normalisation g / (|g| + c).
+
+  The trained model has a flow_map, valid for s <= t_min, and no denoise. Metrics: tangent_norm
+  (before normalisation, per root dimension), x_mse. Raises BadInput for values out of range.
   """
   check.fraction(t_min=t_min)
   check.positive(t_min=t_min, warmup=warmup, tangent_floor=tangent_floor,

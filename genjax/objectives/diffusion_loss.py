@@ -11,13 +11,13 @@ from genjax.numerics.shapes import match, sum_event
 from genjax.numerics.weighting import log_one_plus_snr, snr_and_slope
 from genjax.types import Aux, DataSpec, Diffusion
 
-LEAST_ALPHA = 1e-12  # its square is a float32, and so is one over it
+LEAST_ALPHA = 1e-12  # its square and the inverse of that are finite in float32
 
 
 class Times(NamedTuple):
   """How the times of a loss are drawn."""
 
-  sampling: str  # of times.TIME_SAMPLINGS
+  sampling: str  # one of times.TIME_SAMPLINGS
   t_min: float
   normal: tuple  # mean and deviation; None: as published
   num_steps: int | None  # i / num_steps, i = 1..num_steps; None: all in [t_min, 1]
@@ -52,7 +52,7 @@ def make(diffusion: Diffusion, spec: DataSpec, weight, how: Times, label_dropout
     metrics = {'eps_mse': (snr * square / dim).mean(), 'x_mse': (square / dim).mean(),
                'diffusion_loss': _diffusion_loss(path, point, drawn, square, how).mean()}
     if v is not None:
-      # the variance alone hears the bound: 2102.09672, Sec. 3.1
+      # the bound trains only the variance: 2102.09672, Sec. 3.1
       error = jax.lax.stop_gradient(x_0 - x_hat)
       vlb = how.num_steps * _divergence(path, point, t, error, v, how) / dim
       losses, metrics['vlb'] = losses + bound_weight * vlb, vlb.mean()
@@ -73,15 +73,15 @@ def _draw(path, carry, rng, n, how: Times) -> times.Drawn:
 
 
 def _diffusion_loss(path, point, drawn: times.Drawn, square, how: Times):
-  """[B], of which the mean is the diffusion loss (2107.00630, Eq. 13 with steps, else 17)."""
+  """[B] whose mean is the diffusion loss (2107.00630, Eq. 13 with steps, else Eq. 17)."""
   snr, slope = snr_and_slope(point)
   if how.num_steps is not None:
     snr_s, _ = snr_and_slope(paths.at(path, _step_down(path, drawn.t, how)))
     return 0.5 * how.num_steps * (snr_s - snr) * square / drawn.density
   if drawn.part is None:
     return -0.5 * slope * square / drawn.density * (1.0 - how.t_min)
-  # an integral over log(1 + snr), where the error that it is of, (1 + snr) |x_0 - x_hat|^2, tends
-  # to a constant at either end: what is drawn of a part stands for all of it
+  # an integral over log(1 + snr) of (1 + snr) |x_0 - x_hat|^2, which tends to a constant at either
+  # end: the draws of a part represent the whole part
   first, last = (log_one_plus_snr(paths.at(path, end)) for end in drawn.part)
   return 0.5 * times.NUM_PARTS * (first - last) * (1.0 + snr) * square
 
@@ -89,7 +89,7 @@ def _diffusion_loss(path, point, drawn: times.Drawn, square, how: Times):
 def _step_down(path, t, how: Times):
   """The end [B] of the step of length 1 / num_steps down from t.
 
-  0 for the first step, unless the path has no noise there: then t_min, if that is below t.
+  It is 0 for the first step; if the path has no noise at 0, it is t_min, or t if that is less.
   """
   _, noise = path(jnp.zeros_like(t))
   lowest = jnp.where(noise > 0.0, 0.0, how.t_min)

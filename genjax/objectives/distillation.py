@@ -1,5 +1,7 @@
-"""Progressive distillation: a student learns to take two of its teacher's steps in one, again and
-again, until few are left (2202.00512)."""
+"""Progressive distillation (2202.00512): a student learns to take two steps of its teacher in one.
+
+It then becomes the teacher of the next stage, until few steps are left.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -18,18 +20,18 @@ def progressive(model: Model, *, init_from: str = '', first_steps: int = 32, las
                 stage_steps: int = 1000, weighting: str = 'truncated_snr') -> Objective:
   """Returns one player, the student, which starts at the parameters of the run in `init_from`.
 
-  The student takes N steps of time. Its x_hat regresses on the one with which a DDIM step from
-  t = i / N leads to where two DDIM steps of the teacher lead, each half as long (Alg. 2).
+  The student has N steps. The target of its x_hat is the value with which one DDIM step from
+  t = i / N leads to where two DDIM steps of the teacher, each half as long, lead (Alg. 2).
 
-  first_steps, last_steps: N halves from the first to the last, stage by stage.
-  stage_steps: updates of a stage; the last takes what is left of the run.
-  weighting: of |x_hat - target|^2 / D: 'truncated_snr' max(alpha^2 / sigma^2, 1), or another of
-    `numerics.weighting`, of which 'snr_plus_1' is the paper's too (Sec. 4).
+  first_steps, last_steps: N in the first and the last stage; it is halved from stage to stage.
+  stage_steps: number of updates per stage; the last stage takes the rest of the run.
+  weighting: weight of |x_hat - target|^2 / D: 'truncated_snr', max(alpha^2 / sigma^2, 1), or a name
+    in `numerics.weighting`; 'snr_plus_1' is in the paper, too (Sec. 4).
 
   At the end of a stage the student becomes the teacher, params['teacher'] = {'model', 'stage'},
-  and keeps its optimizer's state. Afterwards: flow_map, true for the steps of the last stage.
-  Metrics: x_mse (to the target), num_steps. Raises BadInput for numbers of steps of which one is
-  not the other halved, and without a teacher.
+  and keeps its optimizer state. The trained model has a flow_map, valid for the steps of the last
+  stage. Metrics: x_mse (to the target), num_steps. Raises BadInput without a teacher, and if
+  first_steps is not last_steps times a power of two.
   """
   check.one_of('weighting', weighting, WEIGHTINGS)
   check.positive(first_steps=first_steps, last_steps=last_steps, stage_steps=stage_steps)
@@ -43,8 +45,8 @@ def progressive(model: Model, *, init_from: str = '', first_steps: int = 32, las
     x_0, cond, theta = batch['x'], batch.get('cond'), params['model']
     path = lambda t: diffusion.path(theta, t)
     stage = jnp.minimum(step // stage_steps, last_stage)
-    # what the teacher knows of its stage, not the step, tells when to replace it: a step at the
-    # end of a stage may have been skipped
+    # the stage that the teacher records decides when it is replaced, not the step, since the step
+    # at the end of a stage may have been skipped
     teacher = jax.tree.map(lambda new, old: jnp.where(stage > params['teacher']['stage'], new, old),
                            theta, params['teacher']['model'])
     teacher = jax.lax.stop_gradient(teacher)
@@ -87,7 +89,7 @@ def _check(init_from: str, first_steps: int, last_steps: int) -> None:
 
 
 def two_steps(denoise, path, x_t, t, u, s):
-  """The x_hat with which one DDIM step leads where those from t to u and from u to s do."""
+  """The x_hat with which one DDIM step from t to s leads where steps t to u and u to s lead."""
   x_u = maps.step(path, x_t, denoise(x_t, t), t, u)
   x_s = maps.step(path, x_u, denoise(x_u, u), u, s)
   return maps.implied(path, x_t, x_s, t, s)

@@ -1,11 +1,11 @@
-"""What stands of a diffusion after a training for few steps."""
+"""The model that is left of a diffusion after a training for few steps."""
 
 from genjax.numerics import flow_map as maps
 from genjax.types import Model
 
 
 def flow_map_alone(model: Model) -> Model:
-  """The model of which a DDIM step with the network's x_hat is a flow map, and nothing else."""
+  """The model with one capability: a DDIM step with the network's x_hat as its flow map."""
   diffusion = model.diffusion
 
   def flow_map(params, x_t, t, s, cond):

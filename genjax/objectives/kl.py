@@ -1,4 +1,4 @@
-"""KL(p_data || p_theta): maximum likelihood, by whatever likelihood the model has."""
+"""KL(p_data || p_theta): maximum likelihood, by any kind of likelihood that a model has."""
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,13 @@ from genjax.types import Aux, BadInput, DataSpec, Estimator, Model, Objective, P
 
 
 def fit(model: Model) -> Objective:
-  """E_data[-log p_theta(x)] minimised in closed form or by EM, in one step (`Model.fit`)."""
+  """Returns the objective E_data[-log p_theta(x)], minimised in one step by `Model.fit`."""
   return Objective(init=_init(model), players=(), model=model, fit=model.fit)
 
 
 def exact(model: Model) -> Objective:
-  """E_data[-log p_theta(x)] in nats by the exact log p_theta. Metric: nll."""
+  """Returns one player on E_data[-log p_theta(x)] in nats, by the exact density. Metric: nll."""
+
   def loss(params, carry, batch, rng, step):
     nll = -model.log_prob(params['model'], batch, rng)
     return nll.mean(), Aux({'nll': nll.mean()}, carry)
@@ -25,13 +26,13 @@ def exact(model: Model) -> Objective:
 
 
 def bound(model: Model, *, beta: float = 1.0, free_bits: float = 0.0) -> Objective:
-  """An upper bound of E_data[-log p_theta(x)] in nats, by the ELBO.
+  """Returns one player on -ELBO, an upper bound of E_data[-log p_theta(x)] in nats.
 
-  beta: scales the terms of the ELBO that are named a KL (beta-VAE, Higgins et al. 2017).
-  free_bits: nats that each of these counts at least, after averaging over the batch (1606.04934).
+  beta: factor on the ELBO's KL terms (beta-VAE, Higgins et al. 2017).
+  free_bits: least value of each KL term in nats, after averaging over the batch (1606.04934).
 
-  A learned schedule is a second player, which minimises the variance of the bound's estimate and
-  reads rows of its own (2107.00630, App. I.2). Metrics: the terms under the paper's names, a KL
+  A learned schedule is a second player. It minimises the variance of the bound's estimate on its
+  own slice of the batch (2107.00630, App. I.2). Metrics: the terms under the paper's names, a KL
   with the sign of a KL. Raises BadInput for values out of range.
   """
   check.not_negative(beta=beta, free_bits=free_bits)
@@ -45,7 +46,7 @@ def bound(model: Model, *, beta: float = 1.0, free_bits: float = 0.0) -> Objecti
 
 
 def importance_weighted(model: Model, *, num_samples: int = 8) -> Objective:
-  """The bound -log 1/k sum_i w_i in nats, k = num_samples (IWAE, 1509.00519, Eq. 8).
+  """Returns one player on -log 1/k sum_i w_i in nats, k = num_samples (IWAE, 1509.00519, Eq. 8).
 
   Metrics: iwae, elbo, effective_samples (of the weights, 1..k).
   """
@@ -66,13 +67,15 @@ def contrastive_divergence(model: Model, *, spec: DataSpec, num_steps: int = 20,
                            step_size: float = 0.01, noise_scale: float = 1.0,
                            gradient_clip: float | None = None, restart: float = 0.05,
                            alpha: float = 0.01, init_scale: float = 1.0) -> Objective:
-  """The gradient of E_data[-log p_theta(x)] by persistent chains (Tieleman 2008).
+  """Returns one player on E_data[-log p_theta(x)], its gradient by persistent chains.
 
   num_steps: Langevin steps of each chain per update.
   step_size, noise_scale, gradient_clip (per component): see `numerics.mcmc.langevin`.
-  restart: probability with which a chain starts again from noise, in each update.
-  init_scale: of that noise; uniform on +-init_scale for data with levels, else normal.
-  alpha: weight of E(x)^2 of data and chains (1903.08689).
+  restart: probability that a chain starts again from noise, per update.
+  init_scale: scale of that noise: uniform on +-init_scale for data with levels, else normal.
+  alpha: weight of E(x)^2, for data and chains (1903.08689).
+
+  Persistent contrastive divergence: Tieleman 2008.
 
   Metrics: energy_data, energy_chains, contrast, regulariser. Raises BadInput for values out of
   range.
@@ -90,7 +93,7 @@ def contrastive_divergence(model: Model, *, spec: DataSpec, num_steps: int = 20,
 
   def init(rng, batch):
     rng_model, rng_noise = jax.random.split(rng)
-    # a chain keeps the label that it was started with
+    # a chain keeps the label with which it started
     rows = {name: batch[name] for name in ('cond',) if name in batch}
     rows['chains'] = noise(rng_noise, batch['x'].shape)
     return {'model': model.init(rng_model, batch)}, {'rows': rows, 'rest': ()}
@@ -130,13 +133,13 @@ def _bound(model, beta, free_bits):
       raise BadInput(f'beta={beta} and free_bits={free_bits} act on KL terms, and this ELBO has '
                      f'none: {", ".join(terms)}; allowed: beta=1.0, free_bits=0.0')
     elbo = sum(terms.values())
-    # the terms of an ELBO carry their signs; what is logged as a KL is the KL
+    # an ELBO's term is minus the KL; the log shows the KL itself
     metrics = {name: -term.mean() if is_kl[name] else term.mean() for name, term in terms.items()}
     metrics['elbo'] = elbo.mean()
     weighed = []
     for name, term in terms.items():
       if is_kl[name]:
-        # the term is minus a KL; below the free bits its gradient is off, for the whole batch
+        # the term is minus a KL; below the free bits it has no gradient, for the whole batch
         term = beta * (jnp.where(-term.mean() > free_bits, term, -free_bits) if free_bits
                        else term)
       weighed.append(term)

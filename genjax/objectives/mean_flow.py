@@ -1,4 +1,4 @@
-"""MeanFlow: the flow map between any two times, by the slope it must not have (2505.13447)."""
+"""MeanFlow (2505.13447): the flow map between any two times, by its average velocity."""
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +21,17 @@ def average_velocity(model: Model, *, spec: DataSpec, apart: float = 0.25, t_min
                      label_dropout: float = 0.0) -> Objective:
   """Returns one player that trains x_s = x_t - (t - s) u(x_t, t, s), u the average velocity.
 
-  The network regresses u on v - (t - s) du/dt, held constant, du/dt by one jvp along (v, 1), v the
-  example's own velocity. On any path that target is u + dx_s / dt, x_s as in `numerics.flow_map`.
+  The target of u is v - (t - s) du/dt, held constant. v is the example's own velocity, and du/dt is
+  one jvp along (v, 1). On any path that target equals u + dx_s / dt, x_s as in `numerics.flow_map`.
 
   apart: probability of s < t; else s = t, which is flow matching.
-  time_sampling, time_mean, time_std: two draws in [t_min, 1] (`numerics.times`) are t >= s.
+  time_sampling, time_mean, time_std: of two draws in [t_min, 1] the larger is t (`numerics.times`).
   weight_power, weight_floor: p and c of the weight 1 / (|error|^2 + c)^p.
   guidance: weight of the label against "no label" in the velocity; needs label_dropout.
   label_dropout: probability that a condition is dropped.
 
-  Afterwards: flow_map, and denoise, its s = t (of the guided field). Metrics: u_mse (per
-  dimension), x_mse. Raises BadInput for values out of range.
+  The trained model has a flow_map, and a denoise, which is the flow map's x_hat at s = t (of the
+  guided field). Metrics: u_mse (per dimension), x_mse. Raises BadInput for values out of range.
   """
   check.fraction(apart=apart, t_min=t_min, label_dropout=label_dropout)
   check.not_negative(weight_power=weight_power, guidance=guidance)
@@ -81,7 +81,7 @@ ESTIMATORS = {'average_velocity': Estimator(('two_time',), average_velocity)}
 
 def _check(spec: DataSpec, time_sampling: str, normal: tuple, guidance: float,
            label_dropout: float) -> None:
-  """Refuses choices that contradict each other or the data."""
+  """Raises BadInput for choices that contradict each other or the data."""
   check.one_of('time_sampling', time_sampling, SAMPLINGS)
   if normal != (None, None) and time_sampling not in times.NORMAL:
     raise BadInput(f'time_mean={normal[0]} and time_std={normal[1]} are of time_sampling '
@@ -95,9 +95,9 @@ def _check(spec: DataSpec, time_sampling: str, normal: tuple, guidance: float,
 
 
 def _guided(rng, x_0, cond, spec: DataSpec, label_dropout: float, guidance: float, unlabelled):
-  """The x_0 that says what the velocity is, guided where a label is kept (Eq. 19), and cond.
+  """(x_0, cond): the x_0 whose velocity is the target, guided where a label is kept (Eq. 19).
 
-  unlabelled(null) is the network's own x_0 without a label.
+  unlabelled(null): the network's own x_0 without a label.
   """
   if cond is None or not label_dropout:
     return x_0, cond
@@ -111,15 +111,16 @@ def _guided(rng, x_0, cond, spec: DataSpec, label_dropout: float, guidance: floa
 
 
 def _two_times(rng, n: int, apart: float, draw):
-  """t, s [n], s <= t, of two independent draws; equal but for a share of them."""
+  """(t, s), both [n], s <= t, by two independent draws; s = t but for a share `apart`."""
   rng_one, rng_other, rng_order, rng_apart = jax.random.split(rng, 4)
-  # a draw may be stratified along the batch: out of order, the other is independent of the one
+  # a draw may be stratified along the batch; permuted, the second is independent of the first
   one, other = draw(rng_one, n), jax.random.permutation(rng_order, draw(rng_other, n))
   t, s = jnp.maximum(one, other), jnp.minimum(one, other)
   return t, jnp.where(jax.random.bernoulli(rng_apart, apart, (n,)), s, t)
 
 
 def _trained(model: Model) -> Model:
+  """The model after training: what its network with two times can do."""
   diffusion = model.diffusion
   field = diffusion.two_time.denoise
 
@@ -130,6 +131,6 @@ def _trained(model: Model) -> Model:
     x_hat = field(params, x_t, t, s, cond, None)
     return maps.step(lambda t: diffusion.path(params, t), x_t, x_hat, t, s)
 
-  # the bound of the model asks the network that is told one time
+  # the model's bound needs the network with one time, which was not trained
   return model._replace(init=diffusion.two_time.init, flow_map=flow_map, elbo=None,
                         diffusion=diffusion._replace(denoise=denoise, two_time=None))

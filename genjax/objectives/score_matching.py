@@ -9,7 +9,7 @@ from genjax.numerics.shapes import sum_event
 from genjax.objectives import check, diffusion_loss
 from genjax.types import Aux, BadInput, DataSpec, Estimator, Model, Objective, Player
 
-# the times that belong to a weighting's recipe; of the others: stratified
+# weighting -> the sampling of times in its recipe; the others take stratified times
 RECIPES = {'edm': 'edm'}
 
 
@@ -20,22 +20,22 @@ def denoising(model: Model, *, spec: DataSpec, weighting: str = 'simple',
               bound_weight: float = 1e-3, label_dropout: float = 0.0) -> Objective:
   """Returns one player on E_t[weighting |x_0 - x_hat|^2] / D of a diffusion.
 
-  weighting: of `numerics.weighting`, whatever the model predicts.
+  weighting: a name in `numerics.weighting`; it does not depend on what the model predicts.
   min_snr_gamma, sigmoid_bias, sigma_data: constants of min_snr, sigmoid and edm.
-  time_sampling: of `numerics.times`; None: 'edm' for weighting 'edm', else 'stratified'.
-  time_mean, time_std: of time_sampling 'edm' and 'logit_normal'; None: as published.
+  time_sampling: a name in `numerics.times`; None: 'edm' for weighting 'edm', else 'stratified'.
+  time_mean, time_std: for time_sampling 'edm' and 'logit_normal'; None: as published.
   t_min: times are drawn in [t_min, 1].
-  num_steps: times i / num_steps instead, i uniform over 1..num_steps (2006.11239), whatever t_min;
-    None: those of a model that learns its variance, else all times.
-  bound_weight: of the num_steps-step bound, in nats per dimension, that trains the variance alone,
-    where it is learned (2102.09672, Eq. 16).
+  num_steps: draw times i / num_steps, i uniform over 1..num_steps (2006.11239), and ignore t_min;
+    None: the number of steps of a model that learns its variance, else continuous times.
+  bound_weight: weight of the num_steps-step bound, in nats per dimension, which trains only the
+    variance, if that is learned (2102.09672, Eq. 16).
   label_dropout: probability that an example's condition is dropped, for classifier-free guidance
     (2207.12598).
 
-  Metrics: eps_mse, x_mse (of the times as drawn); diffusion_loss, nats per example for any law of
-  the times: the integral of -snr' / 2 |x_0 - x_hat|^2 from t_min to 1 (2107.00630, Eq. 17), or
-  with num_steps its sum over the steps (Eq. 13); 'logit_normal' and 'edm' seldom reach the ends,
-  where their outermost hundredth of draws stands for all times beyond; vlb.
+  Metrics: eps_mse and x_mse, over the times as drawn; vlb; diffusion_loss, nats per example: the
+  integral of -snr' / 2 |x_0 - x_hat|^2 from t_min to 1 (2107.00630, Eq. 17), or with num_steps its
+  sum over the steps (Eq. 13), whatever time_sampling is. 'logit_normal' and 'edm' seldom reach the
+  ends; there the outermost hundredth of the draws represents all times beyond.
   Raises BadInput for values out of range.
   """
   weight = weights.weight(weighting, min_snr_gamma=min_snr_gamma, sigmoid_bias=sigmoid_bias,
@@ -67,8 +67,8 @@ def explicit(model: Model) -> Objective:
 
   Metric: score_norm.
 
-  It takes log p_theta to be twice differentiable: an affine flow's is, a spline flow's has kinks at
-  its knots, which the trace does not see and the loss exploits.
+  log p_theta must be twice differentiable. That of an affine flow is; that of a spline flow has
+  kinks at its knots, which the trace does not see and the loss exploits.
   """
   return _implicit(model, lambda score, rng, x: derivatives.explicit_score_matching(score, x))
 
@@ -76,8 +76,9 @@ def explicit(model: Model) -> Objective:
 def sliced(model: Model, *, num_projections: int = 1, variance_reduced: bool = True) -> Objective:
   """Returns one player on v^T grad s v + |s|^2 / 2 over random directions v (1905.07088).
 
-  num_projections: directions an example. variance_reduced: the second term as |s|^2 / 2, else as
-  (v^T s)^2 / 2 (Eq. 8 and 7). Metric: score_norm. See `explicit` for what it takes for granted.
+  num_projections: directions per example.
+  variance_reduced: the second term is |s|^2 / 2 (Eq. 8), else (v^T s)^2 / 2 (Eq. 7).
+  Metric: score_norm. For its assumption see `explicit`.
   """
   check.positive(num_projections=num_projections)
   return _implicit(model, lambda score, rng, x: derivatives.sliced_score_matching(
@@ -103,7 +104,7 @@ def denoising_one_level(model: Model, *, spec: DataSpec, noise_std: float = 0.3)
   return _of_score(model, loss)
 
 
-# the log_prob of integers has no gradient in x, so with levels an energy is needed
+# log_prob of integers has no gradient in x, so data with levels need an energy
 ESTIMATORS = {
     'denoising': Estimator(('denoise', 'fixed_path'), denoising),
     'explicit': Estimator(('energy|log_prob', 'data.continuous'), explicit),
@@ -114,7 +115,7 @@ ESTIMATORS = {
 
 
 def _check(spec: DataSpec, how: diffusion_loss.Times, label_dropout: float) -> None:
-  """Refuses choices that contradict each other or the data."""
+  """Raises BadInput for choices that contradict each other or the data."""
   if how.normal != (None, None) and how.sampling not in times.NORMAL:
     raise BadInput(f'time_mean={how.normal[0]} and time_std={how.normal[1]} are of time_sampling '
                    f'{" and ".join(times.NORMAL)}, not {how.sampling!r}; allowed: None')
@@ -127,7 +128,7 @@ def _check(spec: DataSpec, how: diffusion_loss.Times, label_dropout: float) -> N
 
 
 def _score(model, params, cond, rng):
-  """x -> the gradient of log p_theta, [B, ...]."""
+  """The function x -> gradient of log p_theta, [B, ...]."""
   if model.energy is not None:
     return derivatives.gradient_of(lambda x: -model.energy(params, x, cond))
   labels = {} if cond is None else {'cond': cond}

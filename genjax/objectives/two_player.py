@@ -1,4 +1,4 @@
-"""What every objective with a critic does: start both players, show the critic both kinds of x."""
+"""What objectives with a critic share: initial parameters, real and fake examples, outputs."""
 
 import jax
 
@@ -14,17 +14,17 @@ def init_both(model: Model, critic: Network, rng, batch) -> dict:
 
 
 def outputs(critic: Network, params, x, cond, rng):
-  """What a critic says of x: [B], and what it writes."""
+  """The critic's outputs [B] on x, and its writes."""
   out, writes = critic.apply(params, x, cond, rng=rng, train=True)
   return out[:, 0], writes
 
 
 def real_and_fake(model: Model, spec: DataSpec, params, batch, rng):
-  """x of the data and as many of the model, both [B, ...], under the same labels.
+  """x of the data and the same number of model samples, both [B, ...], with the same labels.
 
-  Data with levels get the noise of their cells, and so do samples of a model that makes levels or
-  their means: else the noise alone would tell the two apart. Those of a density (a flow, a
-  Gaussian) have it already, since the density is of data with it.
+  Data with levels get uniform noise within their cells. So do the samples of models that output
+  levels or their means; else the noise alone would separate real from fake. Samples of a density
+  (a flow, a Gaussian) contain the noise already, since the density is of noisy data.
   """
   rng_real, rng_fake, rng_model = jax.random.split(rng, 3)
   real = prob.cell_noise(rng_real, batch['x'], spec.levels)
@@ -35,15 +35,15 @@ def real_and_fake(model: Model, spec: DataSpec, params, batch, rng):
 
 
 def under_critic(writes: dict) -> dict:
-  """The critic's new running statistics, by their path in all the parameters."""
+  """The critic's writes, keyed by their path in the parameters of all players."""
   return {f'critic/{path}': value for path, value in writes.items()}
 
 
 def trained_through_samples(model: Model) -> Model:
-  """What of a model means something once its samples alone were trained.
+  """The model with those capabilities that a training through its samples leaves meaningful.
 
-  Where the density is exact, samples and density are one object and everything stays. Where it is
-  a bound (a VAE's encoder was not trained) or absent, the samples that the critic saw alone stay.
+  An exact density and its samples are one object, so everything stays. If the density is a bound (a
+  VAE's encoder was not trained) or absent, only the samples stay.
   """
   if model.log_prob is not None or model.sample_and_log_prob is not None:
     return model

@@ -15,8 +15,10 @@ def by_critic(model: Model, critic: Callable, *, spec: DataSpec, num_critic: int
               gradient_penalty: float = 10.0, one_sided: bool = False) -> Objective:
   """Returns two players, `critic` and `model`, on W1 (WGAN-GP, 1704.00028).
 
-  num_critic: critic updates per model update. gradient_penalty: lambda. one_sided: punish only
-  norms above 1. Metrics: wasserstein_estimate, in units of x; gradient_penalty; gradient_norm.
+  num_critic: critic updates per model update.
+  gradient_penalty: lambda.
+  one_sided: penalise only norms above 1.
+  Metrics: wasserstein_estimate, in units of x; gradient_penalty; gradient_norm.
   """
   check.positive(num_critic=num_critic)
   check.not_negative(gradient_penalty=gradient_penalty)
@@ -63,8 +65,10 @@ def by_sinkhorn(model: Model, *, spec: DataSpec, epsilon: float = 0.05,
                 relative_epsilon: bool = True, max_iterations: int = 500) -> Objective:
   """Returns one player on the debiased Sinkhorn divergence of two minibatches (1706.00292).
 
-  The cost is |x - y|^2; epsilon (in units of the mean cost if relative_epsilon) and
-  max_iterations: see `numerics.sinkhorn`. Metric: wasserstein_estimate, in units of x^2 (W2^2).
+  The cost is |x - y|^2.
+  epsilon: entropic regularisation, in units of the mean cost if relative_epsilon.
+  max_iterations: see `numerics.sinkhorn`.
+  Metric: wasserstein_estimate, in units of x^2 (W2^2).
   """
   check.positive(epsilon=epsilon, max_iterations=max_iterations)
 

@@ -45,12 +45,12 @@ def collectives(hlo: str) -> dict[str, dict]:
   loops count as often as they run, where the text says how often, else once. The stages that a
   collective was cut into, to overlap with products, count as the one that they are.
   """
-  found = {}
+  totals = {}
   for kind, times, size, _ in each_collective(hlo):
-    total = found.setdefault(kind, {'count': 0, 'bytes': 0})
+    total = totals.setdefault(kind, {'count': 0, 'bytes': 0})
     total['count'] += times
     total['bytes'] += times * size
-  return dict(sorted(found.items()))
+  return dict(sorted(totals.items()))
 
 
 def each_collective(hlo: str):

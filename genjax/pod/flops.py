@@ -55,8 +55,8 @@ def count(fn: Callable, *args) -> Count:
 def _walk(jaxpr) -> Count:
   flops = loops = 0
   for eqn in jaxpr.eqns:
-    found = _equation(eqn)
-    flops, loops = flops + found.flops, loops + found.loops
+    counted = _equation(eqn)
+    flops, loops = flops + counted.flops, loops + counted.loops
   return Count(flops, loops)
 
 

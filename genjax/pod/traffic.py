@@ -120,14 +120,15 @@ def _axis(members: list[int], fsdp: int) -> str:
 
 
 def _instructions(rows: list[str]) -> dict[str, Instruction]:
-  found = {}
+  by_name = {}
   for row in rows:
     if match := INSTRUCTION.match(row):
       root, name, shape, kind, operands, attributes = match.groups()
-      found[name] = Instruction(name, shape, kind, tuple(re.findall(r'%?([A-Za-z_][\w.-]*)', re.sub(
-          r'/\*.*?\*/', '', operands))) if kind not in ('parameter', 'constant') else (operands,),
-                                attributes, bool(root))
-  return found
+      named = tuple(re.findall(r'%?([A-Za-z_][\w.-]*)', re.sub(r'/\*.*?\*/', '', operands)))
+      by_name[name] = Instruction(
+          name, shape, kind, (operands,) if kind in ('parameter', 'constant') else named,
+          attributes, bool(root))
+  return by_name
 
 
 def _runs(lines: dict, parsed: dict, entry: str) -> dict[str, int]:

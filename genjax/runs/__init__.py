@@ -1,4 +1,4 @@
-"""Run directories: open, train, measure, sample and edit; what each holds and who may change it."""
+"""Run directories: their content and identity; opening, training, measuring, sampling, editing."""
 
 from genjax.runs.measuring import PICTURE, cost, evaluate
 from genjax.runs.opening import Loaded, facts, load, on_mesh

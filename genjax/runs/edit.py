@@ -1,4 +1,4 @@
-"""Images that agree with what is known of one: posterior samples, their files and figure."""
+"""Posterior samples of a partly known image, their files and figure."""
 
 import pathlib
 import time
@@ -22,11 +22,11 @@ NUM_STEPS = 100  # levels of a draw; of 28 x 28 pixels some 10 of 16 particles c
 
 
 class Edited(NamedTuple):
-  """Posterior samples, and what they took."""
+  """Posterior samples and their cost."""
 
   x: np.ndarray  # [n, ...]: int32 levels, or float32 for continuous data
   residual: np.ndarray  # [n]: root mean square of A x - y for these x, on the scale of [-1, 1]
-  effective: float  # particles of num_particles, mean over levels and samples
+  effective: float  # effective number of particles, mean over levels and samples
   evaluations: int  # of the network, all together
   seconds: float
 
@@ -35,10 +35,11 @@ def draw(run, task: Task, *, num: int, seed: int, cond, num_particles: int,
          num_steps: int | None, noise: float, progress: Callable = iter) -> Edited:
   """Posterior samples of the model of a run (`runs.Loaded`) given a task; y in grid units.
 
-  Sample i depends on (parameters, task, seed, i) alone. A conditional model is asked without a
-  label where cond is None. Without noise A x = y holds before the values are rounded to levels, so
-  that a mean is off by half a cell at most. progress wraps the list of calls. Raises BadInput for
-  a model that does not denoise, a label it cannot take, and none where labels were never dropped.
+  Sample i depends on (parameters, task, seed, i) only. With cond None a conditional model is used
+  without a label. Without noise A x = y holds before the values are rounded to levels, so that the
+  error of a mean is at most half a cell. progress wraps the list of calls. Raises BadInput for a
+  model that does not denoise, a label that it cannot take, and for no label if training never
+  dropped labels.
   """
   model, spec = run.model, run.dataset.spec
   if model.diffusion is None or model.diffusion.denoise is None:
@@ -101,7 +102,7 @@ def _check(num_particles: int, num_steps: int, noise: float) -> None:
 def _condition(run, cond) -> int | tuple[float, ...] | None:
   """The cond of every particle: that of the user, or "no label"; None for unconditional models.
 
-  Raises BadInput for a label that the model cannot take, and for none where it has to have one.
+  Raises BadInput for a label that the model cannot take, and for no label if it needs one.
   """
   spec, num_classes = run.dataset.spec, run.dataset.spec.num_classes
   if not run.config.conditional:
@@ -130,7 +131,7 @@ def seen(split: dict, spec: DataSpec, cond) -> jax.Array:
 
 
 def write(path: pathlib.Path, task: Task, found: Edited, spec: DataSpec) -> None:
-  """None; FILE.npz with x, y, residual and the measurement, or FILE.png, the figure of them."""
+  """Writes FILE.npz with x, y, residual and the measurement, or their figure FILE.png."""
   if path.suffix == '.npz':
     truth = {} if task.image is None else {'truth': _bytes(task.image, spec)}
     x = disk.to_bytes(found.x, spec.levels) if writer.is_image(spec) else found.x
@@ -148,7 +149,7 @@ def panels(task: Task, found: Edited, spec: DataSpec) -> list[list[tuple[np.ndar
   for x, residual in zip(found.x, found.residual, strict=True):
     grid = prob.from_levels(x, spec.levels)[None]
     error = measurements.observe(task.measurement, grid)[0] - task.y
-    # of components that are no pixels: where in the image the disagreement lies
+    # for components that are no pixels: the error as an image
     shown = error if task.measurement.mix is None else measurements.lift(
         task.measurement, measurements.components(task.measurement, error)[None], grid)[0]
     top.append((disk.to_bytes(x, spec.levels), f'sample {len(top) - 1}'))
@@ -158,7 +159,7 @@ def panels(task: Task, found: Edited, spec: DataSpec) -> list[list[tuple[np.ndar
 
 
 def _seen(task: Task, spec: DataSpec) -> np.ndarray:
-  """What was measured as a picture: hidden pixels grey, fewer pixels as they are, else A^+ y."""
+  """The measurement as a picture: hidden pixels grey, fewer pixels as they are, else A^+ y."""
   if task.measurement.mix is None:
     return np.clip(np.rint((task.y + 1.0) * 127.5), 0, 255).astype(np.uint8)
   like = jnp.zeros((1, *spec.shape))

@@ -1,4 +1,4 @@
-"""What of an image is known: a measurement of a user's file, one of KINDS or a matrix."""
+"""The task of an edit: a measurement of a user's image, one of KINDS or a matrix."""
 
 from typing import NamedTuple
 
@@ -14,13 +14,13 @@ KINDS = ('inpaint', 'super_resolve', 'colourise')
 
 
 class Task(NamedTuple):
-  """A measurement, what it gave, and the image it was taken of."""
+  """A measurement, its values, and the image that was measured."""
 
   name: str  # for people: what is known
   measurement: measurements.Measurement
   y: np.ndarray
   image: np.ndarray | None  # [H, W, C] as the model sees it, x; None: y came without it
-  record: dict  # of what defines the measurement, for the npz
+  record: dict  # the definition of the measurement, for the npz
 
 
 def task(edit: str, spec: DataSpec, *, image: str | None, mask: str | None, factor: int | None,

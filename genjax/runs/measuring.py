@@ -1,4 +1,4 @@
-"""The measurement of a run: its evaluators, their record, and the samples that it is of."""
+"""The measurement of a run: its evaluators, their record, and the measured samples."""
 
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,17 +19,17 @@ PICTURE = 64  # samples in the picture of a run
 def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, progress=iter,
              measured: Mapping | None = None, chunk: int | None = None,
              tick: Callable = lambda: None) -> dict:
-  """Runs the evaluators, writes their record and the samples it is of; {metric: Value}.
+  """Runs the evaluators, writes their record and the measured samples; {metric: Value}.
 
-  chunk: samples drawn at once; None: config.mesh.chunk.
-  measured: a config of the same training (a plain dict) whose sampler and evaluators take
-  the place of the run's own. The record of the run's own config is eval.json with
-  samples/final.npz and final.png; of another one evals/HASH.json with samples/HASH.*. Another split
-  or step has a record of its own (`train.record`), and some of the metrics are added to the record
-  of the others. Evaluators of the config that the model cannot answer are left out; those of
-  `names`, which are metrics or evaluators, are refused in the teaching lines (BadInput), and so is
-  a config of another training. progress(names) iterates over them; tick() is called before each
-  batch and each chunk of samples.
+  names: metrics or evaluators to measure and to add to the record; None: those of the config that
+    can measure this model.
+  progress: names -> an iterator over them. tick: called before each batch and chunk of samples.
+  measured: a config of the same training (a plain dict) with another sampler or other evaluators.
+  chunk: number of samples drawn at once; None: config.mesh.chunk.
+
+  The record of the run's own config is eval.json, with samples/final.npz and final.png; that of
+  another config is evals/HASH.json with samples/HASH.* (`runs.record`). Raises BadInput for names
+  that cannot measure this model, and for a config of another training.
   """
   own = rundir.read(workdir)['config']
   asked = measured or own
@@ -47,8 +47,8 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
   wanted = wiring.answering(names, ours) if names else dict.fromkeys(ours, ())
   evals = wiring.evaluators(config, run.dataset, run.model, split, tuple(wanted), asked=wanted,
                            optional=() if names else tuple(wanted), tick=tick)
-  if config.evals.num_samples < wished:  # said once nothing is refused any more
-    logging.warning('warning: %d samples in place of %d, which would cost more than %g times the '
+  if config.evals.num_samples < wished:  # warn only after all refusals
+    logging.warning('warning: %d samples instead of %d, which would cost more than %g times the '
                     'training (config.evals.budget)', config.evals.num_samples, wished,
                     config.evals.budget)
   drawer = lambda model: wiring.drawer(config, run, config.seed, model=model, chunk=chunk,
@@ -79,9 +79,9 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
 
 
 def shown(progress: Callable) -> tuple[Callable, Callable]:
-  """(progress, tick) of `evaluate`: one bar of batches, which names the evaluator at work.
+  """(progress, tick) for `evaluate`: one bar of batches, which names the current evaluator.
 
-  progress(unit=, desc=) returns what a tqdm bar is.
+  progress: tqdm, or a function with its interface.
   """
   bar = progress(unit='batch', desc='evaluation')
 
@@ -96,7 +96,7 @@ def shown(progress: Callable) -> tuple[Callable, Callable]:
 
 
 def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:
-  """Refuses a measurement whose config is of another training, or of one that has not ended."""
+  """Raises BadInput if `asked` is of another training, or if the training has not ended."""
   if asked is own:
     return
   if identity.run_hash(own) != identity.run_hash(asked):
@@ -110,24 +110,24 @@ def _check_trained(workdir, own: Mapping, asked: Mapping) -> None:
 
 def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, labels, pictures,
                    name: str) -> None:
-  """Writes the samples that were drawn for a measurement, and as many test examples beside them."""
+  """Writes the samples of a measurement, and the same number of test examples."""
   spec = run.dataset.spec
   if x is None:
     return
-  # a run may have a hundred measurements: of those beside its own the picture is kept
+  # a run may have a hundred measurements: of those of other configs only the picture is kept
   count = len(x) if name == 'final' or not writer.is_image(spec) else PICTURE
   writer.write_samples(workdir / 'samples' / name, data.to_raw(run.dataset, x[:count]), spec,
                        PICTURE, None if labels is None else labels[:count], run.dataset.classes,
                        pictures)
   if split == 'test':
-    # of points as many as were drawn: a cloud shows its density by them
+    # for points the same number as drawn, so that the densities of the clouds can be compared
     real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
     writer.write_sample_file(workdir / 'samples' / 'reference.npz',
                              data.to_raw(run.dataset, real), spec)
 
 
 def cost(run: Loaded) -> dict:
-  """What the whole run took, beyond the seconds: steps, examples seen, parameters of the model."""
+  """The cost of the whole run, seconds apart: steps, examples seen, parameters of the model."""
   slices = sum(player.num_updates for player in run.objective.players)
   seen = (run.config.steps * run.config.batch_size * slices if slices
           else len(run.dataset.splits['train']['x']))

@@ -1,4 +1,4 @@
-"""A run directory opened: for its training to begin or go on, or as a model to be used."""
+"""Opens a run directory: to start or resume its training, or to use its model."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,28 +18,28 @@ from genjax.types import BadInput, Model, Objective
 
 
 class Start(NamedTuple):
-  """Where a training begins or goes on; nothing is written yet, and no fresh state made."""
+  """Where a training starts or resumes; nothing is written yet, and no fresh state is created."""
 
-  record: dict | None  # of config.json; None: the one that is there stands
+  record: dict | None  # new content of config.json; None: unchanged
   step: int
   meta: dict  # of the checkpoint
   restored: bool  # from a checkpoint of the directory itself
   state: Callable  # () -> the state at that step
-  warnings: tuple[str, ...]  # for people: what is wrong with newer checkpoints
+  warnings: tuple[str, ...]  # what is wrong with newer checkpoints
 
 
 def start(config, made: wiring.Run, workdir, like) -> Start:
-  """Opens a run directory for the training that `config` describes, the one place that does.
+  """Opens a run directory for the training that `config` describes; only this function does.
 
   like: shapes and shardings of its state (`wiring.abstract_state`). Raises BadInput for a directory
-  that holds another run, is damaged, or is beyond config.steps already.
+  that holds another run, is damaged, or is already beyond config.steps.
   """
-  # 1. The config: in a directory that has one, no key that trains may differ from it.
-  # 2. The data: by content those of the run that is there. So is what init_from names.
+  # 1. The config: no key that trains may differ from that of an existing run.
+  # 2. The data, and the run in init_from: their content must be that of an existing run.
   begins = origins.origin(config, made.dataset, workdir)
   _, record = rundir.agree(workdir, config.to_dict(), made.dataset.identity, begins,
                            facts(made.dataset))
-  # 3. A checkpoint: the newest that is whole is all of the state, and nothing below is read.
+  # 3. A checkpoint: the newest undamaged one is the whole state, and the rest is skipped.
   directory = rundir.checkpoints(workdir)
   restored = checkpoint.restore(directory, like)
   if restored is not None:
@@ -50,9 +50,9 @@ def start(config, made: wiring.Run, workdir, like) -> Start:
     return Start(record, step, meta, True, lambda: state, tuple(warnings))
 
   def first():
-    # 4. A fresh state: parameters by config.seed and the rows of the first step, the rest by them.
+    # 4. A fresh state: parameters from config.seed and the rows of the first step.
     state = origins.fresh(config, made, like)
-    # 5. init_from: the model, and a teacher, of that state start at another run's parameters.
+    # 5. init_from: the model, and a teacher, of that state get another run's parameters.
     if begins:
       state = origins.started_from(config, state, load(config.init_from, begins['step']).params)
     return state
@@ -61,23 +61,23 @@ def start(config, made: wiring.Run, workdir, like) -> Start:
 
 
 class Loaded(NamedTuple):
-  """A run directory as a model: what `experiments` and `genjax.load` start from."""
+  """A run directory as a model, for programs and `genjax.load`."""
 
   config: config_dict.ConfigDict
   dataset: data.Dataset
   objective: Objective
   model: Model
-  params: dict  # of the model, averaged if the run keeps an average
+  params: dict  # of the model; averaged if the run has an average
   step: int
   selected: bool  # the step is the one with the best validation figure
   skipped: int  # steps up to this one whose loss or gradient was not finite
-  made: wiring.Run  # the training that it is a state of
+  made: wiring.Run  # the parts of its training
 
 
 def on_mesh(workdir):
-  """The context in which a run is loaded on all devices of this job, split as it was trained.
+  """The context in which a run is loaded on all devices of this job, sharded as in its training.
 
-  Where fewer devices share the parameters than at training, as many as can.
+  With other numbers of devices the parameters are sharded over as many as possible.
   """
   fsdp = rundir.read(workdir)['config']['mesh']['fsdp']
   hosts.meet('the devices')
@@ -92,15 +92,17 @@ def is_conditioned_on_vectors(workdir) -> bool:
 
 def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
          with_data: bool = False):
-  """Reads a run directory; step None: the best by validation where the run selects, else the last.
+  """Reads a run directory; returns Loaded.
 
-  ema: the averaged parameters where the run keeps them. sampler: {'name', 'kw', 'guidance'} in
-  place of the config's, each where it is given; with guidance['autoguidance'], the directory of a
-  worse run of the same task, the parameters are those of `sample`, {'model', 'guide'}. with_data:
-  the data set is read; without, it is what the directory says of it, shapes in place of arrays.
-  Raises BadInput for a directory that is no run, has no such step, or is damaged, for a sampler of
-  a model that needs none, for a guide on other data or another path, and for data that have moved
-  or changed.
+  step: of the checkpoint; None: the best by validation if the run selects, else the last.
+  ema: use the averaged parameters if the run has them.
+  sampler: entries of {'name', 'kw', 'guidance'} that replace the config's. With
+    guidance['autoguidance'], the directory of a worse run of the same task, params are those of
+    `sample`, {'model', 'guide'}.
+  with_data: read the data set; else it has the facts of the directory, and shapes for arrays.
+  Raises BadInput for a directory that is no run, has no such step or is damaged, for a sampler if
+  the model needs none, for a guide on other data or another path, and for data that have moved or
+  changed.
   """
   recorded = rundir.read(workdir)
   config = config_dict.ConfigDict(recorded['config'])
@@ -123,7 +125,7 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
 
 
 def _restored(workdir, like, step: int | None) -> tuple:
-  """(state, step, whether it was selected) of a step, or of the best, else the newest."""
+  """(state, step, whether it was selected) of a step; None: the best, else the newest."""
   directory, gone = rundir.checkpoints(workdir), None
   if step is not None:
     return checkpoint.restore(directory, like, step)[0], step, False
@@ -140,14 +142,14 @@ def _restored(workdir, like, step: int | None) -> tuple:
       return state, step, bool(best)
     try:
       return checkpoint.restore(directory, like, best['step'])[0], best['step'], True
-    except checkpoint.Pruned:  # its training goes on, and has found a better one
+    except checkpoint.Pruned:  # its training continues, and a better one has replaced it
       if best == gone:
         raise
       gone = best
 
 
 def facts(dataset: data.Dataset) -> dict:
-  """What config.json says of the data, so that a run can be loaded without them."""
+  """The facts about the data in config.json, with which a run can be loaded without them."""
   columns = {key: [np.dtype(array.dtype).str, list(array.shape)]
              for key, array in dataset.splits.get('train', {}).items()}
   return {**data.describe(dataset), 'columns': columns,
@@ -157,7 +159,7 @@ def facts(dataset: data.Dataset) -> dict:
 def _known_data(workdir, config, recorded: Mapping) -> data.Dataset:
   """The data set of a run as its directory describes it.
 
-  One with a known density is made by code alone, and is made again.
+  A data set with a known density is defined by code, and is created again.
   """
   there = recorded.get('facts')
   if there is None or there['by_code']:
@@ -168,7 +170,7 @@ def _known_data(workdir, config, recorded: Mapping) -> data.Dataset:
 
 
 def _real_data(workdir, config, recorded: Mapping) -> data.Dataset:
-  """The data set of a run, read again. Raises BadInput where it has moved or changed."""
+  """The data set of a run, read again. Raises BadInput if it has moved or changed."""
   try:
     dataset = wiring.dataset(config)
   except BadInput as error:
@@ -185,7 +187,7 @@ def _real_data(workdir, config, recorded: Mapping) -> data.Dataset:
 
 
 def _autoguided(config, made, params, ema):
-  """The model with a sampler that another run guides, and the parameters of both."""
+  """(model with a sampler that another run guides, parameters of both)."""
   workdir = config.sampler.guidance.autoguidance
   guide = load(workdir, None, ema)
   spec, t = made.dataset.spec, jnp.linspace(0.0, 1.0, 9)

@@ -16,11 +16,10 @@ from genjax.types import BadInput
 
 
 def origin(config, dataset: data.Dataset, workdir) -> dict | None:
-  """{'step', 'digest'} of the checkpoint in config.init_from at which a run starts; None: at none.
+  """{'step', 'digest'} of the checkpoint in config.init_from from which a run starts, or None.
 
-  Reads no array. A run that has begun keeps its own, and what that directory still holds of it must
-  be the same; it need not be there any more. BadInput for a directory that is no run, or one of
-  other data or another model.
+  Reads no array. An existing run keeps its origin: if that checkpoint still exists, it must be
+  unchanged. Raises BadInput for a directory that is no run, or has other data or another model.
   """
   given = config.init_from
   if not given:
@@ -31,10 +30,10 @@ def origin(config, dataset: data.Dataset, workdir) -> dict | None:
     return checkpoint.identity(rundir.checkpoints(given), known['step']) or known
   there = rundir.read(given)
   _check_same(given, there, config, dataset)
-  found = checkpoint.identity(rundir.checkpoints(given))
-  if found is None:
+  newest = checkpoint.identity(rundir.checkpoints(given))
+  if newest is None:
     raise BadInput(f'init_from={given} holds no checkpoint yet; allowed: a run that has saved')
-  return found
+  return newest
 
 
 # of a kw: what changes neither the parameters nor what they mean
@@ -42,7 +41,7 @@ INERT = ('dropout', 'dtype', 'remat', 'num_steps')
 
 
 def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
-  """Refuses a run to start from that is of other data or another model, naming the differences."""
+  """Raises BadInput, naming the differences, if init_from has other data or another model."""
   plain = lambda tree: json.loads(json.dumps(tree, default=list))
   ours, theirs = plain(config.to_dict()), there['config']
   pairs = {'model.family': tuple(extension.portable(of['model']['family'])
@@ -68,23 +67,23 @@ def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
 
 
 def fresh(config, made: wiring.Run, like):
-  """The state before the first step, made where it belongs; `like`: its shapes and shardings."""
+  """The state before the first step, on its devices. like: its shapes and shardings."""
   shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
   return init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
                          wiring.first_rows(config, made), shardings)
 
 
 def started_from(config, state, given):
-  """A fresh state whose model, and teacher if it has one, start at the parameters `given`.
+  """The fresh state with the parameters `given` for its model, and its teacher if it has one.
 
-  Raises BadInput where they do not fit.
+  Raises BadInput if they do not fit.
   """
   shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
   if shapes(given) != shapes(state.params['model']):
     raise BadInput(f'init_from={config.init_from} has other parameters than this model has under '
-                   f'{extension.stem(config.objective.name)}; allowed: a run whose network is told '
-                   'as much')
-  copied = lambda: jax.tree.map(jnp.copy, given)  # a step gives its buffers away
+                   f'{extension.stem(config.objective.name)}; allowed: a run whose network has '
+                   'the same inputs')
+  copied = lambda: jax.tree.map(jnp.copy, given)  # a step donates its buffers
   params = {**state.params, 'model': copied()}
   if 'teacher' in params:
     params['teacher'] = {**params['teacher'], 'model': copied()}

@@ -1,8 +1,8 @@
-"""The measurements of a run: which file holds each of them, and how one is added to.
+"""The measurements of a run: the file of each, and how metrics are added to it.
 
-A measurement is of one config, split and step. That of the split 'test' at the step that the run
-stands for (the selected one, else the last) is eval.json for the run's own config and
-evals/HASH.json for another one. Any other is evals/HASH-SPLIT-STEP.json.
+A measurement has one config, split and step. For split 'test' and the step that the run stands for
+(the selected one, else the last) it is eval.json with the run's own config, and evals/HASH.json
+with another one. Any other measurement is evals/HASH-SPLIT-STEP.json.
 """
 
 import pathlib
@@ -10,16 +10,16 @@ from collections.abc import Mapping
 
 from genjax import disk
 
-KEY = ('config', 'split', 'step')  # what a measurement is of
-APART = ('evaluated_by', 'versions', 'time')  # the provenance of a metric that was measured apart
+KEY = ('config', 'split', 'step')  # what identifies a measurement
+APART = ('evaluated_by', 'versions', 'time')  # provenance of a metric measured at another time
 
 
 def place(workdir, new: Mapping, is_own: bool, standing: bool) -> tuple[pathlib.Path, str]:
   """The file of a measurement (its KEY) and the name of its samples.
 
-  is_own: of the run's own config. standing: of the split 'test' at the step that the run stands
-  for; what was recorded there with the same KEY is the same measurement, however it was asked for.
-  Raises BadInput where a record that is there is damaged.
+  is_own: it has the run's own config. standing: it has the split 'test' and the step that the run
+  stands for; a record there with the same KEY is the same measurement, however it was requested.
+  Raises BadInput for a damaged record.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / ('eval.json' if is_own else f'evals/{new["config"]}.json')
@@ -36,10 +36,10 @@ def write(workdir, path: pathlib.Path, new: Mapping, whole: bool) -> None:
   """Adds a measurement to its file.
 
   new: KEY, 'selected', 'metrics' and 'provenance'.
-  whole: `new` is all that its config asks for, and its provenance becomes that of the record.
-  Metrics that are there already and are not measured again stay. Those whose provenance is not the
-  record's have theirs under 'apart'. A record of another config or step that is in the way, as of
-  a run that was trained on since, moves to evals/HASH-SPLIT-STEP.json.
+  whole: `new` has everything that its config asks for; its provenance becomes that of the record.
+  Recorded metrics that are not measured again stay. Metrics with another provenance than the record
+  have it under 'apart'. A record of another config or step in that file, for example after further
+  training, moves to evals/HASH-SPLIT-STEP.json.
   """
   old = disk.read_record(path)
   if old and not _same(old, new):

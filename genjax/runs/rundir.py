@@ -1,7 +1,7 @@
-"""The directory of a run: what it was started with, and which changes keep it the same run.
+"""The directory of a run: its config.json, and the changes after which it is still the same run.
 
-WORKDIR holds config.json, metrics.jsonl, events.*, checkpoints/, samples/, eval.json and evals/,
-the measurements under other samplers, evaluators or encoders than its own.
+WORKDIR has config.json, metrics.jsonl, events.*, checkpoints/, samples/, eval.json and, in evals/,
+measurements with another sampler, other evaluators or another encoder.
 """
 
 import importlib.metadata
@@ -23,8 +23,8 @@ from genjax.types import BadInput
 
 _PACKAGES = {'jax': 'jax', 'jaxlib': 'jaxlib', 'flax': 'flax', 'optax': 'optax',
              'orbax': 'orbax-checkpoint', 'numpy': 'numpy', 'genjax': 'genjax-research'}
-SHAPE = 2  # of config.json and of what it describes: config, parameters, checkpoints
-BEFORE = '29e809c'  # the last commit that reads directories of the first shape, which have none
+SHAPE = 2  # version of the format: config.json, config, parameters, checkpoints
+BEFORE = '29e809c'  # the last commit that reads the first format, which has no `shape`
 _SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -57,12 +57,13 @@ def place(workdir: str | os.PathLike | None) -> pathlib.Path:
 
 def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
           origin: Mapping | None = None, facts: Mapping | None = None):
-  """The run directory as a path, and its new record: None if the one that it has stands.
+  """(path of the run directory, its new record, or None if the record does not change).
 
-  identity: of the data; origin: of the checkpoint that the run starts from, if any; facts: what
-  the run must know of its data to be sampled without them. Writes nothing.
-  Raises BadInput for a config or data that would change the trajectory so far (each key with its
-  old and new value) and for a directory that is no run.
+  identity: of the data.
+  origin: of the checkpoint from which the run starts, if any.
+  facts: about the data, for sampling without them.
+  Writes nothing. Raises BadInput for a config or data that would change the trajectory so far (each
+  key with its old and new value), and for a directory that is no run.
   """
   workdir = place(workdir)
   config, identity = _json_like(config), _json_like(identity)
@@ -80,13 +81,13 @@ def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
 
 
 def without_places(identity: Mapping) -> dict:
-  """The identity of data without where they lie: moved data with the same content are the same."""
+  """The identity of data without their location: moved data are the same data."""
   kw = {k: v for k, v in (identity.get('kw') or {}).items() if k not in PLACES}
   return {**identity, 'kw': kw}
 
 
 def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: dict) -> dict:
-  """The record of a run that goes on; refuses one that would be another run."""
+  """The record of a resumed run; BadInput if it would be another run."""
   was, would = trajectory(old['config']), trajectory(config)
   if ('steps' in was) != ('steps' in would):  # then `decay` differs, and is what gets named
     was.pop('steps', None), would.pop('steps', None)
@@ -123,7 +124,7 @@ def _refuse_changed_files(workdir: pathlib.Path, refused: Mapping, config: Mappi
 def read(workdir: str | os.PathLike) -> dict:
   """config.json: shape, config, commit, versions, device, data, facts, created, history.
 
-  Raises BadInput for what no training has written, is damaged, or has another shape than this code.
+  Raises BadInput for a file that no training wrote, that is damaged, or that has another format.
   """
   path = pathlib.Path(workdir).expanduser() / 'config.json'
   try:
@@ -146,12 +147,12 @@ def read(workdir: str | os.PathLike) -> dict:
 
 
 def checkpoints(workdir: str | os.PathLike) -> pathlib.Path:
-  """Where the checkpoints of a run are."""
+  """The directory of the checkpoints of a run."""
   return pathlib.Path(workdir).expanduser().absolute() / 'checkpoints'
 
 
 def differences(there: Mapping, here: Mapping, without: tuple[str, ...] = ()) -> list[str]:
-  """A line for each key, but the sections of `without`, in which two configs differ."""
+  """A line for each key in which two configs differ, except in the sections of `without`."""
   kept = [_json_like({k: v for k, v in config.items() if k not in without})
           for config in (there, here)]
   return [f'  {key}: {json.dumps(a)} there, {json.dumps(b)} here'
@@ -194,8 +195,8 @@ def _train_seconds(workdir: str | os.PathLike) -> float | None:
 
 def commit() -> str | None:
   """The git commit of this source, '-dirty' when tracked files differ; None outside git."""
-  found = _git('rev-parse', '--show-toplevel', 'HEAD')
-  top, _, head = (found or '').strip().partition('\n')
+  answer = _git('rev-parse', '--show-toplevel', 'HEAD')
+  top, _, head = (answer or '').strip().partition('\n')
   if not head or pathlib.Path(top).resolve() != _SOURCE:
     return None  # no commit yet, or installed inside somebody else's repository
   changed = _git('status', '--porcelain', '--untracked-files=no')
@@ -213,13 +214,13 @@ def _git(*arguments: str) -> str | None:
 
 def versions() -> dict[str, str | None]:
   """python, jax, jaxlib, flax, optax, orbax, numpy, genjax; None: not installed as a package."""
-  found = {'python': platform.python_version()}
+  by_package = {'python': platform.python_version()}
   for name, package in _PACKAGES.items():
     try:
-      found[name] = importlib.metadata.version(package)
+      by_package[name] = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-      found[name] = None
-  return found
+      by_package[name] = None
+  return by_package
 
 
 def device() -> str:

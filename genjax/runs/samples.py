@@ -1,4 +1,4 @@
-"""Anyone's samples: image folders, npz files and run directories, measured against a reference."""
+"""Samples of any origin (image folders, npz files, run directories) against a reference."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ BESIDE = {'_data': 'data in their place', '_single': 'one example', '_copies': '
 
 
 class Set(NamedTuple):
-  """Examples, what their values mean, and where they come from."""
+  """Examples, the meaning of their values, and their origin."""
 
   name: str
   x: object  # [N, ...]: integer levels, or float32

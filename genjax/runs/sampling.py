@@ -1,4 +1,4 @@
-"""Samples of a run directory, and images that agree with what is known of one.
+"""Samples of a run directory, and posterior samples of a partly known image.
 
 The program experiments.sample and `genjax.sample` call it.
 """
@@ -14,7 +14,7 @@ from genjax.types import BadInput, DataSpec
 
 
 class Samples(NamedTuple):
-  """Samples, and what they are of."""
+  """Samples and their origin."""
 
   x: np.ndarray  # [n, ...]: integer levels, or float32 in the units of the data's own file
   cond: np.ndarray | None  # [n] labels, or [n, context], that were asked for
@@ -28,15 +28,15 @@ def sample(workdir, num: int = 64, seed: int = 0, *, cond=None,
            step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
            chunk: int | None = None, pictured: bool = False,
            check: Callable[[DataSpec], None] = lambda spec: None) -> Samples:
-  """Draws num samples from the model of a run directory; sample i depends on seed and i alone.
+  """Draws num samples from the model of a run directory; sample i depends on seed and i only.
 
   cond: the class of every sample, by name or number, or the vector that they are conditioned on;
     None: labels as the run's config says, vectors of random training examples.
   step: of the checkpoint; None: the selected one, else the last.
-  ema: the averaged parameters where the run keeps them.
-  sampler: {'name', 'kw', 'guidance'} in place of the config's (`chosen`).
-  chunk: samples drawn at once; None: as config.mesh.chunk says.
-  pictured: of a VAE the means of pixels in place of draws.
+  ema: use the averaged parameters if the run has them.
+  sampler: {'name', 'kw', 'guidance'}, instead of the config's (`chosen`).
+  chunk: number of samples drawn at once; None: config.mesh.chunk.
+  pictured: for a VAE, means of pixels instead of draws.
   check(spec): called before anything is drawn.
   Raises BadInput for a directory that is no run, a model that cannot be sampled, and a label or a
   sampler that it cannot take.
@@ -57,9 +57,10 @@ def sample(workdir, num: int = 64, seed: int = 0, *, cond=None,
 
 
 def chosen(workdir, name: str | None, kw: Mapping, guidance: Mapping | None) -> dict:
-  """The sampler of `sample` that arguments ask for: {'name', 'kw', 'guidance'}.
+  """The argument `sampler` of `sample`: {'name', 'kw', 'guidance'}.
 
-  name: with its own defaults; None: that of the run's config, with kw beside the config's own.
+  name: a sampler with its own defaults; None: that of the run's config, with its keyword arguments
+  and those of kw.
   """
   recorded = rundir.read(workdir)['config']['sampler']
   own = {} if name else recorded['kw']
@@ -71,13 +72,13 @@ def edited(workdir, known: str, num: int = 8, seed: int = 0, *, cond: int | str 
            step: int | None = None, ema: bool = True, num_particles: int = 16,
            num_steps: int | None = None, noise: float = 0.0, progress: Callable = iter,
            check: Callable[[DataSpec], None] = lambda spec: None, **of_task):
-  """Posterior samples given what is known of an image; (edit_task.Task, edit.Edited, spec, step).
+  """Posterior samples of a partly known image; (edit_task.Task, edit.Edited, spec, step).
 
-  known, of_task: see `edit_task.task`; the rest: see `edit.draw` and `sample`. Raises BadInput
-  as they.
+  known, of_task: see `edit_task.task`; the rest: see `edit.draw` and `sample`. Raises BadInput as
+  these do.
   """
   with opening.on_mesh(workdir):
-    # how far the denoiser is off is measured on training examples
+    # the error of the denoiser is measured on training examples
     run = opening.load(workdir, step, ema, with_data=True)
     spec = run.dataset.spec
     task = edit_task.task(known, spec, **of_task, scale=run.dataset.standardised)

@@ -1,7 +1,7 @@
 """A training from its config to its evaluation, in one run directory.
 
-The program experiments.train and `genjax.train` call it. What it says and shows goes to say(text)
-and progress(...), which returns what a tqdm bar is.
+The program experiments.train and `genjax.train` call it. Text goes to say(text), progress bars come
+from progress(...), which has the interface of tqdm.
 """
 
 import functools
@@ -27,21 +27,22 @@ def train(config, workdir, *, evaluate: bool = True, trace: int | None = None,
           given: Collection[str] = (), say: Callable = print, progress: Callable = tqdm) -> dict:
   """Trains what a config describes, or resumes it, and measures it on the test split.
 
-  config: a ConfigDict, which is not changed; workdir: a new directory, or that of an earlier launch
-  of the same config, which is resumed bit for bit.
-  evaluate: False: no measurement at the end.
-  trace: a step, from which on 5 dispatches are traced into WORKDIR/profile.
-  given: keys of the config that were asked for one by one; what is amiss with those is refused.
+  config: a ConfigDict, which is not changed.
+  workdir: a new directory, or that of an earlier launch of the same config, which is resumed bit
+    for bit.
+  evaluate: measure at the end.
+  trace: a step from which on 5 dispatches are traced into WORKDIR/profile.
+  given: keys of the config that the user set one by one; a warning about one of them is an error.
   Returns {metric: Value}, {} without the measurement. Raises BadInput for a mistake in the config,
-  a directory of another run or one that another launch owns, and a training that diverged.
+  a directory of another run or owned by another launch, and a training that diverged.
   """
   config = config.copy_and_resolve_references()
   configs.resolve(config)
   wiring.check(config)
   workdir = rundir.place(workdir)
-  # first of all: the data of a second launch would take the memory of the run that goes on
+  # first, since the data of a second launch would take memory from the running one
   with lease.held(workdir, config.mesh.heartbeat) as check_owned:
-    # all hosts are here now, and look at their devices before one of them reads its data for long
+    # all hosts have arrived, and initialise their devices before one of them reads data for long
     mesh, made = wiring.mesh(config), wiring.run(config)
     with sharding.on(mesh):
       _train(config, made, workdir, mesh, check_owned, given, trace, say, progress)
@@ -57,10 +58,10 @@ def train(config, workdir, *, evaluate: bool = True, trace: int | None = None,
 
 def _train(config, made: wiring.Run, workdir, mesh, check_owned, given, trace, say,
            progress) -> None:
-  """From the checkpoint in the run directory, or the start, to config.steps.
+  """Trains from the checkpoint in the run directory, or from scratch, to config.steps.
 
-  Nothing is written before the train step is compiled but the lease, whose check is `check_owned`:
-  until then a preemption, or a mistake in the config, leaves the directory as it was.
+  Until the train step is compiled only the lease is written (`check_owned` checks it), so that a
+  preemption, or a mistake in the config, leaves the directory unchanged.
   """
   selection = wiring.selection(config, made)
   validate, warning = checked(config, made, given)
@@ -93,11 +94,10 @@ def _train(config, made: wiring.Run, workdir, mesh, check_owned, given, trace, s
 
 
 def checked(config, made: wiring.Run, given: Collection[str] = ()) -> tuple:
-  """The validation of a run, and a warning or ''; BadInput for a mistake in the config.
+  """(validate or None, a warning or '') of a run; BadInput for a mistake in the config.
 
-  The evaluators are made for their refusals alone. A warmup that the run is too short for is
-  refused where it is among the keys that were `given`; of a config that `steps` shortens it is
-  said.
+  The evaluators are built only for their refusals. A warmup that is longer than the run is an error
+  if it is among the keys `given`, else a warning.
   """
   beyond = wiring.warmup_beyond_the_run(config, made.objective)
   if beyond and 'optim.warmup' in given:
@@ -108,7 +108,7 @@ def checked(config, made: wiring.Run, given: Collection[str] = ()) -> tuple:
 
 
 def _begin(workdir, record, start: int, check_owned):
-  """Writes config.json and opens the log, on the lead host; the others' log goes nowhere."""
+  """Writes config.json and opens the log on the lead host; other hosts get a log without effect."""
   if not hosts.is_lead():
     return lambda step, metrics: None
   check_owned()
@@ -123,7 +123,7 @@ def _begin(workdir, record, start: int, check_owned):
 
 
 def _with_mfu(config, made: wiring.Run, mesh, log):
-  """The log with 'mfu': model FLOPs a second as a share of what the devices can multiply."""
+  """The log with 'mfu': model FLOPs per second as a share of the devices' matrix rate."""
   if not config.log.mfu:
     return log
   per_step = wiring.model_flops(config, made)
@@ -147,10 +147,10 @@ def headline(config, made: wiring.Run, like, start: int) -> str:
 
 
 def dry(config, workdir=None, *, given: Collection[str] = (), say: Callable = print) -> None:
-  """Says shapes, parameters, FLOPs and memory of one step; allocates no parameter.
+  """Reports shapes, parameters, FLOPs and memory of one step; allocates no parameter.
 
-  Raises BadInput where training would: for a mistake in the config, and for a step that the memory
-  of this machine cannot hold.
+  Raises BadInput as training would: for a mistake in the config, and for a step that needs more
+  memory than this machine has.
   """
   made, mesh = wiring.run(config), wiring.mesh(config)
   like = wiring.abstract_state(config, made, mesh)

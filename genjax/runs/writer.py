@@ -1,4 +1,4 @@
-"""What a run leaves to be read: metrics, pictures, samples. Whole files appear at once or not."""
+"""Output of a run: metrics, pictures, samples. Files appear complete or not at all."""
 
 import hashlib
 import io
@@ -25,10 +25,10 @@ _LINE, _LETTER = 12, 6  # pixels of Pillow's own font
 
 
 def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mapping], None]:
-  """write(step, {metric: number}): a line of metrics.jsonl and TensorBoard scalars.
+  """Returns write(step, {metric: number}), for metrics.jsonl and TensorBoard.
 
-  Lines of steps after `start`, the restored step, are dropped first: they are about to be written
-  again. Needs tensorboardX (imported by the first write).
+  Lines after the restored step `start` are removed first, since they will be written again. Needs
+  tensorboardX (imported by the first write).
   """
   workdir = pathlib.Path(workdir)
   path = workdir / 'metrics.jsonl'
@@ -42,7 +42,7 @@ def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mappi
       file.write(f'{line}, "sha256": "{_digest(line)}"}}\n')
     if not events:
       from tensorboardX import SummaryWriter
-      # purge_step: TensorBoard then hides what earlier event files say of the same steps
+      # purge_step: TensorBoard then hides the same steps of earlier event files
       events.append(SummaryWriter(str(workdir), purge_step=start + 1 if start else None,
                                   flush_secs=_FLUSH_SECONDS))
     for name, value in values.items():
@@ -52,11 +52,10 @@ def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mappi
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict]:
-  """The lines of metrics.jsonl, in order; a last one that a killed process tore is left out.
+  """The rows of metrics.jsonl, in order, without an incomplete last line of a killed process.
 
-  Each line ends with the first 16 digits of the sha256 of what is before them, under 'sha256',
-  which is no part of the row; lines from before they had one are read as they are. Raises BadInput
-  for a line that is damaged, with its number.
+  Each line ends with 16 digits of the sha256 of the rest, under 'sha256', which is not part of the
+  row; older lines without one are read, too. Raises BadInput, with its number, for a damaged line.
   """
   return [row for _, row in _lines(pathlib.Path(workdir) / 'metrics.jsonl')]
 
@@ -71,14 +70,14 @@ def _lines(path: pathlib.Path) -> list[tuple[str, dict]]:
   """Each whole line as text and as a row."""
   text = path.read_text(encoding='utf-8', errors='replace') if path.is_file() else ''
   *lines, last = text.split('\n')
-  found = [(line, _parse(line)) for line in lines]
+  rows = [(line, _parse(line)) for line in lines]
   if _CHECKED.match(last):  # a line that is torn has no digest
-    found.append((last, _parse(last) if _CHECKED.fullmatch(last) else None))
-  bad = next((i for i, (_, row) in enumerate(found, 1) if row is None), None)
+    rows.append((last, _parse(last) if _CHECKED.fullmatch(last) else None))
+  bad = next((i for i, (_, row) in enumerate(rows, 1) if row is None), None)
   if bad:
     raise BadInput(f'{path} is damaged in line {bad}; allowed: lines as training wrote them, or no '
                    'such file, and with it no training time')
-  return found
+  return rows
 
 
 def _digest(line: str) -> str:
@@ -86,7 +85,7 @@ def _digest(line: str) -> str:
 
 
 def _parse(line: str) -> dict | None:
-  """The row of a line; None where it is none, or not what its digest says."""
+  """The row of a line; None if it is none, or if the digest differs."""
   checked = _CHECKED.fullmatch(line)
   if checked and _digest(checked[1]) != checked[2]:
     return None

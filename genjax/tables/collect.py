@@ -174,11 +174,11 @@ def check_protocol(column: Mapping, cards: Sequence[tuple[str, Mapping]]) -> Non
     if len(kinds) > 1:
       raise BadInput(_mixed(column['label'], [f'{k} ({", ".join(w)})' for k, w in kinds.items()]))
   for field in sorted({f for _, card in cards for f in card} - {*BESIDE, *column['axes']}):
-    found = {}
+    by_value = {}
     for where, card in cards:
-      found.setdefault(json.dumps(card.get(field), sort_keys=True), where)
-    if len(found) > 1:
-      shown = '; '.join(f'{value} in {where}' for value, where in found.items())
+      by_value.setdefault(json.dumps(card.get(field), sort_keys=True), where)
+    if len(by_value) > 1:
+      shown = '; '.join(f'{value} in {where}' for value, where in by_value.items())
       raise BadInput(f'column {column["label"]!r} is no one protocol: {field} is {shown}. '
                      'Allowed: one value, or a declared row axis')
 

@@ -113,8 +113,8 @@ def _published(table: Mapping, column: Mapping) -> list[str]:
 def _row(table, row, axes, notes) -> str:
   label = label_of_row = row['label']
   if row['other_commits']:
-    made = '; '.join(f'seed {s}: {c}' for s, c in row['other_commits'].items())
-    label += _mark(notes, f'made by another commit than {table["commit"]}: {made}', '†')
+    commits = '; '.join(f'seed {s}: {c}' for s, c in row['other_commits'].items())
+    label += _mark(notes, f'made by another commit than {table["commit"]}: {commits}', '†')
   if row['note']:
     label += _mark(notes, row['note'])
   cells = []

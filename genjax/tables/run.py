@@ -18,18 +18,18 @@ def read(cell: Cell) -> dict | None:
   Raises BadInput for a file that is damaged.
   """
   for name in (OWN, f'evals/{cell.config_hash}.json'):
-    found = disk.read_record(pathlib.Path(cell.workdir, name))
-    if found is not None and not isinstance(found.get('metrics'), Mapping):
+    record = disk.read_record(pathlib.Path(cell.workdir, name))
+    if record is not None and not isinstance(record.get('metrics'), Mapping):
       raise BadInput(f'{cell.workdir}/{name} has no metrics; remove it and run the cell again')
-    if found is not None and found.get('provenance', {}).get('config_hash') == cell.config_hash:
-      return found
+    if record is not None and record.get('provenance', {}).get('config_hash') == cell.config_hash:
+      return record
   return None
 
 
 def samples(cell: Cell) -> str:
   """The name under samples/ of what was drawn for a measured cell."""
-  found = disk.read_record(pathlib.Path(cell.workdir, OWN)) or {}
-  own = found.get('provenance', {}).get('config_hash') == cell.config_hash
+  record = disk.read_record(pathlib.Path(cell.workdir, OWN)) or {}
+  own = record.get('provenance', {}).get('config_hash') == cell.config_hash
   return 'final' if own else cell.config_hash
 
 
@@ -64,14 +64,14 @@ def states(cells: Iterable[Cell]) -> list[str]:
 
   That is an earlier one of the list of the same run, or one of the run that this one starts from.
   """
-  found = ['damaged' if fault(cell) else status(cell) for cell in cells]
-  to_train = {cell.workdir for cell, state in zip(cells, found, strict=True) if state in TO_TRAIN}
+  statuses = ['damaged' if fault(cell) else status(cell) for cell in cells]
+  to_train = {cell.workdir for cell, each in zip(cells, statuses, strict=True) if each in TO_TRAIN}
   begun = set()
   for i, cell in enumerate(cells):
-    if found[i] in TO_TRAIN:
-      found[i] = 'waiting' if cell.workdir in begun or cell.origin in to_train else found[i]
+    if statuses[i] in TO_TRAIN:
+      statuses[i] = 'waiting' if cell.workdir in begun or cell.origin in to_train else statuses[i]
       begun.add(cell.workdir)
-  return found
+  return statuses
 
 
 def is_owned(cell: Cell) -> bool:

@@ -1,4 +1,4 @@
-"""The training loop, the only one: restore, evaluate, save, next batch, step, log."""
+"""The one training loop: validate, save, next batch, step, log."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ import numpy as np
 from genjax.cluster import checkpoint, hosts, preempt, shards
 from genjax.types import BadInput
 
-_AHEAD, _MOST = 0.02, 64  # seconds, and number, of the dispatches that may be under way
-_SHOWN = 5.0  # seconds between two looks at the loss where log lines are rarer
+_AHEAD, _MOST = 0.02, 64  # limits of the dispatches under way: their seconds, their number
+_SHOWN = 5.0  # seconds between updates of the loss in the progress bar, if log lines are rarer
 
 
 class Plan(NamedTuple):
@@ -29,24 +29,27 @@ class Plan(NamedTuple):
 
 
 class Diverged(BadInput):
-  """A loss, or the state that it led to, is not finite."""
+  """A loss, or the state after it, is not finite."""
 
 
 def train(state, meta: dict, dispatch: Callable, batches: Iterator, plan: Plan, directory: str, *,
           validate: Callable | None, write: Callable, progress: Any,
           check_owned: Callable = lambda: None) -> Any:
-  """Runs from `state` to plan.steps and returns the last state; a save resumes bit for bit.
+  """Trains from `state` to plan.steps and returns the last state; a save resumes bit for bit.
 
-  dispatch(state, rows) -> state, {metric: jax array [k]}; batches: the raw rows of each dispatch,
-  from the state's step on. validate(state) -> a number, smaller is better; the step
-  with the smallest is kept as 'best' in the checkpoint's meta. write(step, {metric: float}).
-  progress: a tqdm bar, or what has its update and set_postfix. check_owned(): called before each
-  save, raises where the run directory belongs to another process.
-  At most two dispatches are under way at a time (of short ones, as many as take 20 ms): whoever
-  asks the run to stop waits no longer.
-  Raises Diverged with the step, its loss terms and the last good checkpoint, and Preempted, after a
-  save, where all hosts agreed to stop.
-  Checkpoints are written by a thread while training goes on; all are whole when this returns.
+  meta: of the checkpoint from which the run continues; {} for a new run.
+  dispatch: (state, rows) -> state, {metric: jax array [k]}.
+  batches: the raw rows of each dispatch, from the state's step on.
+  directory: of the checkpoints.
+  validate: state -> a number, smaller is better. The step with the smallest is 'best' in meta.
+  write: (step, {metric: float}) -> None, the log.
+  progress: an object with the `update` and `set_postfix` of a tqdm bar.
+  check_owned: called before each save; raises if the run directory belongs to another process.
+
+  At most two dispatches are under way at a time (for short ones, as many as take 20 ms), so that a
+  request to stop is soon obeyed. A thread writes checkpoints while training continues; all are
+  complete on return. Raises Diverged with the step, its loss terms and the last good checkpoint,
+  and after a save Preempted, if all hosts agreed to stop.
   """
   try:
     with futures.ThreadPoolExecutor(1) as writer:
@@ -104,7 +107,7 @@ def _train(state, meta, dispatch, batches, plan, directory, writer, validate, lo
 
 
 def _validated(validate: Callable, state) -> tuple[float | None, bool]:
-  """The figure and whether a preemption cut it short: then it is owed."""
+  """(value, False), or (None, True) if a preemption cut the validation short."""
   try:
     return validate(state), False
   except preempt.Preempted:
@@ -112,19 +115,19 @@ def _validated(validate: Callable, state) -> tuple[float | None, bool]:
 
 
 class _Log:
-  """The metrics that wait on the device, and what is known of how far the device is."""
+  """Metrics that are still on the device, and how many dispatches it has not finished."""
 
   def __init__(self, plan: Plan, write: Callable, progress: Any, step: int):
     self.plan, self.write, self.progress = plan, write, progress
     self.pending, self.terms, self.counted = [], '', step
-    self.ahead, self.most = 0, 2  # dispatches under way: now, and how many may be
+    self.ahead, self.most = 0, 2  # dispatches under way: now, at most
     self.clock = self.shown = self.waited = time.perf_counter()
 
   def add(self, first: int, metrics: dict) -> None:
-    """Metrics of a dispatch at step `first`, just begun; waits where too much is under way.
+    """Adds the metrics of a dispatch from step `first` on; waits if too many are under way.
 
-    At most two dispatches are, or as many as take _AHEAD seconds: to wait for each of the short
-    ones would cost them a tenth of their time.
+    At most two are, or as many as take _AHEAD seconds: a wait for each short dispatch would cost a
+    tenth of its time.
     """
     self.pending.append((first, metrics))
     self.ahead += 1
@@ -143,7 +146,7 @@ class _Log:
                   if name.endswith('/loss')})
 
   def flush(self) -> str:
-    """Fetches what waits, checks it and logs its means; the terms of the last step as a text."""
+    """Fetches the metrics, checks them, logs their means; returns the last step's terms as text."""
     if not self.pending:
       return self.terms
     first, plan = self.pending[0][0], self.plan
@@ -174,14 +177,14 @@ class _Log:
 
 
 def _fetched(pending: list[dict]) -> dict[str, np.ndarray]:
-  """{metric: its values [steps]} of the metrics of dispatches, in their order.
+  """{metric: its values [steps]} of consecutive dispatches.
 
-  jax.device_get takes 9 us a value on a CPU, where there is nothing to copy: with 8 metrics a step
-  7 % of a step of 1 ms.
+  jax.device_get takes 9 us per value on a CPU, where nothing needs to be copied: 7 % of a step of
+  1 ms with 8 metrics.
   """
   for metrics in pending if jax.default_backend() != 'cpu' else ():
     for value in metrics.values():
-      value.copy_to_host_async()  # all are under way before the first is waited for
+      value.copy_to_host_async()  # start all copies before waiting for the first
   return {name: np.concatenate([np.ravel(metrics[name]) for metrics in pending])
           for name in sorted(pending[0])}
 
@@ -200,9 +203,9 @@ def _check_finite(metrics: dict, first: int, skipped: np.ndarray, allowed: int) 
 
 def _save(directory: str, step: int, kept: dict, meta: dict, plan: Plan, terms: str,
           check_owned: Callable) -> None:
-  """Saves and deletes what is no longer to be kept; runs in a thread. Raises Diverged.
+  """Saves, and deletes old checkpoints; runs in a thread.
 
-  A state that is not finite although its losses are is reported like a loss.
+  Raises Diverged for a non-finite state, as for a non-finite loss.
   """
   check_owned()
   try:
@@ -219,13 +222,13 @@ def _terms(metrics: dict, i: int) -> str:
 
 
 def fit(init: Callable, fitted: Callable, directory: str, write: Callable):
-  """The one step of a closed form or EM: fits, saves as step 1, and returns the state."""
+  """Fits in closed form or by EM, saves the result as step 1, and returns the state."""
   clock = time.perf_counter()
   state = init()
   params = jax.block_until_ready(fitted())
   state = state._replace(step=np.int32(1), params={**state.params, 'model': params},
                          ema=params if jax.tree.leaves(state.ema) else ())
-  # the log reaches as far as the checkpoints, wherever a kill falls
+  # the log is written first, so that it reaches as far as the checkpoints even after a kill
   write(1, {'fit_seconds': time.perf_counter() - clock})
   checkpoint.save(directory, 1, state, {'best': None})
   return state

@@ -1,4 +1,4 @@
-"""Optimizers by name: clipping, the update rule, and its learning rate over the run."""
+"""Optimizers by name: clipping, update rule, learning rate schedule."""
 
 import optax
 
@@ -20,10 +20,11 @@ def make(*, name: str, lr: float, b1: float, b2: float, weight_decay: float, cli
          warmup: int, decay: str, num_updates: int) -> optax.GradientTransformation:
   """Returns the optimizer of one player.
 
-  adam is AdamW (1711.05101): with weight_decay 0 it is Adam (1412.6980). clip: largest global norm
-  of the gradient, 0 for none. warmup: updates from 0 to lr. decay: over the `num_updates` of the
-  whole run, to zero. Raises BadInput for a name that is not in OPTIMIZERS or DECAYS, and for a
-  number out of its range (`ranges.BY_OPTIM`).
+  name: in OPTIMIZERS. 'adam' is AdamW (1711.05101), with weight_decay 0 Adam (1412.6980).
+  clip: largest global norm of the gradient; 0: no clipping.
+  warmup: number of updates from 0 to lr.
+  decay: in DECAYS; to zero at the last of `num_updates`, the updates of the whole run.
+  Raises BadInput for an unknown name, and for a number out of its range (`ranges.BY_OPTIM`).
   """
   for value, allowed, key in ((name, OPTIMIZERS, 'optim.name'), (decay, DECAYS, 'optim.decay')):
     if value not in allowed:

@@ -23,7 +23,7 @@ def get(tree: Mapping, path: str):
 
 
 def put(tree: Mapping, path: str, value) -> dict:
-  """The tree with the subtree at 'a/b/c' replaced."""
+  """A copy of the tree with another subtree at 'a/b/c'."""
   head, _, rest = path.partition('/')
   return {**tree, head: put(tree[head], rest, value) if rest else value}
 
@@ -49,13 +49,17 @@ def make_step(objective: Objective, optimizers: Mapping, *, seed: int, ema: floa
   """Returns step(state, batch) -> state, {metric: scalar}; pure, to be jitted by the caller.
 
   batch: {'x': [R, ...], ...} with R = batch_size x (sum of num_updates) raw rows; row r belongs to
-  slice r mod (sum of num_updates). Random draws: the stream TRAINING [step, slice]. Every metric is
-  '<player>/<name>', the mean over the player's updates in this step.
+    slice r mod (sum of num_updates).
+  optimizers: {player name: optax transformation}.
+  seed: random draws come from the stream TRAINING [step, slice].
+  ema: decay of the average of params['model']; 0: none.
+  prepare: (raw batch, rng) -> batch.
+  accumulate: number k of parts of each slice whose gradients are averaged. Row r is in part
+    r mod k, and the key of a part is fold_in(the slice's key, part).
+  nan_steps_allowed: if above 0, a step with a non-finite loss or gradient of any player changes
+    only `step` and `skipped`; the metrics then hold 'skipped' (0 or 1) and 'skipped_in_a_row'.
 
-  accumulate: k averages the gradients of k parts of each slice (row r is in part r mod k), each
-  drawn with fold_in(the slice's key, part). nan_steps_allowed: above 0, a step with a loss or
-  gradient of any player that is not finite leaves all but `step` and `skipped` as they were; the
-  metrics then hold 'skipped' (0 or 1) and 'skipped_in_a_row'.
+  The name of a metric is PLAYER/NAME; it is the mean over the player's updates in this step.
   """
   num_slices = sum(p.num_updates for p in objective.players)
 
@@ -91,7 +95,7 @@ def make_step(objective: Objective, optimizers: Mapping, *, seed: int, ema: floa
 
 
 def _skip_not_finite(old: TrainState, new: TrainState, metrics: dict):
-  """The new state, or the old one of the next step where a loss or gradient is not finite."""
+  """The new state; with a non-finite loss or gradient the old one, but for step and skipped."""
   finite = jnp.all(jnp.stack([jnp.isfinite(value) for name, value in metrics.items()
                               if name.endswith(('/loss', '/grad_norm'))]))
   total, in_a_row = old.skipped
@@ -102,7 +106,7 @@ def _skip_not_finite(old: TrainState, new: TrainState, metrics: dict):
 
 
 def _update(player: Player, optimizer, params, carry, opt_state, batch, rng, step, accumulate):
-  """One update of one player: gradient of its subtrees alone, everything else constant."""
+  """One update of one player: the gradient of its subtrees, everything else constant."""
   trained = {path: get(params, path) for path in player.trains}
 
   def loss(trained, carry, batch, rng):
@@ -119,9 +123,9 @@ def _update(player: Player, optimizer, params, carry, opt_state, batch, rng, ste
 
 
 def _mean_of_parts(gradient: Callable, k: int) -> Callable:
-  """gradient, as the mean over k parts of the batch that are computed one after the other.
+  """The function `gradient` as a mean over k parts of the batch, computed one after the other.
 
-  Rows of the carry are cut like the batch; its rest is handed from part to part.
+  The rows of the carry are cut like the batch; its rest passes from part to part.
   """
   def cut(rows):  # [B, ...] -> [k, B / k, ...], every row on its device
     return jax.tree.map(lambda a: a.reshape(-1, k, *a.shape[1:]).swapaxes(0, 1), rows)
@@ -148,7 +152,7 @@ def _mean_of_parts(gradient: Callable, k: int) -> Callable:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(k))
     rest, rows = (carry['rest'], carry['rows']) if has_rows else (carry, ())
     inputs = cut(batch), cut(rows), keys
-    # handed on like the gradients: a stack of what is written would be k teachers
+    # writes pass from part to part, like the gradients: stacked, they could be k whole teachers
     writes = jax.eval_shape(of_part, rest, jax.tree.map(lambda a: a[0], inputs))[0][1].writes
     start = rest, *jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (trained, writes))
     (rest, total, writes), (values, rows, metrics) = jax.lax.scan(part, start, inputs)
@@ -169,10 +173,10 @@ def repeat(step: Callable, k: int) -> Callable:
 
 
 def lower_step(step: Callable, k: int, mesh, state, rows):
-  """The dispatch of k steps, lowered for the mesh: the state donated, sharded, and given back so.
+  """The dispatch of k steps, lowered for the mesh; the state is donated, sharded in and out.
 
-  state, rows: shapes of the state and of the raw rows of one step. Traced once, nothing allocated;
-  the devices of the mesh need not exist.
+  state, rows: shapes of the state and of the raw rows of one step. Traces once and allocates
+  nothing; the devices of the mesh need not exist.
   """
   function = step if k == 1 else repeat(step, k)
   if k > 1:
@@ -189,13 +193,13 @@ def lower_step(step: Callable, k: int, mesh, state, rows):
 
 def compile_step(step: Callable, k: int, mesh, state, rows,
                  remedies: Callable | None = None) -> Callable:
-  """(state, rows) -> state, {metric}: k steps in one dispatch, compiled; see `lower_step`.
+  """Returns the compiled (state, rows) -> state, metrics of k steps; see `lower_step`.
 
-  Raises BadInput, with the words of remedies(need, has), where no device has its memory.
+  Raises BadInput, with the text of remedies(need, has), if it needs more memory than a device has.
 
-  Convolutions on a CPU are k programs of one step, one after the other: XLA brings the gradients
-  of those outside loops alone into the form that its library takes (in a loop 18 s, not 1 s, a
-  step of a UNet of 1.9 M parameters).
+  With convolutions on a CPU it is k programs of one step, one after the other: only outside of
+  loops does XLA bring their gradients into the form that its library takes (a step of a UNet with
+  1.9 M parameters takes 18 s in a loop, 1 s outside).
   """
   lowered = lower_step(step, k, mesh, state, rows)
   if k > 1 and mesh.size == 1 and sharding.convolves_on_cpu(lowered):
@@ -205,12 +209,12 @@ def compile_step(step: Callable, k: int, mesh, state, rows,
 
 
 def one_by_one(dispatch: Callable, k: int) -> Callable:
-  """What `repeat` makes of a step, of k calls of its dispatch."""
+  """The same function as `repeat`, by k calls of the dispatch of one step."""
   def steps(state, batches):
     metrics = []
     for i in range(k):
-      state, found = dispatch(state, jax.tree.map(lambda a: a[i], batches))
-      metrics.append(found)
+      state, of_step = dispatch(state, jax.tree.map(lambda a: a[i], batches))
+      metrics.append(of_step)
     return state, jax.tree.map(lambda *values: jnp.stack(values), *metrics)
 
   return steps

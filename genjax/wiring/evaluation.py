@@ -1,4 +1,4 @@
-"""What measures a run: encoder, evaluators, samples for them, validation."""
+"""The measurement of a run: encoder, evaluators, and samples for them."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ LITTLE = 1e10  # FLOPs that samples may always cost: about a second of one proce
 
 
 def encoder(config, spec: DataSpec):
-  """The encoder of config.evals.encoder for these data, or None."""
+  """The encoder that config.evals.encoder names, for these data; None without a name."""
   return encoders.load(config.evals.encoder, spec) if config.evals.encoder else None
 
 
@@ -31,14 +31,16 @@ def evaluator(name: str, eval_kw: Mapping, *, model: Model | None, family: str, 
               encoder: Encoder | None, num_samples: int, seed: int, conditional: bool = False,
               asked: tuple[str, ...] = (), samples: Mapping | None = None,
               tick: Callable = lambda: None) -> Callable:
-  """run(params, draw) -> {metric: Value} of one evaluator; BadInput where it cannot answer.
+  """Returns run(params, draw) -> {metric: Value} of one evaluator.
 
-  model: None where samples are all that there is; evaluators of samples can answer then.
-  family: the name of the model, or of the samples, in a refusal.
+  model: None if there are samples only; then only evaluators of samples work.
+  family: name of the model, or of the samples, in a refusal.
   conditional: whether the model is conditioned on the labels of the data.
-  asked: metrics that must be among those of run; (): whatever it gives.
-  samples: plain data that identify what draw returns; then all figures are kept, by them too.
-  tick() is called within what takes long.
+  asked: metrics that run must return; (): any.
+  samples: plain data that identify the samples of draw; part of the key under which figures are
+    kept.
+  tick: called during long computations.
+  Raises BadInput if the evaluator cannot measure this model on these data.
   """
   given = dict(eval_kw)
   estimator = estimator_of(name, model, family, dataset, given.pop('estimator', None))
@@ -49,7 +51,7 @@ def evaluator(name: str, eval_kw: Mapping, *, model: Model | None, family: str, 
 
 
 def estimator_of(name: str, model: Model | None, family: str, dataset, asked: str | None) -> str:
-  """The estimator of an evaluator: `asked`, or the first legal one; or the teaching refusal."""
+  """The name of the estimator of an evaluator: `asked`, or the first legal one; or BadInput."""
   if model is not None:
     return choose('evaluator', name, EVALS, model, family, dataset, asked)
   tables = {other: kinds.that_see_samples(module.ESTIMATORS) for other, module in EVALS.items()}
@@ -68,29 +70,30 @@ def samples_provide(dataset) -> frozenset[str]:
 
 def answering(names: Iterable[str],
               known: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
-  """{evaluator: metrics asked of it}: of names of evaluators (no metric) and of metrics.
+  """{evaluator: metrics asked of it}, for names of evaluators (which ask no metric) and metrics.
 
-  known: evaluators of the config; those in a file of their own are no entries of EVALS. Raises
-  BadInput for another name.
+  known: evaluators of the config, which may be in files of a user's own. Raises BadInput for
+  unknown names.
   """
   names = [extension.pinned(name) for name in names]
-  there = {**EVALS, **{name: pick('evaluator', name, EVALS) for name in (*known, *names)
-                       if extension.is_path(name)}}
-  owners = {metric: name for name, module in there.items() for metric in (*module.METRICS, name)}
-  found = {}
+  modules = {**EVALS, **{name: pick('evaluator', name, EVALS) for name in (*known, *names)
+                         if extension.is_path(name)}}
+  owners = {metric: name for name, module in modules.items() for metric in (*module.METRICS, name)}
+  by_evaluator = {}
   for name in names:
     owner = pick('metric', name, owners)
-    found[owner] = (*found.get(owner, ()), *([name] if name in there[owner].METRICS else []))
-  return found
+    metrics = (name,) if name in modules[owner].METRICS else ()
+    by_evaluator[owner] = by_evaluator.get(owner, ()) + metrics
+  return by_evaluator
 
 
 def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
                asked: Mapping[str, tuple[str, ...]] | None = None,
                tick: Callable = lambda: None) -> dict:
-  """{name: evaluator} of those that this model can answer.
+  """{name: evaluator} for those of the names that can measure this model on these data.
 
-  Names in `optional` that the model or the data cannot answer are left out; others are refused.
-  asked: of `answering`, the metrics that an evaluator must give.
+  optional: names that are skipped if they cannot; for others BadInput is raised.
+  asked: see `answering`; the metrics that an evaluator must return.
   """
   own = {extension.stem(name): name for name in (*config.evals.names, *names)
          if extension.is_path(name)}
@@ -120,7 +123,7 @@ def _check_metrics(own: Iterable[str]) -> None:
 
 
 def sampler_of(config, objective: Objective) -> str:
-  """The sampler as the cards print it: every argument, given or its default, and the guidance."""
+  """The sampler as cards show it: all arguments, defaults included, and the guidance."""
   name, given = suited(objective.sampler, config.sampler.name, plain(config.sampler.kw))
   parameters = inspect.signature(pick('sampler', name, SAMPLERS)).parameters
   values = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
@@ -137,15 +140,15 @@ def sampler_of(config, objective: Objective) -> str:
 
 
 def sampler_name(config, objective: Objective) -> str:
-  """How the cards name what draws the samples: `sampler_of` where the model denoises."""
+  """The sampler's entry in a card: `sampler_of` if the model denoises, else 'direct'."""
   return sampler_of(config, objective) if objective.model.diffusion else 'direct'
 
 
 def affordable(config, made: Run, model: Model, params) -> int:
-  """How many samples are drawn for evaluators: config.evals.num_samples, or fewer.
+  """The number of samples for evaluators: config.evals.num_samples, or fewer.
 
-  After a short training as many as cost config.evals.budget of its FLOPs, or LITTLE, in whole
-  chunks of 256 and at least one. The number follows from the config alone, whatever the machine.
+  After a short training it is the number that costs config.evals.budget times its FLOPs, or LITTLE,
+  in whole chunks of 256, at least one. It depends on the config only, not on the machine.
   params: those of `sample`, or their shapes.
   """
   n, budget = config.evals.num_samples, config.evals.budget
@@ -163,17 +166,17 @@ def affordable(config, made: Run, model: Model, params) -> int:
 
 
 def draws_pixels(model: Model) -> bool:
-  """Whether samples may have a noise of single pixels that `rsample` has not.
+  """Whether samples may contain pixel noise that `rsample` does not have.
 
-  True for a VAE. Also for densities with a bound, as a flow, whose two draws look alike.
+  True for a VAE, and also for densities with a bound such as a flow, whose two draws look alike.
   """
   return model.rsample is not None and model.elbo is not None
 
 
 def pictured(model: Model) -> Model:
-  """The model whose samples a picture shows: the mean of the pixels, where a draw adds their noise.
+  """The model whose samples a picture shows: means of pixels instead of noisy draws.
 
-  Sample i is that of the same latent; models other than a VAE draw what their `rsample` gives.
+  Sample i has the same latent as sample i of `model`. Models other than a VAE use `rsample`.
   """
   if model.rsample is None:
     return model
@@ -186,7 +189,7 @@ def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond=None
            tick: Callable = lambda: None) -> Callable:
   """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says.
 
-  model: in place of the run's own; chunk: of config.mesh.chunk.
+  model: instead of the run's own. chunk: instead of config.mesh.chunk.
   """
   by_data = config.evals.labels == 'data'
   return draw.make(

@@ -1,4 +1,4 @@
-"""What can be known of a run's cards before it is trained, so that columns are compared early."""
+"""The cards of a run as far as they are known before training, to compare columns early."""
 
 from genjax import compat, data, encoders, extension
 from genjax.compat import pick
@@ -10,12 +10,12 @@ from genjax.wiring.training import Run, abstract_state
 
 
 def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
-  """{metric: card, as far as it is known} of what the config measures on `split`.
+  """{metric: card, as far as it is known} of the config's metrics on `split`.
 
-  Known are the estimator, the data, the encoder, the sampler, how many samples are asked for, and
-  the evaluator's own arguments, each a field of its name. Not known before the work: what a model's
-  terms say (the dequantisation of a bound), and whether a figure is finite. Raises BadInput for an
-  estimator that the model or the data do not allow.
+  Known are the estimator, the data, the encoder, the sampler, the number of samples, and the
+  evaluator's own arguments. Unknown before the work are fields that depend on the model's terms
+  (the dequantisation of a bound), and whether a figure is finite. Raises BadInput for an estimator
+  that the model or the data do not allow.
   """
   have = compat.provides(made.model, data.properties(made.dataset))
   shared = {'split': split, 'data': [extension.label(config.data.name), plain(config.data.kw)]}
@@ -47,7 +47,7 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
 
 
 def _of_likelihood(card: dict, estimator: str, own: dict, spec) -> dict[str, dict]:
-  """{metric: card} of the one likelihood that this estimator gives on these data."""
+  """{metric: card} of the one likelihood that this estimator returns on these data."""
   fields = {field: own[key] for key, field in likelihood.DECIDES[estimator].items()}
   if spec.levels is None:
     fields.pop('dequantisation', None)

@@ -22,19 +22,19 @@ SAMPLER_ARGS = ('denoise', 'flow_map', 'path', 'rng', 'x_T', 'cond', 'cost', 're
 
 
 def plain(section) -> dict:
-  """A config's kw as plain Python."""
+  """The keyword arguments of a config section as plain Python."""
   return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
 
 
 def dataset(config) -> data.Dataset:
-  """The data set that config.data names, in memory or memory-mapped."""
+  """The data set that config.data names, in memory or mapped to memory."""
   return data.load(config.data.name, **plain(config.data.kw))
 
 
-def told(config, spec: DataSpec) -> DataSpec:
-  """What the model is told of the data: its conditions only where config.conditional says so.
+def spec_of_model(config, spec: DataSpec) -> DataSpec:
+  """The spec that the model gets: with the condition of the data only if config.conditional.
 
-  BadInput where there are none, or a family without a network that could hear them.
+  Raises BadInput if the data have no condition, or the family no network to take it.
   """
   if not config.conditional:
     return spec._replace(num_classes=None, context=None)
@@ -42,8 +42,8 @@ def told(config, spec: DataSpec) -> DataSpec:
     raise BadInput('conditional=True, but the data have no labels; allowed: False')
   name = config.model.family
   if not networks.roles(pick('model family', name, FAMILIES).make):
-    raise BadInput(f'conditional=True, but model {extension.stem(name)!r} has no network to be '
-                   'told a label; allowed: False')
+    raise BadInput(f'conditional=True, but model {extension.stem(name)!r} has no network that '
+                   'could take a label; allowed: False')
   return spec
 
 
@@ -62,7 +62,7 @@ def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = Mapping
            ) -> Model:
   """models/NAME.make(spec, its networks, **given), before a sampler is added.
 
-  by_role: of `sections`; a role that is not there has the defaults of the data.
+  by_role: see `sections`; a role without an entry has the default network for the data.
   """
   make = pick('model family', name, FAMILIES).make
   owners = {**{f'model {other!r}': module.make for other, module in FAMILIES.items()},
@@ -73,10 +73,9 @@ def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = Mapping
 
 
 def suited(trained_for: tuple | None, name: str, given: Mapping) -> tuple[str, dict]:
-  """The sampler and its keywords: `name`, or for '' the one that suits the model.
+  """(sampler, its keyword arguments): `name`, or for '' the one that suits the model.
 
-  That is the one that its objective trained it for (`Objective.sampler`), with the keywords that
-  come with it where none is given instead; else ddim.
+  trained_for: `Objective.sampler`, which suits, with defaults of keyword arguments; None: ddim.
   """
   default, its_own = trained_for or ('ddim', {})
   if name not in ('', default):
@@ -89,11 +88,11 @@ def suited(trained_for: tuple | None, name: str, given: Mapping) -> tuple[str, d
 
 def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, weight: float = 1.0,
                  interval: tuple[float, ...] = (), guide: Model | None = None) -> Model:
-  """Adds `sample` to a model with a denoiser or a flow map; name, given: of `suited`.
+  """The model with `sample`, if it has a denoiser or a flow map.
 
-  weight, interval, guide: of the guidance, see `sampling.by_denoiser`. Raises BadInput for a
-  sampler of a denoiser on a model that has a flow map alone, and the reverse, and for guidance by a
-  "no label" that no training has shown to the model.
+  name, given: see `suited`. weight, interval, guide: of the guidance, see `sampling.by_denoiser`.
+  Raises BadInput if the model lacks the denoiser or flow map that the sampler needs, and for
+  guidance if the model was never trained without a label.
   """
   sampler = pick('sampler', name, SAMPLERS)
   name, is_map = extension.stem(name), takes_flow_map(sampler)
@@ -126,12 +125,12 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
 
 
 def takes_flow_map(sampler: Callable) -> bool:
-  """Whether a sampler asks for a flow map rather than a denoiser: its first argument says it."""
+  """Whether the first argument of a sampler is a flow map rather than a denoiser."""
   return next(iter(inspect.signature(sampler).parameters)) == 'flow_map'
 
 
 def _try(sampler: Callable, spec: DataSpec, given: Mapping, learned_variance: bool) -> None:
-  """Traces a sampler on a network that computes nothing, for what it refuses of its kw."""
+  """Traces a sampler with a trivial denoiser, so that it refuses bad keyword arguments."""
   learned = {'reverse': lambda x_t, *_: (x_t, jnp.zeros_like(x_t))} if learned_variance else {}
 
   def trace(rng, x_T):
@@ -149,17 +148,18 @@ def guidance_of(config) -> dict:
   return {'weight': float(given.get('weight', 1.0)), 'interval': tuple(given.get('interval', ()))}
 
 
-def sampled(config, spec: DataSpec, goal: Objective) -> Model:
+def sampled(config, spec: DataSpec, objective: Objective) -> Model:
   """The model of an objective with the sampler and the guidance of config.sampler.
 
-  Where that names a worse run as guide, `sample` is what it was: `autoguided` adds it. cond None
-  asks a conditional model for samples without a label: BadInput where it was not trained to.
+  If config.sampler names a worse run as guide, `sample` is unchanged: `autoguided` adds it. cond
+  None means "no label" to `sample`, which raises BadInput if the model was not trained for that.
   """
   guided, conditional = guidance_of(config), config.conditional
-  chosen = suited(goal.sampler, config.sampler.name, plain(config.sampler.kw))
-  model = goal.model if conditional else goal.model._replace(null_cond=conditions.null(spec))
+  chosen = suited(objective.sampler, config.sampler.name, plain(config.sampler.kw))
+  null = {} if conditional else {'null_cond': conditions.null(spec)}
+  model = objective.model._replace(**null)
   if config.sampler.guidance.get('autoguidance'):
-    with_sampler(model, spec, *chosen, **guided, guide=model)  # refuses what it does not take
+    with_sampler(model, spec, *chosen, **guided, guide=model)  # for its refusals
     return model
   if guided['weight'] != 1.0 and not conditional:
     raise BadInput(f'guidance weight = {guided["weight"]}, but conditional is not True; '
@@ -168,17 +168,17 @@ def sampled(config, spec: DataSpec, goal: Objective) -> Model:
   return _unlabelled(model) if conditional and model.sample is not None else model
 
 
-def autoguided(config, spec: DataSpec, goal: Objective, model: Model, guide: Model) -> Model:
-  """`model` with the sampler of config guided by another model's denoiser, on the same path."""
+def autoguided(config, spec: DataSpec, objective: Objective, model: Model, guide: Model) -> Model:
+  """`model` with the sampler of config, guided by another model's denoiser on the same path."""
   both = model.null_cond if guide.null_cond is not None else None
-  chosen = suited(goal.sampler, config.sampler.name, plain(config.sampler.kw))
+  chosen = suited(objective.sampler, config.sampler.name, plain(config.sampler.kw))
   model = with_sampler(model._replace(sample=None, null_cond=both), spec, *chosen,
                        **guidance_of(config), guide=guide)
   return _unlabelled(model) if config.conditional else model
 
 
 def _unlabelled(model: Model) -> Model:
-  """The model, of which `sample` takes cond None for "no label", if it was trained with that."""
+  """The model whose `sample` takes cond None as "no label", if it was trained with that."""
   def sample(params, rng, n, cond):
     if cond is None:
       cond = compat.null_cond(model, 'cond=None', 'a label each')(n)
@@ -188,20 +188,20 @@ def _unlabelled(model: Model) -> Model:
 
 
 def provided(spec: DataSpec) -> dict[str, frozenset[str]]:
-  """What each family provides on such data with its default kw; families that refuse are absent."""
-  found = {}
+  """{family: what it provides on such data with its defaults}, without families that refuse."""
+  by_family = {}
   for name in FAMILIES:
     try:
-      made = with_sampler(family(name, spec, {}), spec, 'ddim', {})
+      model = with_sampler(family(name, spec, {}), spec, 'ddim', {})
     except BadInput:
       continue
-    found[name] = compat.provides(made)
-  return found
+    by_family[name] = compat.provides(model)
+  return by_family
 
 
 def choose(kind: str, name: str, table: Mapping, model: Model, family: str, dataset,
            asked: str | None) -> str:
-  """The estimator of an objective or evaluator on this model and data, or the teaching refusal."""
+  """The name of the estimator of an objective or evaluator; see `compat.choose`."""
   return compat.choose(
       kind, extension.stem(name), pick(kind, name, table).ESTIMATORS,
       compat.provides(model, data.properties(dataset)), asked, model=extension.stem(family),
@@ -210,30 +210,30 @@ def choose(kind: str, name: str, table: Mapping, model: Model, family: str, data
 
 
 def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
-  """The objective of config on its model and data, and the estimator that was chosen.
+  """(objective, name of its estimator) of config on its model and data.
 
-  Its model has the sampler of config: which one suits it is known once it is trained for something.
+  The objective's model has the sampler of config; only the objective knows which one suits.
   """
-  spec, name, given = told(config, dataset.spec), config.objective.name, plain(
-      config.objective.kw)
-  made_by = pick('objective', name, OBJECTIVES).ESTIMATORS
+  spec = spec_of_model(config, dataset.spec)
+  name, given = config.objective.name, plain(config.objective.kw)
+  estimators = pick('objective', name, OBJECTIVES).ESTIMATORS
   by_role, family_name = sections(config), config.model.family
   model = family(family_name, spec, plain(config.model.kw), by_role)
   estimator = choose('objective', name, OBJECTIVES, with_sampler(model, spec, 'ddim', {}),
                      family_name, dataset, given.pop('estimator', None))
-  make, made = made_by[estimator].make, pick('model family', family_name, FAMILIES).make
-  networks.refuse_strays(by_role, networks.roles(made, make),
+  make, make_family = estimators[estimator].make, pick('model family', family_name, FAMILIES).make
+  networks.refuse_strays(by_role, networks.roles(make_family, make),
                          f'model {extension.stem(family_name)!r} under objective '
                          f'{extension.stem(name)!r} ({estimator})')
   offered = {'model': model, 'spec': spec, 'log_density': dataset.log_density,
              'init_from': config.init_from, **networks.factories(by_role, spec)}
-  goal = bind(f'objective {extension.stem(name)!r} ({estimator})', make, offered, given,
-              compat.owners('objective', OBJECTIVES))
-  return goal._replace(model=sampled(config, dataset.spec, goal)), estimator
+  ready = bind(f'objective {extension.stem(name)!r} ({estimator})', make, offered, given,
+               compat.owners('objective', OBJECTIVES))
+  return ready._replace(model=sampled(config, dataset.spec, ready)), estimator
 
 
 def optimizers(config, objective: Objective) -> dict:
-  """{player: optimizer} by `settings`."""
+  """{player: optimizer}; see `settings`."""
   players = {p.name: p for p in objective.players}
   for name, override in config.optim_by_player.items():
     stray = {k for k, v in override.items() if v is not None}
@@ -251,7 +251,7 @@ def settings(config, player: str) -> dict:
 
 
 def warmup_beyond_the_run(config, objective: Objective) -> str:
-  """What a warmup that is longer than the run means, in a line; '' if there is none."""
+  """A line about a warmup that is longer than the run; '' if it is not."""
   for player in objective.players:
     of, updates = settings(config, player.name), config.steps * player.num_updates
     if of['warmup'] > updates:

@@ -1,4 +1,4 @@
-"""A training run, whole: its parts, its step on a mesh, the rows of its steps."""
+"""A whole training run: its parts, its step on a mesh, the rows of its steps."""
 
 import functools
 import math
@@ -15,27 +15,26 @@ from genjax.numerics import streams
 from genjax.pod import flops
 from genjax.train import step
 from genjax.types import BadInput, Model, Objective
-from genjax.wiring import networks
-from genjax.wiring.parts import dataset, model_roles, objective, optimizers, sections
+from genjax.wiring import networks, parts
 
-# beside the numbers of ranges.BY_KEY
+# keys that every config must have, with those of ranges.BY_KEY
 KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
         'objective.kw', 'networks', 'conditional', 'sampler.name', 'sampler.kw',
         'sampler.guidance', 'augment', 'init_from', 'optim', 'optim_by_player', 'select.metric',
         'evals.names', 'evals.kw', 'evals.labels', 'evals.encoder', 'log.mfu')
 
-LABELS = ('data', 'uniform')  # that a conditional model is asked for
-TRIES = 3  # of each kind of remedy, from the least that may do
+LABELS = ('data', 'uniform')  # distributions of the labels of samples
+TRIES = 3  # settings tried for each kind of remedy, the mildest first
 
 
 class Run(NamedTuple):
-  """The parts of one training run, ready for the loop; nothing is allocated yet but the data."""
+  """The parts of one training run, ready for the loop; only the data are allocated."""
 
   dataset: data.Dataset
-  prepare: Callable  # (raw batch, rng) -> batch on the grid; rng None: nothing is drawn
+  prepare: Callable  # (raw batch, rng) -> batch on the grid; rng None: without random draws
   objective: Objective
   estimator: str
-  model: Model  # what the objective leaves meaningful, with its sampler
+  model: Model  # the objective's model, with its sampler
   optimizers: dict
   source: data.BatchSource | None  # item i: the raw rows of step i; None for a fit
   init: Callable  # (rng, raw rows of one step) -> TrainState; traceable
@@ -45,18 +44,18 @@ class Run(NamedTuple):
 def run(config, known: data.Dataset | None = None) -> Run:
   """All parts of the run that a config describes. Raises BadInput for any mistake in it.
 
-  known: the data set, read before or as shapes alone, in place of reading it; then the run can be
+  known: a data set to use instead of reading one, perhaps with shapes only; such a run can be
   compiled and loaded, not trained.
   """
   check(config)
-  source_data = known or dataset(config)
+  source_data = known or parts.dataset(config)
   spec = source_data.spec
-  goal, estimator = objective(config, source_data)
-  rules = optimizers(config, goal)
+  objective, estimator = parts.objective(config, source_data)
+  optimizers = parts.optimizers(config, objective)
 
   name = config.augment
   augment = data.augmentation(name, source_data) if name else None
-  if augment and not goal.players:
+  if augment and not objective.players:
     raise BadInput(f'augment={name!r}, but {extension.stem(config.objective.name)!r} is fitted in '
                    "one step to the data as they are; allowed: ''")
 
@@ -69,26 +68,27 @@ def run(config, known: data.Dataset | None = None) -> Run:
 
   def init(rng, rows):
     batch = jax.tree.map(lambda a: a[:config.batch_size], prepare(rows))
-    params, carry = goal.init(rng, batch)
-    return step.init_state(goal, rules, params, carry, config.ema, config.nan_steps_allowed)
+    params, carry = objective.init(rng, batch)
+    return step.init_state(objective, optimizers, params, carry, config.ema,
+                           config.nan_steps_allowed)
 
-  num_slices = sum(p.num_updates for p in goal.players)
-  if config.accumulate > 1 and (goal.couples or not num_slices):
+  num_slices = sum(p.num_updates for p in objective.players)
+  if config.accumulate > 1 and (objective.couples or not num_slices):
     raise BadInput(f'accumulate={config.accumulate}, but the loss of '
                    f'{extension.stem(config.objective.name)!r} is no mean over examples: '
-                   f'{goal.couples or "it is fitted in one step"}; '
+                   f'{objective.couples or "it is fitted in one step"}; '
                    'allowed: accumulate=1')
   source = num_slices and not known and data.batches(
       source_data.splits['train'], config.batch_size * num_slices, config.seed)
   train_step = num_slices and step.make_step(
-      goal, rules, seed=config.seed, ema=config.ema, prepare=prepare,
+      objective, optimizers, seed=config.seed, ema=config.ema, prepare=prepare,
       accumulate=config.accumulate, nan_steps_allowed=config.nan_steps_allowed)
-  return Run(source_data, prepare, goal, estimator, goal.model, rules, source or None, init,
-             train_step or None)
+  return Run(source_data, prepare, objective, estimator, objective.model, optimizers,
+             source or None, init, train_step or None)
 
 
 def check(config) -> None:
-  """Refuses what a config lacks, numbers that no run can have, and intervals that straddle."""
+  """Raises BadInput for missing keys, numbers out of range, and intervals that do not fit."""
   for key in KEYS:
     _at(config, key)
   for key, interval in ranges.BY_KEY.items():
@@ -117,17 +117,17 @@ def _at(config, key: str):
 
 def mesh(config) -> Mesh:
   """The mesh of a training run on this job's devices. Raises BadInput if they cannot share it."""
-  fsdp, devices, parts = config.mesh.fsdp, jax.device_count(), config.accumulate
+  fsdp, devices, slices = config.mesh.fsdp, jax.device_count(), config.accumulate
   if devices % fsdp:
     raise BadInput(f'mesh.fsdp={fsdp} does not divide the {devices} device(s) of this job')
-  if config.batch_size % (devices * parts):
+  if config.batch_size % (devices * slices):
     raise BadInput(f'batch_size={config.batch_size} cannot be shared alike by {devices} devices in '
-                   f'{parts} part(s); allowed: multiples of {devices * parts}')
+                   f'{slices} part(s); allowed: multiples of {devices * slices}')
   return sharding.make_mesh(fsdp)
 
 
 def first_rows(config, made: Run) -> dict:
-  """Rows that parameters may be initialised from: those of the first step."""
+  """Raw rows for the initialisation of parameters: those of the first step."""
   if made.source is not None:
     return made.source[0]
   train = made.dataset.splits['train']
@@ -135,14 +135,14 @@ def first_rows(config, made: Run) -> dict:
 
 
 def abstract_rows(config, made: Run) -> dict:
-  """Shapes and dtypes of the raw rows of one step, of data that may be declared only."""
+  """Shapes and dtypes of the raw rows of one step; the data may be shapes only."""
   slices = max(1, sum(p.num_updates for p in made.objective.players))
   return {key: jax.ShapeDtypeStruct((config.batch_size * slices, *array.shape[1:]), array.dtype)
           for key, array in made.dataset.splits['train'].items()}
 
 
 def abstract_state(config, made: Run, on_mesh=None):
-  """Shapes and dtypes of the state, and where it lies on a mesh: allocates nothing."""
+  """Shapes and dtypes of the state, with shardings if there is a mesh; allocates nothing."""
   like = jax.eval_shape(made.init, streams.stream(config.seed, streams.Purpose.INIT),
                         abstract_rows(config, made))
   if on_mesh is None or on_mesh.size == 1:
@@ -154,8 +154,8 @@ def abstract_state(config, made: Run, on_mesh=None):
 def compiled_step(config, made: Run, on_mesh, k: int | None = None) -> Callable:
   """(state, rows) -> state, metrics: k train steps in one dispatch, compiled.
 
-  k: None: config.steps_per_dispatch. Raises BadInput, with settings that help, where the memory of
-  the devices cannot hold it.
+  k: None: config.steps_per_dispatch. Raises BadInput, with settings that would fit, if it needs
+  more memory than the devices have.
   """
   function, all_steps, *shapes = dispatched(config, made, on_mesh)
   return step.compile_step(function, k or all_steps, *shapes,
@@ -163,9 +163,9 @@ def compiled_step(config, made: Run, on_mesh, k: int | None = None) -> Callable:
 
 
 def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
-  """The settings, as flags, under which a step needs no more than a device has: each is compiled.
+  """Settings, as flags, under which a step fits into `has` bytes; each was compiled.
 
-  Where to begin is a proportion: temporaries shrink with the rows that are computed at once.
+  The first setting tried assumes that temporaries are proportional to the rows computed at once.
   """
   def fits(settings: dict) -> bool:
     other = changed(config, settings)
@@ -178,11 +178,11 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
 
   free = max(has - need.arguments - need.results, 1)
   first = math.ceil(math.log2(max(need.temporaries / free, 2)))
-  parts = [2**n for n in range(first, first + TRIES) if config.batch_size % 2**n == 0]
+  divisors = [2**n for n in range(first, first + TRIES) if config.batch_size % 2**n == 0]
   remat = remat_settings(config, made.dataset.spec, True)
   ways = [[remat] if remat else [],
-          [{'accumulate': config.accumulate * n} for n in parts],
-          [{'batch_size': config.batch_size // n} for n in parts]]
+          [{'accumulate': config.accumulate * n} for n in divisors],
+          [{'batch_size': config.batch_size // n} for n in divisors]]
   fitting = [next(filter(fits, settings), None) for settings in ways]
   return ' or '.join(' '.join(f'--config.{key}={value}' for key, value in settings.items())
                      for settings in fitting if settings) or (
@@ -200,16 +200,16 @@ def changed(config, settings: dict):
 
 
 def remat_settings(config, spec, value: bool) -> dict[str, bool]:
-  """{key: value} that sets rematerialisation of every network of the run that has it not yet so."""
+  """{key: value} for every network of the run whose rematerialisation differs from `value`."""
   used = networks.of_run(config.model.family, config.objective.name,
                          config.objective.kw.get('estimator'))
   return {f'networks.{role}.kw.remat': value
-          for role in networks.taking('remat', sections(config), spec, used)
+          for role in networks.taking('remat', parts.sections(config), spec, used)
           if bool(config.networks[role].kw.get('remat')) != value}
 
 
 def dispatched(config, made: Run, on_mesh) -> tuple:
-  """What lowers or compiles one dispatch: step, number of steps, mesh, shapes of state and rows.
+  """(step, number of steps, mesh, shapes of state, shapes of rows) of one dispatch.
 
   The devices of the mesh need not exist.
   """
@@ -218,9 +218,9 @@ def dispatched(config, made: Run, on_mesh) -> tuple:
 
 
 def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None = None):
-  """Iterates the raw rows of steps start.. : [R, ...] for k = 1, else k steps as [k, R, ...].
+  """An iterator over the raw rows of steps start, start + k, ...: [R, ...] if k = 1, [k, R, ...].
 
-  On several devices they are global arrays, of which each host reads the rows of its devices.
+  On several devices these are global arrays, and each host reads the rows of its own devices.
   """
   of_step = source if k == 1 else data.stack(source, k)
   if on_mesh is None or on_mesh.size == 1:
@@ -231,14 +231,14 @@ def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None =
 
 
 def fit(config, made: Run):
-  """Parameters by the objective's closed form or EM, on the whole train split."""
+  """Parameters by the objective's closed form or EM, on the whole training split."""
   batch = data.prepare({'x': made.dataset.splits['train']['x']}, made.dataset.spec)
   rng = streams.stream(config.seed, streams.Purpose.FIT)
   return made.objective.fit(rng, np.asarray(batch['x']))
 
 
 def model_flops(config, made: Run) -> int:
-  """FLOPs in products of one step, without what rematerialisation computes a second time."""
+  """FLOPs of the products of one step, without those that rematerialisation repeats."""
   if off := remat_settings(config, made.dataset.spec, False):
     config = changed(config, off)
     made = run(config, known=made.dataset)
@@ -246,6 +246,6 @@ def model_flops(config, made: Run) -> int:
 
 
 def model_dtype(config):
-  """The dtype that the products of the model's networks have, of the first that says so."""
-  names = [config.networks[role].kw.get('dtype') for role in model_roles(config)]
+  """The dtype of the products in the model's networks: that of the first role that sets one."""
+  names = [config.networks[role].kw.get('dtype') for role in parts.model_roles(config)]
   return jnp.dtype(next(filter(None, names), 'float32'))

@@ -11,18 +11,18 @@ from genjax.numerics.streams import Purpose
 from genjax.wiring.evaluation import answering, drawer, estimator_of, evaluators
 from genjax.wiring.training import Run
 
-LIKELIHOOD = 'nll'  # the metric of that name: the likelihood that trained the model
+LIKELIHOOD = 'nll'  # metric: the likelihood that trained the model
 ESTIMATORS = ('exact', 'bound', 'importance_weighted')  # of objectives that train by a likelihood
-TIMES = 10  # validations of a run, where the config leaves it open
-SHARE = 0.05  # of the training's work that they may cost
-FORWARD = 3  # passes that a training example costs for one of a validation example
-LEAST = 100  # validation examples below which the choice is chance
-FEWEST = 5  # validations below which there is little to choose from
-REPEATS = 8  # draws of a bound's noise at most
+TIMES = 10  # default number of validations per run
+SHARE = 0.05  # largest cost of all validations, as a share of the training's
+FORWARD = 3  # cost of a training example in passes of a validation example
+LEAST = 100  # least number of validation examples; with fewer the choice is chance
+FEWEST = 5  # least number of validations; with fewer there is little to choose from
+REPEATS = 8  # largest number of draws of a bound's noise
 
 
 class Selection(NamedTuple):
-  """What is measured on the validation split, and how often."""
+  """The metric on the validation split that selects a checkpoint, and how often it is measured."""
 
   metric: str
   every: int  # steps
@@ -32,10 +32,9 @@ class Selection(NamedTuple):
 def selection(config, made: Run) -> Selection | None:
   """How config.select chooses a checkpoint; None: the last one is the result.
 
-  The default metric 'nll' applies where a likelihood trains the model and a validation split is
-  there; it costs at most SHARE of the training, by fewer draws and examples. A run too short for
-  LEAST of them, or for FEWEST validations, takes its last step. With config.select.every the user
-  pays what it costs.
+  The default metric 'nll' applies if a likelihood trains the model and there is a validation split.
+  Draws and examples are reduced until it costs at most SHARE of the training. A run too short for
+  LEAST examples or FEWEST validations takes its last step. config.select.every lifts the limit.
   """
   metric, every, k = config.select.metric, config.select.every, config.steps_per_dispatch
   if not metric or made.step is None:
@@ -45,18 +44,18 @@ def selection(config, made: Run) -> Selection | None:
     return Selection(metric, often, {})
   if made.estimator not in ESTIMATORS or 'validation' not in made.dataset.splits:
     return None
-  there = len(made.dataset.splits['validation']['x'])
+  available = len(made.dataset.splits['validation']['x'])
   rows = config.batch_size * sum(player.num_updates for player in made.objective.players)
-  passes = there * REPEATS if every else int(SHARE * FORWARD * often * rows)
-  count = min(there, passes)
-  if not every and (count < min(there, LEAST) or config.steps // often < FEWEST):
+  passes = available * REPEATS if every else int(SHARE * FORWARD * often * rows)
+  count = min(available, passes)
+  if not every and (count < min(available, LEAST) or config.steps // often < FEWEST):
     return None
   return Selection(metric, often, {'num_examples': count,
                                    'num_repeats': min(REPEATS, passes // count)})
 
 
 def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | None:
-  """validate(state) -> the metric of `selection`, smaller is better; None without one."""
+  """validate(state) -> the metric of `selection`, smaller is better; None without a selection."""
   chosen = selection(config, made)
   if chosen is None:
     return None
