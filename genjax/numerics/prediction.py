@@ -48,13 +48,13 @@ PREDICTIONS = {'noise': _noise, 'data': _data, 'v': _v, 'score': _score, 'veloci
 
 
 def coefficients(prediction: str, point: Point, sigma_data: float = 0.5):
-  """(on x_t, on output), both [B], of E[x_0 | x_t] for a network whose expected output is,
+  """The coefficients (of x_t, of the output) of E[x_0 | x_t], both [B].
 
-  'noise' eps (2006.11239); 'data' x_0; 'v' alpha eps - sigma x_0 (2202.00512, App. D);
-  'score' grad log q(x_t) (2011.13456); 'velocity' dx_t / dt = alpha' x_0 + sigma' eps
-  (2210.02747); 'edm' what c_skip and c_out leave (2206.00364, Table 1, here for any alpha: x_t /
-  alpha is its x). Where alpha is 0, noise and score know nothing of x_0 and give 0.
-  BadInput for another name.
+  The output predicts, by name: 'noise' eps (2006.11239); 'data' x_0; 'v' alpha eps - sigma x_0
+  (2202.00512, App. D); 'score' grad log q(x_t) (2011.13456); 'velocity' dx_t / dt = alpha' x_0 +
+  sigma' eps (2210.02747); 'edm' the rest after c_skip and c_out (2206.00364, Table 1, here for any
+  alpha: x_t / alpha is its x). Where alpha is 0, noise and score have no information about x_0, and
+  the coefficients are 0. Raises BadInput for another name.
   """
   if prediction not in PREDICTIONS:
     raise BadInput(f'prediction = {prediction!r} is unknown; allowed: {", ".join(PREDICTIONS)}')
