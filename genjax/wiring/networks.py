@@ -56,8 +56,8 @@ def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
     from_vector   out: number of outputs per element of the spec's shape
     denoiser      out: likewise
     causal        out: number of outputs per token
-    conditioner   given, shape: shapes of the given and of the other part; out: number of outputs per
-                  element of the other part
+    conditioner   given, shape: shapes of the given and of the other part; out: number of outputs
+                  per element of the other part
 
   A call raises BadInput for an unknown network, a network that does not suit the data, and a
   keyword that the network does not take.
