@@ -7,7 +7,7 @@ import shlex
 import jax
 import pytest
 
-from genjax import wiring
+from genjax import configs, wiring
 from genjax.train import init
 from tests import journey, programs, recipes
 
@@ -61,10 +61,9 @@ def test_python_runs_as_it_stands(block, tmp_path, monkeypatch):
 
 def test_the_divergence_trains_as_it_stands(tmp_path):
   """Its file, without a word that the README does not have."""
-  from tests.test_contract import config_of
   [block] = [block for block in PYTHON if 'ESTIMATORS' in block]
-  (tmp_path / 'recipe.py').write_text(block)
-  config = config_of('implicit', str(tmp_path / 'recipe.py'), 'continuous')
+  (tmp_path / OWN_FILE).write_text(block)
+  config = configs.load(f'configs/digits.py:family=implicit,objective={tmp_path / OWN_FILE}')
   run = wiring.run(config)
   state = init.initialise(run.init, jax.random.key(0), wiring.first_rows(config, run))
   _, metrics = jax.jit(run.step)(state, run.source[0])

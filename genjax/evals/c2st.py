@@ -23,7 +23,7 @@ CONSTANT = 1e-6  # a feature whose spread is this share of its size, or less, is
 class Test(NamedTuple):
   """What the held-out half says."""
 
-  right: int  # examples that are told rightly
+  right: int  # number of examples classified correctly
   n: int  # of so many, both sides together
   statistic: float  # difference of the mean logits, nats
   p: float
@@ -67,7 +67,7 @@ def c2st(x, y, seed: int = 0, num_permutations: int = 9999) -> Test:
 
   p is uniform at equal distributions on the multiples of 1 / (num_permutations + 1): the labels
   of the held-out half are exchangeable there, given the classifier. Rows that both sides have lie
-  in the same half: trained on as one side and tested as the other they would be told wrongly.
+  in the same half: trained on as one side and tested as the other they would be classified wrongly.
   """
   rng = np.random.default_rng(seed)
   y, shared = beside_equals(x, y)

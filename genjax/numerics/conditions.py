@@ -1,4 +1,4 @@
-"""What a model is conditioned on: labels or vectors, and "no condition", which either can be.
+"""The condition of a model: labels or vectors, and "no condition" in either form.
 
 A label is int32 [B] in 0..num_classes-1, and num_classes is "no label"; a vector is float32
 [B, context], and a row of NaN is "no condition".

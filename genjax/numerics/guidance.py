@@ -17,14 +17,14 @@ EVERYWHERE = (0.0, float('inf'))
 
 
 class Guided(NamedTuple):
-  """A denoiser and what one call of it costs: what a sampler takes."""
+  """A denoiser and the cost of one call, for a sampler."""
 
   denoise: Callable  # (x_t, t [n], cond, rng) -> E[x_0 | x_t]
   cost: Callable  # t [...] -> int32 evaluations of a network by one call at t
 
 
 def check(weight: float, interval: tuple[float, float]) -> None:
-  """Refuses a negative or infinite weight, and an interval that is none of noise ratios."""
+  """Raises BadInput for a negative or infinite weight, and for an illegal interval."""
   if not 0.0 <= weight < float('inf'):
     raise BadInput(f'guidance weight = {weight} must be at least 0: 0 is the worse denoiser, 1 the '
                    'better one')

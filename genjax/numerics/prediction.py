@@ -1,4 +1,4 @@
-"""What a network puts out, and E[x_0 | x_t] from it: affine in x_t and the output, on any path."""
+"""Predictions: what a network outputs, and E[x_0 | x_t], which is affine in x_t and the output."""
 
 import jax.numpy as jnp
 
@@ -40,7 +40,7 @@ def _edm(p: Point, sigma_data):
 
 
 def _inverse(alpha):
-  """1 / alpha, and 0 where alpha is 0: there x_t says nothing of x_0, and 0 is its answer."""
+  """1 / alpha, and 0 where alpha is 0: there x_t has no information about x_0."""
   return jnp.where(alpha > 0.0, 1.0 / jnp.where(alpha > 0.0, alpha, 1.0), 0.0)
 
 
@@ -49,13 +49,13 @@ PREDICTIONS = {'noise': _noise, 'data': _data, 'v': _v, 'score': _score, 'veloci
 
 
 def coefficients(prediction: str, point: Point, sigma_data: float = 0.5):
-  """(on x_t, on output), both [B], of E[x_0 | x_t] where the network puts out, in expectation,
+  """The coefficients (of x_t, of the output) of E[x_0 | x_t], both [B].
 
-  'noise' eps (2006.11239); 'data' x_0; 'v' alpha eps - sigma x_0 (2202.00512, App. D);
-  'score' grad log q(x_t) (2011.13456); 'velocity' dx_t / dt = alpha' x_0 + sigma' eps
-  (2210.02747); 'edm' what c_skip and c_out leave (2206.00364, Table 1, here for any alpha: x_t /
-  alpha is its x). Where alpha is 0, noise and score know nothing of x_0 and give 0.
-  BadInput for another name.
+  The output predicts, by name: 'noise' eps (2006.11239); 'data' x_0; 'v' alpha eps - sigma x_0
+  (2202.00512, App. D); 'score' grad log q(x_t) (2011.13456); 'velocity' dx_t / dt = alpha' x_0 +
+  sigma' eps (2210.02747); 'edm' the rest after c_skip and c_out (2206.00364, Table 1, here for any
+  alpha: x_t / alpha is its x). Where alpha is 0, noise and score have no information about x_0, and
+  the coefficients are 0. Raises BadInput for another name.
   """
   if prediction not in PREDICTIONS:
     raise BadInput(f'prediction = {prediction!r} is unknown; allowed: {", ".join(PREDICTIONS)}')
@@ -69,7 +69,7 @@ def to_data(prediction: str, output, x_t, point: Point, sigma_data: float = 0.5)
 
 
 def to_output(prediction: str, x_0, x_t, point: Point, sigma_data: float = 0.5):
-  """What the network would have to put out for E[x_0 | x_t] = x_0; for sigma > 0 and alpha > 0."""
+  """The output with which E[x_0 | x_t] = x_0; for sigma > 0 and alpha > 0."""
   on_x_t, on_output = coefficients(prediction, point, sigma_data)
   return (x_0 - match(on_x_t, x_t) * x_t) / match(on_output, x_t)
 

@@ -1,4 +1,4 @@
-"""Independent random streams: a purpose has a constant, and the key of a purpose no other meets.
+"""Independent random streams: one constant per purpose, so that their keys cannot coincide.
 
 A key is either folded or split, never both: with partitionable threefry fold_in(key, i) is
 split(key)[i], so that two draws which should be independent would be one.

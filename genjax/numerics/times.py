@@ -1,4 +1,4 @@
-"""The times of a denoising loss: how t is drawn, and what a draw stands for in a mean over t.
+"""The times of a denoising loss: how t is drawn, and the weight of a draw in a mean over t.
 
 Continuous times lie in [t_min, 1]; those of a T-step model are i / T, i = 1..T. A density is
 relative to the uniform one there. The laws 'logit_normal' and 'edm' are part of the loss as
@@ -19,7 +19,7 @@ TIME_SAMPLINGS = ('stratified', 'uniform', 'logit_normal', 'edm', 'importance')
 NORMAL = {'logit_normal': (0.0, 1.0), 'edm': (-1.2, 1.2)}
 # laws of the steps of a T-step model; those in NORMAL are of continuous times
 OF_STEPS = tuple(name for name in TIME_SAMPLINGS if name not in NORMAL)
-NUM_PARTS = 100  # of a law that are told apart
+NUM_PARTS = 100  # parts into which a law is divided
 NUM_BINS = 100  # of the history of 'importance'
 MEMORY = 10  # visits that a bin's average remembers (2102.09672, Sec. 3.3)
 UNIFORM_SHARE = 1e-3  # of a draw by importance, so that no bin dies out (ibid.)
@@ -107,7 +107,7 @@ def draw_steps(name: str, rng, n: int, num_steps: int) -> Drawn:
 
 
 def no_history() -> dict:
-  """What 'importance' remembers before its first step: float32 [NUM_BINS] each."""
+  """The history of 'importance' before its first step: float32 [NUM_BINS] each."""
   return {'square': jnp.zeros(NUM_BINS), 'visits': jnp.zeros(NUM_BINS)}
 
 

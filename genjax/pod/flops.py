@@ -119,7 +119,7 @@ def matrix_rate(dtype=jnp.float32, size: tuple[int, int] | None = None) -> float
 
   The median of 5 timed dispatches at the default precision of products, which is what a network
   has; another process on the device lowers it. size: side, products a dispatch; None: by platform
-  (a processor is timed as a whole, however many devices it was told to be).
+  (a processor is timed as a whole, however many devices it is configured as).
   """
   size = size or RATE_SIZE.get(jax.default_backend(), RATE_SIZE_ACCELERATOR)
   return _matrix_rate(jnp.dtype(dtype), *size)

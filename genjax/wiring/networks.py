@@ -1,4 +1,4 @@
-"""Networks by role: what config.networks says, made ready for who names the role."""
+"""Networks by role, from config.networks, for the families and objectives that name the role."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -17,31 +17,31 @@ DEFAULT = {  # kind -> network of vectors, of small images, of larger ones
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit', 'dit'),
     'causal': ('transformer', 'transformer', 'transformer')}
-# what suits a role better than the module's own defaults
+# defaults of a role that replace the module's own
 SUITED = {
     ('energy', 'mlp'): {'features': (256, 256)},
     ('generator', 'mlp'): {'activation': 'relu'},
     ('conditioner', 'mlp'): {'features': (96, 96), 'residual': True},
 }
-# what is asked without a random key: dropout could not act there
+# roles that are applied without a random key, so that dropout has no effect
 WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'conditioner')
 
 
 def roles(*makes: Callable) -> tuple[str, ...]:
-  """The roles that these make(...) name."""
+  """The roles that these make(...) have as parameters."""
   return tuple(role for role in ROLES
                if any(role in inspect.signature(make).parameters for make in makes))
 
 
 def of_run(family: str, objective: str, estimator: str | None) -> tuple[str, ...]:
-  """The roles that this family and this estimator of the objective, None: any, name."""
+  """The roles of this family and this estimator (None: any) of the objective."""
   estimators = pick('objective', objective, OBJECTIVES).ESTIMATORS
   makes = [estimators[estimator]] if estimator else estimators.values()
   return roles(pick('model family', family, FAMILIES).make, *(each.make for each in makes))
 
 
 def taking(keyword: str, networks: Mapping, spec: DataSpec, used: tuple[str, ...]) -> list[str]:
-  """Those of the used roles whose networks have this keyword."""
+  """The used roles whose networks have this keyword."""
   return [role for role in used if keyword in inspect.signature(
       module_of(role, spec, networks[role]['name'])[1]).parameters]
 
@@ -49,24 +49,25 @@ def taking(keyword: str, networks: Mapping, spec: DataSpec, used: tuple[str, ...
 def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
   """{role: (sizes of the role) -> Network} for data of a spec, by config.networks.
 
-  networks: {role: {'name', 'kw'}}; an empty name is the default of the data, a role that is not
-  there has its defaults. The sizes are keywords, by kind:
+  networks: {role: {'name', 'kw'}}; an empty name, and a role without an entry, mean the default for
+  the data. The sizes are keyword arguments, by kind:
 
     to_vector     out
-    from_vector   out: numbers put out for each element of the spec's shape
+    from_vector   out: number of outputs per element of the spec's shape
     denoiser      out: likewise
-    causal        out: numbers put out for each token, of which the spec's shape and levels say more
-    conditioner   given, shape: of the given and of the other part; out: numbers for each of that
+    causal        out: number of outputs per token
+    conditioner   given, shape: shapes of the given and of the other part; out: number of outputs
+                  per element of the other part
 
-  Calling one raises BadInput for an unknown network, one that does not suit the data, and a
-  keyword that it does not take.
+  A call raises BadInput for an unknown network, a network that does not suit the data, and a
+  keyword that the network does not take.
   """
   return {role: partial(_make, role, spec, **networks.get(role, {'name': '', 'kw': {}}))
           for role in ROLES}
 
 
 def refuse_strays(networks: Mapping, used: tuple[str, ...], who: str) -> None:
-  """Refuses settings of a role that nobody plays. who: family and objective, in words."""
+  """Raises BadInput for settings of an unused role. who: family and objective, in words."""
   for role, section in networks.items():
     pick('role of a network', role, ROLES)
     if role not in used and (section['name'] or section['kw']):
@@ -76,7 +77,7 @@ def refuse_strays(networks: Mapping, used: tuple[str, ...], who: str) -> None:
 
 
 def default(role: str, shape: tuple[int, ...]) -> str:
-  """The network of a role on data, of a conditioner on given parts, of this shape."""
+  """The default network of a role for data (for a conditioner: a given part) of this shape."""
   of_vectors, of_small, of_large = DEFAULT[ROLES[role]]
   if len(shape) != 3:
     return of_vectors
@@ -86,9 +87,10 @@ def default(role: str, shape: tuple[int, ...]) -> str:
 
 
 def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | None = None):
-  """The name and the class of the network that plays a role; '' is the default of the data.
+  """(name, class) of the network of a role; '' is the default for the data.
 
-  shape: of what a conditioner is given. BadInput for an unknown name, and images that are none.
+  shape: of a conditioner's given part. Raises BadInput for an unknown name, and for a network of
+  images on other data.
   """
   kind, of = ROLES[role], shape or spec.shape
   name = name or default(role, of)
@@ -102,7 +104,7 @@ def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | Non
 
 def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
           shape: tuple[int, ...] | None = None, given: tuple[int, ...] | None = None) -> Network:
-  """The network that plays a role at these sizes."""
+  """The network of a role at these sizes."""
   kind = ROLES[role]
   name, module = module_of(role, spec, name, given)
   sizes = {**dict.fromkeys(SIZES), 'out': out, 'levels': spec.levels,
@@ -121,9 +123,9 @@ def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
 
 
 def of_module(module, stepped: bool = False) -> Network:
-  """A flax module as functions of its parameters; stepped: it has `start` and `step`.
+  """A flax module as a Network; stepped: with `start` and `step`.
 
-  No module here has running statistics, so that nothing is written.
+  No module here has running statistics, so that `writes` is empty.
   """
 
   def init(rng, *inputs):

@@ -1,10 +1,12 @@
 """Samplers of a diffusion: from x_T to x_0 by a denoiser or a flow map, in one compiled loop.
 
-DENOISING[name](denoise, path, rng, x_T, cond, *, cost, ...) -> x_0 [n, ...] and how often the
-network was evaluated, with denoise(x_t, t [n], cond, rng) -> E[x_0 | x_t], any Gaussian path
-path(t [n]) -> alpha, sigma, and cost(t) the network evaluations of one call of denoise there. They
-know no model; what is in x / sigma and alpha / sigma is exact where alpha vanishes at t = 1.
-FLOW_MAP[name](flow_map, path, rng, x_T, cond, ...) likewise, of flow_map(x_t, t, s, cond) -> x_s.
+DENOISING[name](denoise, path, rng, x_T, cond, *, cost, ...) returns x_0 [n, ...] and the number of
+network evaluations.
+  denoise: (x_t, t [n], cond, rng) -> E[x_0 | x_t]
+  path: t [n] -> alpha, sigma, of any Gaussian path; alpha may be 0 at t = 1
+  cost: t -> network evaluations of one call of denoise
+FLOW_MAP[name](flow_map, path, rng, x_T, cond, ...) likewise, with flow_map(x_t, t, s, cond) -> x_s.
+Samplers know no model.
 """
 
 from genjax.numerics.samplers.adaptive import ode

@@ -82,7 +82,7 @@ def euler(denoise, path, rng, x_T, cond, *, cost=one, num_steps: int = 50, t_min
           churn_max: float = float('inf'), churn_noise: float = 1.0, clip: float | None = None):
   """Euler's method in sigma / alpha: x_0 [n, ...] and its evaluations, num_steps.
 
-  Without churn it is DDIM at eta 0, on EDM's times unless told otherwise. churn to churn_noise:
+  Without churn it is DDIM at eta 0, by default at EDM's times. churn to churn_noise:
   S_churn, S_min, S_max, S_noise of 2206.00364, Alg. 2, the range in units of sigma / alpha.
   """
   return _sample(denoise, path, rng, x_T, cond, order=1, cost=cost, num_steps=num_steps,

@@ -9,7 +9,7 @@ DEFAULT_STEPS = 4
 
 
 def _starts(num_steps, times) -> jax.Array:
-  """The times at which the map is asked: 1, then equal steps, or `times`."""
+  """The times at which the map is evaluated: 1, then equal steps, or `times`."""
   if num_steps is not None and times is not None:
     raise BadInput(f'num_steps = {num_steps} and times = {times}; allowed: one of them')
   if times is None:

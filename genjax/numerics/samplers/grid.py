@@ -1,4 +1,4 @@
-"""Where a sampler asks the denoiser: times from 1 to t_min on any Gaussian path, and their cost."""
+"""The times at which a sampler evaluates the denoiser, from 1 to t_min, and their cost."""
 
 from collections.abc import Callable
 from typing import NamedTuple
