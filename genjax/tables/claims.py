@@ -7,7 +7,7 @@ import pathlib
 
 from genjax.tables.cells import Cell
 
-FOLDER = '.claims'  # beside the run directories
+FOLDER = '.claims'  # next to the run directories
 
 
 def take(cell: Cell, trains: bool) -> list[int] | None:

@@ -13,7 +13,7 @@ from genjax.tables import interval, run
 from genjax.tables.cells import Cell, Row
 from genjax.types import BadInput
 
-# entries of a card that are no protocol: the interval's method, and figures beside the value
+# entries of a card that are no protocol: the interval's method, and further figures
 BESIDE = ('interval', 'detail', 'reason', 'metric')
 KIND = re.compile(r'nll_(exact|bound|estimate)')
 
