@@ -1,4 +1,4 @@
-"""One program a verb. `run(main)` is what they share: flags, and mistakes that end in one line."""
+"""One program per verb. They share `run(main)`: flags, and mistakes that end in one line."""
 
 import contextlib
 import logging
@@ -33,17 +33,15 @@ def run(main: Callable, stopped: str = '', needs_config: bool = True,
         positional: bool = False) -> None:
   """Parses the flags of the command line, calls main(argv without flags) and exits.
 
-  stopped: the last words of a program that is stopped while it has nothing to save. With them it
-  runs on all hosts of a job, and ends with 42 at the first signal that asks it to leave, from its
-  first moment on.
-  needs_config: a program that has the flag --config does nothing without it. positional: it takes
-  arguments that are no flags.
-  Exit code: what main returns (None is 0); 1 after one message `error: ...` on stderr for a
-  mistake of the user (a flag, a config, BadInput, a file that cannot be read or written) and for
-  devices or memory that the machine has not (experiments.faults); 42 after
-  SIGTERM, SIGINT, SIGHUP or SIGUSR1, and a save where there was something to save; 130 after a
-  second SIGINT, or the first of a program without `stopped`. Any other exception is a defect of
-  the program and keeps its traceback.
+  stopped: the last message of a program that is stopped while it has nothing to save. A program
+    with it runs on all hosts of a job, and ends with 42 at the first signal, from its start on.
+  needs_config: whether a program with the flag --config requires it.
+  positional: whether it takes arguments that are no flags.
+  Exit codes: that of main (None is 0); 1 after one message `error: ...` on stderr for a mistake of
+  the user (a flag, a config, BadInput, a file that cannot be read or written), and for missing
+  devices or memory (experiments.faults); 42 after SIGTERM, SIGINT, SIGHUP or SIGUSR1, and a save if
+  there was something to save; 130 after a second SIGINT, or the first one of a program without
+  `stopped`. Any other exception is a defect of the program and keeps its traceback.
   """
   sys.exit(_run(main, stopped, needs_config, positional))
 
@@ -82,7 +80,7 @@ def _run(main: Callable, stopped: str, needs_config: bool, positional: bool) -> 
 
 
 def define_host_flags() -> None:
-  """How the processes of a job find each other where no scheduler tells them."""
+  """Defines the flags by which the processes of a job find each other without a scheduler."""
   main = sys.argv[0]  # what absl calls the main module
   flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0.', module_name=main)
   flags.DEFINE_integer('num_processes', None, 'Of the whole job.', module_name=main)
@@ -138,7 +136,7 @@ def progress(*args, **kw):
 
 
 def parse(argv: list[str], needs_config: bool = True, positional: bool = True) -> list[str]:
-  """Parses absl flags and config flags; returns what is no flag. Raises BadInput."""
+  """Parses absl flags and config flags; returns the other arguments. Raises BadInput."""
   from experiments import arguments
   from experiments import config as command_line  # ml_collections: only programs pay for it
   from genjax import configs
@@ -173,7 +171,7 @@ def parse(argv: list[str], needs_config: bool = True, positional: bool = True) -
 
 
 def quiet() -> None:
-  """Our own log lines, bare, on stderr; of the libraries only what is an error."""
+  """Logs our own lines, without a prefix, on stderr, and only errors of the libraries."""
   from experiments import faults
 
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
@@ -188,11 +186,11 @@ def quiet() -> None:
 
 
 def keep_compiled() -> None:
-  """What XLA compiles outlives the process, in `xla` of the cache (see genjax.disk).
+  """Keeps the programs that XLA compiles in the folder `xla` of the cache (see genjax.disk).
 
   JAX's own setting wins (JAX_COMPILATION_CACHE_DIR; JAX_ENABLE_COMPILATION_CACHE=false for none).
-  Where the directory cannot be written every process compiles for itself, without a word; where
-  other users can write it too, with a warning: what they left there would be run.
+  If the folder cannot be written, nothing is kept, silently. If other users can write it, nothing
+  is kept, with a warning, since their programs would be run.
   """
   jax = sys.modules.get('jax')  # who compiles has imported it, and who has not need not
   if jax is None or jax.config.jax_compilation_cache_dir:
@@ -218,7 +216,7 @@ def keep_compiled() -> None:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-  """A warning of ours in one line; of a library, as Python prints it."""
+  """Prints our own warnings in one line, and those of libraries as Python does."""
   if not issubclass(category, UserWarning) or any(name in filename for name in LIBRARIES):
     text = warnings.formatwarning(message, category, filename, lineno, line)
   else:
@@ -227,7 +225,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 
 
 def _said(error: Exception) -> str:
-  """The message of a mistake; of an OSError without its number."""
+  """The message of an error, for an OSError without its number."""
   if not isinstance(error, OSError) or not error.strerror:
     return str(error)
   return error.strerror if error.filename is None else f'{error.strerror}: {error.filename}'

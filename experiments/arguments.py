@@ -1,4 +1,4 @@
-"""What is wrong with a command line before any flag is read: too long, too deep, said twice."""
+"""Checks of a command line before flags are parsed: too long, too deeply nested, given twice."""
 
 import re
 import sys

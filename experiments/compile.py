@@ -1,4 +1,4 @@
-"""Compiles the train step of a config for a TPU pod that is not there: does it fit, at what cost?
+"""Compiles the train step of a config for an absent TPU pod: does it fit, at what cost?
 
 python -m experiments.compile --config=configs/imagenet256.py --topology=v5e:16x16
 
@@ -71,7 +71,7 @@ def main(_):
 
 
 def record(config, declared, where: topology.Slice) -> dict:
-  """What is known of the run before it is compiled."""
+  """The facts about the run before it is compiled."""
   run = wiring.run(config, declared)
   state, rows = wiring.abstract_state(config, run), wiring.abstract_rows(config, run)
   hardware = flops.count(run.step, state, rows)
@@ -104,7 +104,7 @@ def headline(made: dict) -> str:
 
 
 def report(made: dict) -> str:
-  """What was compiled, its memory and collectives, and the least time and price."""
+  """The compiled program, its memory and collectives, and the least time and price, as text."""
   used = (made['peak_memory'] + made['code']) / GIB
   k = made['steps_per_dispatch']
   moved = ', '.join(f'{kind} {c["count"] / k:g} ({c["bytes"] / k / MIB:.4g} MiB)'
@@ -129,7 +129,7 @@ def report(made: dict) -> str:
 
 
 def refusal(made: dict) -> str:
-  """Why it does not fit, and what does."""
+  """Why the step does not fit, and settings that do, as text."""
   needed = 'more HBM than there is' if made['needed_gib'] is None else (
       f'{made["needed_gib"]:.2f} GiB of HBM a device, available are '
       f'{made["available_gib"]:.2f} GiB')

@@ -1,4 +1,4 @@
-"""How far a program is: a bar in a terminal, without one a line every 30 seconds."""
+"""Progress of a program: a bar in a terminal, else a line every 30 seconds."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""Whether a config's train step fits the devices of a pod that is not there, and what would help.
+"""Whether a config's train step fits the devices of an absent pod, and settings with which it does.
 
 Nothing is allocated: the step, its shardings and its dispatch are those that experiments.train
 runs, the data are shapes alone.
@@ -28,7 +28,7 @@ def changed(config, settings):
 
 
 def check(config, run: wiring.Run, where: topology.Slice) -> None:
-  """Raises BadInput for what no compiler needs to be asked."""
+  """Raises BadInput for mistakes that are known without the compiler."""
   fsdp, rows = config.mesh.fsdp, config.batch_size // config.accumulate
   if run.step is None:
     raise BadInput('this run is fitted in closed form or by EM: it has no step to compile')
@@ -43,7 +43,7 @@ def check(config, run: wiring.Run, where: topology.Slice) -> None:
 
 
 def attempt(config, declared, devices, level: str) -> dict:
-  """Compiles: {'fits', 'compile_seconds'} with memory and what is moved, or what it needed."""
+  """Compiles: {'fits', 'compile_seconds'} with memory and traffic, or the memory needed."""
   jax.config.update('jax_optimization_level', LEVELS[level])
   run = wiring.run(config, declared)
   start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What can be known of a table's cells before one is trained: which can never train, what clashes.
+"""Faults of a table that are known before training: cells that cannot train, clashing protocols.
 
 Not known here: memory and devices, whether a training diverges, and what only a trained model's
 cards say (the dequantisation of a bound); columns are compared again when cells are collected.
@@ -13,7 +13,7 @@ from genjax.types import BadInput
 
 
 class Faults(NamedTuple):
-  """What keeps a table from being filled."""
+  """The reasons why a table cannot be filled."""
 
   refused: dict[str, str]  # row -> why it can never train, or be measured as it asks
   absent: dict[str, str]  # row -> what this machine lacks for it: data, or an encoder's weights
@@ -68,7 +68,7 @@ def _foreseen(config, dataset) -> dict[str, dict]:
 
 
 def _fall(table: Table, refused: dict, absent: dict) -> None:
-  """Rows that start from a row that cannot be trained cannot either."""
+  """Adds the rows that start from a row that cannot be trained."""
   for row in table.rows:
     start = row.overrides.get('init_from', '').removeprefix('row ')
     for faults in (refused, absent):

@@ -1,4 +1,4 @@
-"""Puts the published weights of a feature network where evaluations find them.
+"""Installs the published weights of a feature network for evaluations.
 
 python -m experiments.weights --encoder=inception [--file=PATH]
 

@@ -1,8 +1,8 @@
-"""What a compiled program needs of memory, what a device has, and the refusal before it is taken.
+"""The memory that a compiled program needs and a device has; refusals before it is allocated.
 
-A program is refused only where its arguments, temporaries and results together are more than a
-device has in all: what is refused could not have run, what is let through may still fail beside
-other programs.
+A program is refused only if its arguments, temporaries and results together exceed the memory of a
+device. A refused program could not have run; one that is not refused may still fail next to other
+programs.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from genjax.types import BadInput
 
 GIB = 2**30
-# what lessens the memory of a program that nobody said more of
+# default remedies: settings that reduce the memory of a program
 LESS = ('a smaller batch_size, accumulate, networks.ROLE.kw.remat=True where a network takes '
         'it, evals.kw.NAME.batch_size in evaluation, fewer samples or a smaller chunk of them')
 CGROUP = pathlib.Path('/sys/fs/cgroup')
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
   temporaries: int
   code: int
   peak_memory: int  # the largest sum of arguments, temporaries and results at any moment
-  results: int  # beside those that take the place of arguments
+  results: int  # without those that reuse the memory of arguments
 
   @property
   def total(self) -> int:
@@ -38,7 +38,7 @@ class Memory(NamedTuple):
 
 
 def of(program) -> Memory:
-  """What the compiler reserved on each device."""
+  """The memory that the compiler reserved on each device."""
   analysis = program.memory_analysis()
   return Memory(analysis.argument_size_in_bytes, analysis.temp_size_in_bytes,
                 analysis.generated_code_size_in_bytes, analysis.peak_memory_in_bytes,
@@ -46,9 +46,9 @@ def of(program) -> Memory:
 
 
 def available(device) -> int | None:
-  """Bytes that programs of this process can have on a device; None where nothing says it.
+  """Bytes that programs of this process can use on a device; None if unknown.
 
-  Of a CPU: what the machine and its control group have left, and what this process holds already.
+  For a CPU: the free memory of the machine and its control group, and that of this process.
   """
   if device.platform == 'cpu':
     return _of_host()
@@ -57,7 +57,7 @@ def available(device) -> int | None:
 
 
 def check(program, what: str, remedies: Callable[[Memory, int], str] | None = None):
-  """The program itself, if its devices can hold it. Raises BadInput with what would lessen it.
+  """The program itself, if its devices can hold it. Raises BadInput with remedies.
 
   what: the program in words. remedies(needed by a device, what a device has) -> words.
   """

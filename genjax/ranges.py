@@ -38,7 +38,7 @@ BY_KEYWORD = {
 # of the section `optim` and of each player's overrides
 BY_OPTIM = {'lr': POSITIVE, 'b1': OPEN_SHARE, 'b2': OPEN_SHARE, 'weight_decay': NOT_NEGATIVE,
             'clip': NOT_NEGATIVE, 'warmup': f'[0, {LARGEST}]'}
-# of a config beside its sections `kw`
+# of a config, without its sections `kw`
 BY_KEY = {
     'seed': f'[0, {SEEDS}]', 'ema': OPEN_SHARE,
     **dict.fromkeys(('steps', 'batch_size', 'steps_per_dispatch', 'accumulate', 'mesh.fsdp',

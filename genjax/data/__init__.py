@@ -29,8 +29,8 @@ __all__ = ['BUNDLED', 'BatchSource', 'Dataset', 'augmentation', 'batches', 'coun
            'condition_of_text', 'describe', 'described', 'identity', 'load', 'loader', 'names',
            'of_host', 'prepare', 'properties', 'stack', 'summary', 'to_raw']
 
-# Nothing to prepare: what the package bundles, draws, or reads from a user's path. Every other
-# name is looked up in the cache that experiments.prepare fills.
+# Data that need no preparation: bundled, drawn, or read from a user's path. Other names are looked
+# up in the cache that experiments.prepare fills.
 BUNDLED = {
     'digits': digits.make,
     **{name: toys.maker(name) for name in toys.TOYS},
@@ -68,9 +68,9 @@ def load(name: str, **kw) -> Dataset:
 def declared(name: str, **kw) -> Dataset:
   """The data set `name` with a jax.ShapeDtypeStruct instead of each column, to compile on.
 
-  A set that is here has its own shapes. Of one that is not, TFDS's builder tells them, or of
-  latents the arguments shape and num_classes. Raises BadInput as `load`, and for a set of which
-  nothing tells the shapes. Touches no network.
+  The shapes are those of the set if it is here; else they come from TFDS's builder, and for latents
+  from the arguments shape and num_classes. Raises BadInput as `load` does, and if the shapes are
+  unknown. Touches no network.
   """
   if name == 'latents':
     _check_kw(name, latents.load, kw)
@@ -92,7 +92,7 @@ def _check_kw(name: str, make: Callable, kw: dict) -> None:
 
 
 def _prepared(name: str, data_dir=None) -> Dataset:
-  """A set from the cache; BadInput that teaches the command or the names if it is not there."""
+  """A set from the cache; without it BadInput with the command or the allowed names."""
   if store.exists(name, data_dir):
     return store.load(name, data_dir)
   known = _tfds_names()
@@ -108,7 +108,7 @@ def _prepared(name: str, data_dir=None) -> Dataset:
 
 
 def _tfds_names() -> set[str]:
-  """Names of TFDS's sets by the files of the package: importing it takes a second."""
+  """Names of TFDS's sets, from the files of the package, since importing it takes a second."""
   package = importlib.util.find_spec('tensorflow_datasets')
   if package is None:
     return set()

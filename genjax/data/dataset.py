@@ -1,4 +1,4 @@
-"""What a data set is: arrays of integers or float32, how to read them, and their identity."""
+"""Data sets: arrays of integers or float32, their meaning, and their identity."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +14,7 @@ SPLITS = ('train', 'validation', 'test')
 
 
 class Dataset(NamedTuple):
-  """Arrays, what they mean, and what is known of the density they come from."""
+  """Arrays, their meaning, and what is known about the density of the data."""
 
   name: str
   spec: DataSpec
@@ -32,11 +32,11 @@ class Dataset(NamedTuple):
   label_counts: tuple[int, ...] | None = None  # of each label in the training split
   standardised: tuple | None = None  # (mean, std), each float [*shape]: x = (raw - mean) / std
   path: str = ''  # absolute, of a user's own folder or npz
-  notes: tuple[str, ...] = ()  # for people: what was passed over, and what was taken to mean what
+  notes: tuple[str, ...] = ()  # for people: what was skipped, and how keys were interpreted
 
 
 def describe(dataset: Dataset) -> dict:
-  """What a run must know of its data to sample without them, as JSON; `described` reads it."""
+  """The facts about data that sampling needs, as plain JSON data; `described` reads them."""
   shape, *of_spec = dataset.spec
   scale = dataset.standardised
   return {
@@ -48,7 +48,7 @@ def describe(dataset: Dataset) -> dict:
 
 
 def described(facts: dict, identity: dict) -> Dataset:
-  """The data set of `describe`, without any split: enough to sample, not to evaluate."""
+  """The data set of these facts, without any split: enough to sample, not to evaluate."""
   as_tuple = lambda value: value and tuple(value)
   scale = facts['standardised']
   spec = DataSpec(tuple(facts['shape']), *(facts[field] for field in DataSpec._fields[1:]))
@@ -59,7 +59,7 @@ def described(facts: dict, identity: dict) -> Dataset:
 
 
 def counted(dataset: Dataset) -> Dataset:
-  """The data set with `label_counts` of its training split, where its labels are in memory."""
+  """The data set with `label_counts` of its training split, if the labels are in memory."""
   labels = dataset.splits.get('train', {}).get('cond')
   if dataset.label_counts or dataset.spec.num_classes is None or type(labels) not in (
       np.ndarray, np.memmap):
@@ -69,13 +69,11 @@ def counted(dataset: Dataset) -> Dataset:
 
 
 def properties(dataset: Dataset) -> frozenset[str]:
-  """What an estimator may need of the data.
+  """The properties of the data that an estimator may need.
 
-  Of 'discrete' | 'continuous', 'image', 'code', 'coordinates', 'labels', 'log_density', 'modes',
-  'training_set'.
-
-  image: pixels. code: of an autoencoder, whose values mean nothing without its decoder.
-  coordinates: continuous values that may be compared as they are.
+  A subset of 'discrete', 'continuous', 'image' (pixels), 'code' (of an autoencoder, without meaning
+  unless decoded), 'coordinates' (continuous values that can be compared directly), 'labels',
+  'log_density', 'modes', 'training_set'.
   """
   discrete = dataset.spec.levels is not None
   code = any('std' in arrays for arrays in dataset.splits.values())

@@ -1,7 +1,7 @@
 """Codes of an autoencoder, in array_record files that are read by rows at random.
 
 A record is the float16 mean and standard deviation of one example's code and its int32 label,
-end to end, little-endian. latents.json beside the files says what they hold. The files are
+end to end, little-endian. latents.json next to the files describes them. The files are
 written whole or not at all, and hashed when they are written.
 """
 

@@ -156,7 +156,7 @@ def _splits(root, where: dict, folders: str) -> dict | None:
 
 
 def _classes(root, pools: dict) -> tuple[str, ...] | None:
-  """Names of the class folders of all splits, None without; BadInput where images lie beside."""
+  """Names of the class folders of all splits, if any; BadInput if images lie next to them."""
   inside = {split: sorted({parts[0] for parts in pool.values() if len(parts) > 1})
             for split, pool in pools.items()}
   names = sorted({name for found in inside.values() for name in found})

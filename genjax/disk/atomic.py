@@ -89,7 +89,7 @@ def check_writable(path: str | os.PathLike) -> None:
 
 
 def _hidden(path: pathlib.Path) -> pathlib.Path:
-  """A new name beside the path that says which process writes it."""
+  """A new name next to the path, which names the process that writes it."""
   return path.with_name(f'.{path.name}.{os.getpid()}-{processes.table()}-{next(_count)}')
 
 

@@ -47,7 +47,7 @@ def block_a(pool: int) -> tuple:
 
 
 def block_c(width: int) -> tuple:
-  """With rows and columns of seven, `width` wide, in place of kernels 7 x 7."""
+  """With rows and columns of seven, `width` wide, instead of kernels 7 x 7."""
   return ((Conv('branch1x1', 192),),
           (Conv('branch7x7_1', width), Conv('branch7x7_2', width, (1, 7)),
            Conv('branch7x7_3', 192, (7, 1))),

@@ -1,8 +1,8 @@
-"""Samples through a classifier of the data: how many it recognises, and how its classes share them.
+"""Samples through a classifier of the data: how many it recognises, and the shares of its classes.
 
-Beside the figures stand those of data in the place of the samples, with `_data`: the split's own
-share of recognised examples and rarest class, and, for what is compared with the split, as many
-training examples (held-out ones where the split is the training set).
+The figures with `_data` are those of data instead of the samples: the split itself for the share of
+recognised examples and the rarest class; for comparisons with the split the same number of training
+examples (held-out ones if the split is the training set).
 """
 
 import functools

@@ -52,7 +52,7 @@ def make(*, num_cells: int = 3, num_plantings: int = 20, subset_seed: int = 0) -
 
   c_t: see `c_t`; << 0: copies, >> 0: samples lie farther from the training set than held-out data.
   authpct: per cent of samples that `authentic` finds so (2102.08921, as it is commonly computed).
-  `_copies`: training examples in the place of the samples; `_data`: held-out ones. Distances are
+  `_copies`: training examples instead of the samples; `_data`: held-out ones. Distances are
   Euclidean in `two_sample.space`.
   """
   def measure(x, reference, train, encoder, card):

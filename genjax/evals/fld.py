@@ -36,7 +36,7 @@ class Divergence(NamedTuple):
 
 
 def make(*, num_train: int = 50_000, num_plantings: int = 20, subset_seed: int = 0) -> OfSamples:
-  """Returns the evaluator of fld, fld_copies (training examples in the place of the samples).
+  """Returns the evaluator of fld, fld_copies (training examples instead of the samples).
 
   fld: 100 x the mean over held-out examples of the negative log-likelihood per dimension, less that
   of a mixture around training examples (`divergence`): about 0 for fresh draws of the data, large
@@ -85,7 +85,7 @@ def divergence(x, train, held_out, seed: int = 0) -> Divergence:
   """What FLD of samples x [N, d] is the mean of: 100 (held_out - baseline).
 
   All are standardised by the held-out rows; features that are constant there are left out. The
-  baseline has min(N, M / 2) of the M training rows, in an order fixed by the seed, in the place of
+  baseline has min(N, M / 2) of the M training rows, in an order fixed by the seed, instead of
   the samples, and is fitted to the others.
   """
   x, train, held_out = standardise(held_out, x, train, held_out)

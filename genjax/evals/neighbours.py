@@ -132,7 +132,7 @@ def nearest(x, y, *, k: int, same: bool = False):
   y = x if same else np.ascontiguousarray(y, np.float32)
   if not 0 < k <= len(y) - same:
     raise BadInput(f'k={k!r} neighbours among {len(y)} points; allowed: 1 to {len(y) - same}')
-  # of equal rows no more than the first k, beside the point itself, are ever neighbours
+  # of equal rows only the first k, apart from the point itself, are ever neighbours
   rows, row_of = _first_copies(x, k + 1)
   picked, _ = (rows, row_of) if same else _first_copies(y, k + 1)
   columns = place(y if len(picked) == len(y) else y[picked], x)

@@ -34,7 +34,7 @@ def make(*, num_reference: int = 10_000, num_permutations: int = 9999, num_plant
 
   novelty_knn: share of samples whose nearest point among m training and m held-out examples is a
   training example (m = the smaller split, at most num_reference); about 1/2 without memorisation.
-  novelty_knn_p: p-value of `knn_test`. `_copies`: training examples in the place of the samples,
+  novelty_knn_p: p-value of `knn_test`. `_copies`: training examples instead of the samples,
   whose share is 1 where m is the whole training set, and 1/2 + m / (2 M) of M. copies: share of
   samples equal to a training example of the whole set, integers only. Distances are Euclidean in
   `two_sample.space`.

@@ -42,7 +42,7 @@ def detail(rule: str, signals: Callable, n: int, num_copies: int, repeats: int,
 
 
 def replace(values, rows, others):
-  """values [N, ...] with others [k, ...] in the place of the rows [k]."""
+  """values [N, ...] with others [k, ...] instead of the rows [k]."""
   out = np.array(values)
   out[rows] = others
   return out

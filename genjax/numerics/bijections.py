@@ -90,7 +90,7 @@ def _knots(params, bound):
 def _bin(knots, value, axis):
   """Left knots, width, height and both slopes of the bin of value; axis 0: by x, 1: by y.
 
-  Sums against indicators in place of a search and gathers: those do not fuse.
+  Sums against indicators instead of a search and gathers: those do not fuse.
   """
   widths, heights, slopes, bound = knots
   inner = jnp.cumsum((widths, heights)[axis][..., :-1, :], -2) - bound

@@ -1,6 +1,6 @@
 """The flow map of the probability-flow ODE, x_t -> x_s, and its derivative along the ODE.
 
-One DDIM step from t to s with some x_hat in place of E[x_0 | x_t] is
+One DDIM step from t to s with some x_hat instead of E[x_0 | x_t] is
 
   x_s = r x_t + c x_hat,   r = sigma_s / sigma_t,   c = alpha_s - r alpha_t,
 

@@ -70,7 +70,7 @@ def diffuse(x_0, eps, alpha, sigma):
 def posterior_coefficients(alpha_s, sigma_s, alpha_t, sigma_t):
   """(on x_t, on x_0, variance) of q(x_s | x_t, x_0) for s < t; all of one shape.
 
-  2107.00630, App. A.3, with r = (alpha_t sigma_s) / (alpha_s sigma_t) and 1 - r^2 in place of
+  2107.00630, App. A.3, with r = (alpha_t sigma_s) / (alpha_s sigma_t) and 1 - r^2 instead of
   sigma_{t|s}^2 / sigma_t^2, so that nothing is divided by what may vanish; sigma_s may be 0.
   """
   r = (alpha_t * sigma_s) / (alpha_s * sigma_t)

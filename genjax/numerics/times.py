@@ -47,7 +47,7 @@ def draw(name: str, rng, n: int, path: Path, t_min: float, normal=(None, None)) 
 
   'uniform': independent; 'stratified': one in each n-th part; 'logit_normal': logit t normal
   (2403.03206, Eq. 19); 'edm': log(sigma / alpha) normal (2206.00364, Table 1): these two with
-  `normal` in place of the published mean and deviation, cut to the interval, and stratified.
+  `normal` instead of the published mean and deviation, cut to the interval, and stratified.
   """
   if name in ('uniform', 'stratified'):
     u = jax.random.uniform(rng, (n,)) if name == 'uniform' else stratified(rng, n)

@@ -203,7 +203,7 @@ def _asked(name: str, wanted) -> bool:
 
 
 def table(found: dict) -> str:
-  """Markdown: a row a metric, its interval, what stands beside it, and its protocol."""
+  """Markdown with a row per metric: its interval, its floors, and its protocol."""
   metrics = found['metrics']
   columns = ['metric', 'value', 'interval of 95 %', *BESIDE.values(), 'N', 'protocol']
   lines = [f'{found["samples"]["name"]} ({found["samples"]["n"]} samples) against '

@@ -1,4 +1,4 @@
-"""What a cell of a table is: a config, its overrides and a seed, and the names that follow."""
+"""The cells of a table: a config, its overrides and a seed, and the names that follow."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from genjax.identity import config_hash, run_hash
 
 
 class Row(NamedTuple):
-  """A row of a table: one config under several seeds, and what a paper printed for it."""
+  """A row of a table: one config with several seeds, and the figures that a paper printed."""
 
   label: str
   config: str  # 'configs/FILE.py:ARGUMENT'

@@ -1,4 +1,4 @@
-"""Who fills a cell: two runs of a table, or of tables that share a training, share the work."""
+"""Claims on cells, by which several runs of tables that share trainings share the work."""
 
 import contextlib
 import fcntl
@@ -7,16 +7,15 @@ import pathlib
 
 from genjax.tables.cells import Cell
 
-FOLDER = '.claims'  # beside the run directories
+FOLDER = '.claims'  # next to the run directories
 
 
 def take(cell: Cell, trains: bool) -> list[int] | None:
   """The open files that hold the claim, or None while another process has it.
 
-  trains: the command trains the run, which is then claimed too. A claim is a lock on an open file:
-  it ends with the last process that has the file open, whatever ended it. So the command must
-  inherit the files, for a table that is killed leaves a command behind that still has the claim.
-  Where files cannot be locked every claim is granted: [].
+  trains: the command trains the run, which is then claimed too. A claim is a lock on an open file,
+  which ends with the last process that has the file open. The command must inherit the files, since
+  it may outlive a table that is killed. If files cannot be locked, every claim is granted: [].
   """
   workdir = pathlib.Path(cell.workdir)
   names = [f'{workdir.name}-{cell.config_hash}', *([workdir.name] if trains else [])]
@@ -37,7 +36,7 @@ def take(cell: Cell, trains: bool) -> list[int] | None:
 
 
 def release(held: list[int]) -> None:
-  """None; gives a claim up, in this process."""
+  """Releases a claim of this process."""
   for file in held:
     with contextlib.suppress(OSError):
       os.close(file)

@@ -1,4 +1,4 @@
-"""From finished cells to a table: one protocol a column, seeds reduced, what is missing named.
+"""From finished cells to a table: one protocol per column, a mean over seeds, missing cells named.
 
 A table is plain data, ready for JSON: {'rows': [{'label', 'values': {column: summary}, ...}], ...}.
 """
@@ -13,7 +13,7 @@ from genjax.tables import interval, run
 from genjax.tables.cells import Cell, Row
 from genjax.types import BadInput
 
-# entries of a card that are no protocol: the interval's method, and figures beside the value
+# entries of a card that are no protocol: the interval's method, and further figures
 BESIDE = ('interval', 'detail', 'reason', 'metric')
 KIND = re.compile(r'nll_(exact|bound|estimate)')
 
@@ -101,11 +101,11 @@ def value(column: Mapping, found: Mapping) -> dict | None:
 
 
 def _excess(entry: dict, floor: Mapping | None) -> dict:
-  """A value less what the data themselves score over as many samples, in the same run's record.
+  """A value less the floor: the score of the same number of data examples, in the same record.
 
-  The half widths below and above meet in quadrature, as those of independent figures do. Both
-  compare with one reference, whose noise is in either, so that the interval is too wide, if wrong.
-  Every row and seed subtracts one floor, whose noise these ends hold, and no spread over seeds.
+  The half widths below and above add in quadrature, as for independent figures. Both figures use
+  one reference, so that its noise partly cancels and the interval is too wide. All rows and seeds
+  subtract the same floor; these ends hold its noise, the spread over seeds does not.
   """
   card = {**entry['card'], 'less': 'no floor' if floor is None else floor['card'].get('metric')}
   none = {'value': None, 'low': None, 'high': None}
@@ -127,7 +127,7 @@ def _excess(entry: dict, floor: Mapping | None) -> dict:
 
 
 def _detail(entry: dict, path: str) -> dict:
-  """A value with an entry of its card's detail in its place, without an interval."""
+  """The value replaced by an entry of its card's detail, without an interval."""
   value = entry['card'].get('detail', {})
   for key in path.split('/'):
     value = value.get(key) if isinstance(value, Mapping) else None
@@ -205,7 +205,7 @@ def _axes(columns: Sequence[Mapping], row: Mapping) -> dict:
 
 
 def _floor(column: Mapping, results: Iterable[Mapping]) -> dict | None:
-  """What the data themselves score: one value, or the range that the runs saw."""
+  """The score of the data themselves: one value, or its range over the runs."""
   values = [v for found in results
             if _finite(v := found['metrics'].get(column['floor'], {}).get('value'))]
   return {'metric': column['floor'], 'low': min(values), 'high': max(values)} if values else None

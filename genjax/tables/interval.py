@@ -1,8 +1,8 @@
 """The intervals of a mean over seeds: what another training moves, and what other test data move.
 
-A value of seed s is mu + a_s + b + e_s. The seed decides a_s, the training, and e_s, the samples
-that were drawn to measure it. b is the error of the test data, which all seeds share: it moves
-every value alike, so that no spread over seeds shows it.
+A value of seed s is mu + a_s + b + e_s. The seed determines a_s, the effect of the training, and
+e_s, that of the samples that are measured. b is the error of the test data, which all seeds share,
+so that no spread over seeds shows it.
 """
 
 import math
@@ -15,7 +15,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-  """What is known of the error of a mean; None where it is not known."""
+  """The error of a mean; None where it is unknown."""
 
   half_width: float | None  # over seeds alone: for mu + b, other seeds on the same test data
   low: float | None  # over seeds and test data: for mu; of one seed, its evaluation noise alone

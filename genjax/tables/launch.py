@@ -51,13 +51,13 @@ class Job(NamedTuple):
 def fill(cells: Iterable[Cell], logs: str, jobs: int = 1,
          on_done: Callable = lambda cell, code: None,
          on_wait: Callable = lambda cell: None) -> list[Failure]:
-  """Fills the cells in their order, `jobs` at a time; what failed.
+  """Fills the cells in their order, `jobs` at a time; returns the failures.
 
   No two commands train one run, here or in another process: a cell that another process fills is
-  waited for, after one on_wait(cell). What waits for a training follows it, or fails with it. The
-  output of each command goes to LOGS/NAME.log. on_done(cell, exit code) is called after each.
-  SIGNALS are passed on as SIGTERM, at which the commands save and end; a second SIGINT kills them.
-  Raises Stopped after that.
+  waited for, after one on_wait(cell). A cell that waits for a training follows it, or fails with
+  it. Each command writes to LOGS/NAME.log, and on_done(cell, exit code) is called after it. SIGNALS
+  reach the commands as SIGTERM, at which they save and end; a second SIGINT kills them. Then
+  Stopped is raised.
   """
   pathlib.Path(logs).mkdir(parents=True, exist_ok=True)
   work = _Work(list(cells), pathlib.Path(logs), jobs, on_done, on_wait)

@@ -15,7 +15,7 @@ BINS, NUM_CLOUDS = 96, 3  # points: a picture of 96 x 96 pixels for each of up t
 
 
 def draw(rows: Sequence[Row], cells: Sequence[Cell]) -> Image.Image | None:
-  """Labels, and the samples beside them; None if no cell left any.
+  """Labels, and the samples next to them; None if no cell has any.
 
   Images: the first NUM samples of the first finished seed. Points: one cloud per seed, all on one
   square that holds 99 % of all points. `samples/reference.npz` of a cell, if there is one, is the

@@ -1,4 +1,4 @@
-"""What the run directory of a cell holds: which cells are finished, and what they measured."""
+"""The run directories of cells: which are finished, and their measurements."""
 
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ OWN = 'eval.json'  # what the run's own config asks; other measurements: evals/C
 
 
 def read(cell: Cell) -> dict | None:
-  """The record of a cell that is measured; None if there is none, or of another config than now.
+  """The record of a measured cell; None if there is none for its config.
 
   Raises BadInput for a file that is damaged.
   """
@@ -27,7 +27,7 @@ def read(cell: Cell) -> dict | None:
 
 
 def samples(cell: Cell) -> str:
-  """The name under samples/ of what was drawn for a measured cell."""
+  """The name in samples/ of the samples of a measured cell."""
   record = disk.read_record(pathlib.Path(cell.workdir, OWN)) or {}
   own = record.get('provenance', {}).get('config_hash') == cell.config_hash
   return 'final' if own else cell.config_hash
@@ -51,7 +51,7 @@ def status(cell: Cell) -> str:
 
 
 def fault(cell: Cell) -> str:
-  """What is wrong with the files of a cell, with the remedy; '' for nothing."""
+  """The damage to the files of a cell, with the remedy; '' for none."""
   try:
     status(cell)
   except BadInput as error:
@@ -60,9 +60,9 @@ def fault(cell: Cell) -> str:
 
 
 def states(cells: Iterable[Cell]) -> list[str]:
-  """The status of each cell, 'damaged' with a `fault`; 'waiting' where another is to train first.
+  """The status of each cell, 'damaged' with a `fault`, 'waiting' if another must train first.
 
-  That is an earlier one of the list of the same run, or one of the run that this one starts from.
+  The other one is an earlier cell with the same run, or one of the run from which this one starts.
   """
   statuses = ['damaged' if fault(cell) else status(cell) for cell in cells]
   to_train = {cell.workdir for cell, each in zip(cells, statuses, strict=True) if each in TO_TRAIN}

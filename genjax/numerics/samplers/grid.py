@@ -13,7 +13,7 @@ SPACINGS = ('time', 'logsnr', 'edm', 'trailing')
 # A path whose noise ratio at t = 1 exceeds this starts without signal; a spacing in the ratio then
 # counts from EDM's sigma_max = 80 (2206.00364, Table 1), though the first time stays 1.
 NO_SIGNAL, RATIO_MAX = 1e4, 80.0
-SMALLEST_TIME = 1e-4  # in place of t_min = 0 where the path has no noise there
+SMALLEST_TIME = 1e-4  # instead of t_min = 0 where the path has no noise there
 FARTHEST = 10.0  # in log(alpha / sigma): a longer first step is as long as this, e^-10 is nothing
 
 
