@@ -65,7 +65,7 @@ def random_images(directory: pathlib.Path) -> dict:
 def config_of(data: dict, dtype: str):
   """DiT on CIFAR-10's sizes, one step a dispatch, no dropout."""
   size = 'S' if SIZE.value == 'toy' else SIZE.value
-  config = configs.load(f'configs/cifar10.py:network=dit,size={size}')
+  config = configs.load(f'configs/cifar10.py:denoiser=dit,size={size}')
   every = {'steps': 10**6, 'steps_per_dispatch': 1, 'log.every': 1, 'checkpoint.every': 1}
   configs.override(config, {
       **data, **every, **(TOY if SIZE.value == 'toy' else {}), 'batch_size': BATCH.value,

@@ -35,8 +35,8 @@ PRINT = flags.DEFINE_bool('print', False, 'Print the table of the cells that are
 NOTE = flags.DEFINE_string('note', None, 'Markdown file for the table.')
 
 CONFIGS = {
-    'cifar10 unet': 'configs/cifar10.py:network=unet',
-    'cifar10 dit': 'configs/cifar10.py:network=dit',
+    'cifar10 unet': 'configs/cifar10.py:denoiser=unet',
+    'cifar10 dit': 'configs/cifar10.py:denoiser=dit',
     'imagenet32': 'configs/imagenet32.py',
     'imagenet64': 'configs/imagenet64.py',
     'imagenet256': 'configs/imagenet256.py',

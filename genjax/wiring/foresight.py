@@ -22,8 +22,8 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
   params = abstract_state(config, made).params['model']
   drawn, foreseen = affordable(config, made, made.model, params), {}
   spec = made.dataset.spec
-  task = Task(made.dataset, split, drawn, encoder=encoder(config, spec),
-              pixels=encoders.load('identity', spec))
+  task = Task(made.dataset, split, drawn, conditional=config.conditional,
+              encoder=encoder(config, spec), pixels=encoders.load('identity', spec))
   for name in config.evals.names:
     module = pick('evaluator', name, EVALS)
     if not compat.legal(module.ESTIMATORS, have):
