@@ -74,8 +74,8 @@ def config_of(family, objective, estimator):
   return running.config_of(argument, **{
       'batch_size': 256, 'steps_per_dispatch': 100, 'ema': 0.99,
       'optim__lr': LR.get((family, objective, estimator), LR.get(family, 3e-3)),
-      **({'optim_by_player__critic__lr': 3e-3} if estimator == 'critic' else {}),
-      'critic__kw': {'features': (64, 64)}, **settings})
+      **({'optim_by_player__critic__lr': 3e-3, 'networks__critic__kw': {'features': (64, 64)}}
+         if estimator == 'critic' else {}), **settings})
 
 
 def figure(run, params):
