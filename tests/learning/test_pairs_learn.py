@@ -40,7 +40,7 @@ LR = {'gaussian': 2e-2, 'mixture': 1e-2, ('vae', 'wasserstein', 'critic'): 1e-3,
       ('implicit', 'wasserstein', 'critic'): 1e-3, ('flow', 'wasserstein', 'critic'): 2e-3,
       ('mixture', 'wasserstein', 'critic'): 5e-3, ('flow', 'score_matching', 'sliced'): 6e-3,
       ('flow', 'score_matching', 'explicit'): 6e-3,
-      ('flow', 'score_matching', 'denoising_one_level'): 6e-3}
+      ('flow', 'score_matching', 'denoising_one_level'): 2e-3}
 OBJECTIVE = {  # estimator, objective, or family with it -> words of the argument, settings
     'contrastive_divergence': (',objective.num_steps=20,objective.step_size=0.05,'
                                'objective.init_scale=2.0,objective.alpha=0.001', {'steps': 1200}),
