@@ -33,7 +33,7 @@ python -m experiments.encoder --data=folder --path=photos --out=photos.npz
 python -m experiments.table run --table=configs/tables/own_data.py:path=photos,encoder=photos.npz
 # one family alone, and a folder of its samples
 python -m experiments.train --config=configs/folder.py:path=photos,family=vae,objective=kl \
-    --config.steps=3000 --workdir=runs/photos
+    --config.steps=1000 --workdir=runs/photos
 python -m experiments.sample --workdir=runs/photos --num=100 --out=drawn/
 '''.strip()
 

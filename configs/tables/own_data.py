@@ -16,6 +16,9 @@ NAMES = {'path': (), 'encoder': (), 'steps': ()}
 sizes = {'tiny': {'seeds': 1}, 'small': {'seeds': 3}}
 STEPS = {'tiny': {'vae': 3000, 'implicit': 6000, 'diffusion': 3000},
          'small': {'vae': 10000, 'implicit': 30000, 'diffusion': 20000}}
+# what trains within minutes on two cores; the larger size takes the convolutions of the data
+NETWORKS = {'tiny': {'vae': ',posterior=mlp,decoder=mlp', 'implicit': ',generator=mlp,critic=mlp'},
+            'small': {}}
 EVALS = ('likelihood', 'frechet', 'kid', 'prdc', 'novelty', 'cost')
 NUM_SAMPLES = 1000
 # a network of one number for each pixel: with 256 levels it is the fastest of the predictions
@@ -40,7 +43,7 @@ def sweep(add, size, argument):
 
   def row(label, family, config, **changes):
     steps = int(args['steps'] or STEPS[size][family])
-    add(label, f'{data},{config}', {
+    add(label, f'{data},{config}{NETWORKS[size].get(family, "")}', {
         'steps': steps, 'optim.warmup': min(100, steps // 30), **shared, **changes})
 
   row('VAE', 'vae', 'family=vae,objective=kl', **{'optim.lr': 1e-3})
