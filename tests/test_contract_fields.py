@@ -64,8 +64,8 @@ def found(of) -> set:
 
 @pytest.mark.parametrize('of', (produced, consumed))
 def test_every_field_has_one(of):
-  lacking = [f'{contract}.{field}' for contract, field in FIELDS
-             if (contract, field) not in found(of)]
+  pairs = found(of)
+  lacking = [f'{contract}.{field}' for contract, field in FIELDS if (contract, field) not in pairs]
   assert not lacking, f'nobody in genjax has {of.__name__}: {", ".join(lacking)}'
 
 

@@ -1,6 +1,7 @@
 """Imports point one way, and what must never be imported is not."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -50,8 +51,13 @@ FILES = sorted(path for top in ('genjax', 'experiments', 'configs')
                for path in (ROOT / top).rglob('*.py'))
 
 
+@functools.cache
 def imported(path):
   """Dotted names that a file imports, wherever in the file."""
+  return tuple(_imported(path))
+
+
+def _imported(path):
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)

@@ -53,7 +53,8 @@ def test_the_environment_is_activated_before_the_first_program():
   assert 'source' in first[:first.index('python')]
 
 
-@pytest.mark.parametrize('block', PYTHON)
+@pytest.mark.parametrize('block', [
+    pytest.param(block, marks=[pytest.mark.slow] * ('genjax.train(' in block)) for block in PYTHON])
 def test_python_runs_as_it_stands(block, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   exec(compile(block, 'README.md', 'exec'), {'__name__': 'recipe'})

@@ -148,10 +148,11 @@ def test_the_settings_of_rematerialisation_are_those_of_networks_that_have_it():
 
 
 @pytest.mark.parametrize(('name', 'used', 'kw'), [
-    ('vae', {'posterior': ('conv', {'width': 8}), 'decoder': ('conv', {'width': 8})},
-     {'latent_dim': 3}),
+    pytest.param('vae', {'posterior': ('conv', {'width': 8}), 'decoder': ('conv', {'width': 8})},
+                 {'latent_dim': 3}, marks=pytest.mark.slow),
     ('implicit', {'generator': ('conv', {'width': 8})}, {'latent_dim': 3}),
-    ('ebm', {'energy': ('conv', {'width': 8})}, {'sampler_steps': 2}),
+    pytest.param('ebm', {'energy': ('conv', {'width': 8})}, {'sampler_steps': 2},
+                 marks=pytest.mark.slow),
     ('flow', {'conditioner': ('conv', {'width': 8, 'num_blocks': 1})},
      {'num_couplings': 2, 'split': 'checkerboard'})])
 def test_families_take_images_and_vectors_for_conditions(name, used, kw):
