@@ -76,3 +76,23 @@ def sample_columns() -> list[dict]:
       column('novelty_knn', 'nearer to train', axes=axes),
       column('nfe', 'NFE', 'lower', axes=axes, digits=0),
       column('samples_per_second', 'samples/s', 'higher', axes=axes, digits=1)]
+
+
+def classified_columns() -> list[dict]:
+  """Columns of quality and diversity for images whose data set has a classifier as its encoder."""
+  return [
+      column('fd', 'FD', 'lower', floor='fd_data', digits=2),
+      column('precision', 'precision', 'higher', floor='precision_data'),
+      column('recall', 'recall', 'higher', floor='recall_data'),
+      column('coverage', 'coverage', 'higher', floor='coverage_data'),
+      column('classified_09', 'classified at 0.9', 'higher', floor='classified_09_data')]
+
+
+def training_columns() -> list[dict]:
+  """Columns of novelty, speed and cost of a table whose rows are trainings of different models."""
+  return [
+      column('novelty_knn', 'nearer to train'),
+      column('samples_per_second', 'samples/s', 'higher', digits=0),
+      column('train_seconds', 'train s', 'lower', source='provenance', axes=('device',), digits=0),
+      column('examples', 'examples', source='provenance', digits=0),
+      column('parameters', 'parameters', source='provenance', digits=0)]

@@ -43,20 +43,11 @@ def sweep(add, size):
 
 def metrics():
   """Columns: likelihood where there is one, quality, diversity, speed and cost."""
-  c = columns.column
   return [
-      c('nll_bound_bpd', 'NLL bound, bits/dim', 'lower',
-        axes=('estimator', 'num_repeats', 'dequantisation')),
-      c('fd', 'FD', 'lower', floor='fd_data', digits=2),
-      c('precision', 'precision', 'higher', floor='precision_data'),
-      c('recall', 'recall', 'higher', floor='recall_data'),
-      c('coverage', 'coverage', 'higher', floor='coverage_data'),
-      c('classified_09', 'classified at 0.9', 'higher', floor='classified_09_data'),
-      c('novelty_knn', 'nearer to train'),
-      c('samples_per_second', 'samples/s', 'higher', digits=0),
-      c('train_seconds', 'train s', 'lower', source='provenance', axes=('device',), digits=0),
-      c('examples', 'examples', source='provenance', digits=0),
-      c('parameters', 'parameters', source='provenance', digits=0),
+      columns.column('nll_bound_bpd', 'NLL bound, bits/dim', 'lower',
+                     axes=('estimator', 'num_repeats', 'dequantisation')),
+      *columns.classified_columns(),
+      *columns.training_columns(),
   ]
 
 

@@ -73,14 +73,14 @@ def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str
   x, levels = values.checked(read[x_key], levels, f'{path!r}, key {x_key}')
   others = [key for key in keys if key not in (x_key, cond_key, CLASSES_KEY)]
   notes = [f'x is its key {x_key}'] if x_key != 'x' else []
-  notes += [f'labels are its key {cond_key}'] if cond_key not in ('', 'cond') else []
+  notes += [f'labels are its key {cond_key}'] if cond_key not in ('', 'cond', CONTEXT_KEY) else []
   notes += [f'skipped keys: {", ".join(others[:8])}'] if others else []
   if not cond_key:
     return Arrays({'x': x}, levels, notes=tuple(notes))
   if cond_key == CONTEXT_KEY:
     vectors = _vectors(read[cond_key], len(x), f'{path!r}, key {cond_key}')
     return Arrays({'x': x, 'cond': vectors}, levels, context=vectors.shape[1],
-                  notes=tuple(note for note in notes if not note.startswith('labels are')))
+                  notes=tuple(notes))
   found = labels.checked(read[cond_key], len(x), f'{path!r}, key {cond_key}', num_classes,
                          read.get(CLASSES_KEY))
   return Arrays({'x': x, 'cond': found.cond}, levels, found.num_classes, None, found.classes,
@@ -120,4 +120,3 @@ def _vectors(array: np.ndarray, count: int, source: str) -> np.ndarray:
   if not np.isfinite(vectors).all():
     raise BadInput(f'{source} has values that are not finite in float32; allowed: finite numbers')
   return vectors
-

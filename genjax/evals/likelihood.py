@@ -8,7 +8,7 @@ integers were dequantised, and what the model is conditioned on: 'label' means l
 which is no estimate of log p(x). The interval comes from the per-example values, which carry the
 noise of the estimator too. An example that is not finite makes the value None.
 
-Each estimator takes batch_size; num_examples, so many of the split, drawn by subset_seed (None:
+Each estimator takes batch_size and num_examples, drawn from the split by subset_seed (None:
 all). Each raises BadInput for counts below 1, more examples than there are, and a metric that is
 asked for and not measured, with the keyword that would measure it.
 """

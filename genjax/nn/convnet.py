@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from genjax.nn.conv import Conv
 from genjax.nn.dense import Dense
 from genjax.nn.dit import patchify, unpatchify
-from genjax.nn.embed import told
+from genjax.nn.embed import condition_of
 from genjax.nn.norm import GroupNorm
 from genjax.nn.residual import ZERO, blocks, check_attention
 from genjax.types import BadInput
@@ -160,7 +160,7 @@ class ConvConditioner(nn.Module):
 
 def condition(net, cond, batch_size: int):
   """The condition of the blocks of `net`, [B, 4 width], or None."""
-  c = told(net, 4 * net.width, cond, batch_size, 1.0)
+  c = condition_of(net, 4 * net.width, cond, batch_size, 1.0)
   return None if c is None else jax.nn.silu(c)
 
 

@@ -60,7 +60,7 @@ class CondEmbed(nn.Module):
     return jnp.where(none, self.param('null', init, (self.features,)), vectors)
 
 
-def told(net, features: int, cond, batch_size: int, init_std: float = 0.02):
+def condition_of(net, features: int, cond, batch_size: int, init_std: float = 0.02):
   """The embedding of cond, [B, features], within the call of `net`; None if it has no condition.
 
   net has the fields num_classes and context, of which at most one is above 0. The parameters are
@@ -75,9 +75,9 @@ def told(net, features: int, cond, batch_size: int, init_std: float = 0.02):
 def time_and_cond(net, features: int, t, cond) -> jax.Array:
   """silu of the embedding of time and condition, float32 [B, features], within the call of `net`.
 
-  Two dense layers of the sines of t, plus the embedding of cond (`told`).
+  Two dense layers of the sines of t, plus the embedding of cond (`condition_of`).
   """
   c = Dense(features, name='time_1')(fourier_time(t, 128))
   c = Dense(features, name='time_2')(jax.nn.silu(c))
-  condition = told(net, features, cond, t.shape[0])
+  condition = condition_of(net, features, cond, t.shape[0])
   return jax.nn.silu(c if condition is None else c + condition)

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from genjax.nn.dense import Dense
-from genjax.nn.embed import told
+from genjax.nn.embed import condition_of
 from genjax.types import BadInput
 
 ACTIVATIONS = {
@@ -56,7 +56,7 @@ class MLP(nn.Module):
   def __call__(self, x: jax.Array, cond=None, deterministic: bool = True) -> jax.Array:
     act, size = activation_fn(self.activation), int(np.prod(self.shape or x.shape[1:]))
     x = x.reshape(x.shape[0], -1)
-    condition = told(self, self.embed, cond, x.shape[0], 1.0)  # initially of the scale of x
+    condition = condition_of(self, self.embed, cond, x.shape[0], 1.0)  # initially of the scale of x
     x = x if condition is None else jnp.concatenate([x, condition], -1)
     features = ((128,) if size <= SMALL else (256,)) * 2 if self.features is None else self.features
     for i, width in enumerate(features):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.dense import Dense
-from genjax.nn.embed import fourier_time, told
+from genjax.nn.embed import condition_of, fourier_time
 from genjax.sharding import constrain_batch
 
 
@@ -28,7 +28,7 @@ class TimeMLP(nn.Module):
   def __call__(self, x, t, cond=None, deterministic: bool = True) -> jax.Array:
     rows = x.reshape(x.shape[0], -1)
     c = Dense(self.width, name='time')(fourier_time(t, 64))
-    condition = told(self, self.width, cond, x.shape[0])
+    condition = condition_of(self, self.width, cond, x.shape[0])
     c = jax.nn.silu(c if condition is None else c + condition)
     h = Dense(self.width, dtype=self.dtype, name='stem')(rows)
     for i in range(self.num_blocks):

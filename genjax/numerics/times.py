@@ -97,7 +97,7 @@ def _quantile(u):
 
 
 def draw_steps(name: str, rng, n: int, num_steps: int) -> Drawn:
-  """Times i / num_steps of a model of so many steps, i uniform over 1..num_steps (2006.11239).
+  """Times i / num_steps of a model of num_steps steps, i uniform over 1..num_steps (2006.11239).
 
   name: 'uniform': independent; 'stratified': of n = num_steps one each.
   """

@@ -161,8 +161,8 @@ def _known_data(workdir, config, recorded: Mapping) -> data.Dataset:
 
   A data set with a known density is defined by code, and is created again.
   """
-  there = recorded.get('facts')
-  if there is None or there['by_code']:
+  there = recorded['facts']
+  if there['by_code']:
     return _real_data(workdir, config, recorded)
   train = {key: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
            for key, (dtype, shape) in there['columns'].items()}
