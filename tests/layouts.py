@@ -17,7 +17,7 @@ import shutil
 import jax
 import numpy as np
 
-from genjax import configs, wiring
+from genjax import configs, runs, wiring
 from genjax.cluster import checkpoint, shards
 from genjax.runs import rundir
 from genjax.train import init
@@ -54,7 +54,8 @@ def start(model: str, workdir: pathlib.Path, perturbed: float = 0.0) -> None:
   random = np.random.default_rng(0)
   move = lambda a: np.float32(a * (1 + perturbed * random.standard_normal(a.shape)))
   state = state._replace(params=jax.tree.map(move, state.params))
-  path, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity)
+  path, record = rundir.agree(workdir, config.to_dict(), run.dataset.identity, None,
+                              runs.facts(run.dataset))
   rundir.record(path, record)
   checkpoint.save(rundir.checkpoints(path), 0, state, {'best': None})
 

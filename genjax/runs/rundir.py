@@ -28,17 +28,6 @@ BEFORE = '29e809c'  # the last commit that reads the first format, which has no 
 _SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 
-def open_run(workdir: str | os.PathLike, config: Mapping, identity: Mapping) -> pathlib.Path:
-  """The run directory as a path, its config.json new or agreeing with `config`.
-
-  config: nested dict; identity: that of the data set. Allowed changes are recorded under
-  'history'. Raises as `agree`; nothing is written when it raises.
-  """
-  workdir, new = agree(workdir, config, identity)
-  record(workdir, new)
-  return workdir
-
-
 def record(workdir: pathlib.Path, new: Mapping | None) -> None:
   """Writes what `agree` returned to config.json, atomically; nothing for None."""
   if new is not None:
@@ -56,10 +45,10 @@ def place(workdir: str | os.PathLike | None) -> pathlib.Path:
 
 
 def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
-          origin: Mapping | None = None, facts: Mapping | None = None):
+          origin: Mapping | None, facts: Mapping):
   """(path of the run directory, its new record, or None if the record does not change).
 
-  identity: of the data.
+  config: nested dict; identity: of the data; allowed changes are recorded under 'history'.
   origin: of the checkpoint from which the run starts, if any.
   facts: about the data, for sampling without them.
   Writes nothing. Raises BadInput for a config or data that would change the trajectory so far (each
@@ -69,14 +58,14 @@ def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
   config, identity = _json_like(config), _json_like(identity)
   from_run = {'init_from': _json_like(origin)} if origin else {}
   now = {'commit': commit(), 'versions': versions(), 'device': device()}
-  known = {'facts': _json_like(facts)} if facts else {}
+  facts = _json_like(facts)
   if not (workdir / 'config.json').exists():
     if (workdir / 'checkpoints').exists():
       raise BadInput(f'{workdir} has checkpoints but no config.json; allowed: another --workdir')
-    return workdir, {'shape': SHAPE, 'config': config, **now, 'data': identity, **known, **from_run,
-                     'created': _time(), 'history': []}
+    return workdir, {'shape': SHAPE, 'config': config, **now, 'data': identity, 'facts': facts,
+                     **from_run, 'created': _time(), 'history': []}
   old = read(workdir)
-  new = {**_resumed(workdir, old, config, {'data set': identity, **from_run}, now), **known}
+  new = {**_resumed(workdir, old, config, {'data set': identity, **from_run}, now), 'facts': facts}
   return workdir, None if new == old else new
 
 

@@ -12,6 +12,7 @@ from genjax import disk
 from genjax.runs import rundir
 from genjax.types import BadInput
 
+FACTS = {'name': 'digits', 'shape': [8, 8, 1]}
 IDENTITY = {'name': 'digits', 'kw': {}, 'recipe': 'v1', 'sha256': {'train': 'ab', 'test': 'cd'}}
 CONFIG = {
     'seed': 0, 'steps': 100, 'batch_size': 8, 'steps_per_dispatch': 1,
@@ -42,22 +43,29 @@ def content(path):
           else '' for p in sorted(path.rglob('*'))}
 
 
+def opened(workdir, config, identity):
+  path, record = rundir.agree(workdir, config, identity, None, FACTS)
+  rundir.record(path, record)
+  return path
+
+
 def refused(workdir, config, identity=IDENTITY):
   before = content(workdir)
   with pytest.raises(BadInput) as caught:
-    rundir.open_run(workdir, config, identity)
+    opened(workdir, config, identity)
   assert content(workdir) == before
   return str(caught.value)
 
 
 @pytest.fixture(name='run')
 def _run(tmp_path):
-  return rundir.open_run(tmp_path / 'runs' / 'a', CONFIG, IDENTITY)
+  return opened(tmp_path / 'runs' / 'a', CONFIG, IDENTITY)
 
 
 def test_what_is_recorded(run):
   record = rundir.read(run)
   assert record['config'] == json.loads(json.dumps(CONFIG)) and record['data'] == IDENTITY
+  assert record['facts'] == FACTS
   assert record['history'] == [] and 'cpu' in record['device']
   assert set(record['versions']) == {
       'python', 'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'numpy', 'genjax'}
@@ -67,7 +75,7 @@ def test_what_is_recorded(run):
 
 def test_the_same_config_changes_nothing(run):
   before = content(run)
-  assert rundir.open_run(run, CONFIG, IDENTITY) == run
+  assert opened(run, CONFIG, IDENTITY) == run
   assert content(run) == before
 
 
@@ -101,20 +109,20 @@ def test_other_data_is_refused(run):
 def test_what_may_change_is_recorded(run):
   config = changed(steps=300, log__every=20, checkpoint__every=5, evals__names=('nll', 'frechet'),
                    sampler__name='ddpm', select__every=50, evals__encoder='digits')
-  rundir.open_run(run, config, IDENTITY)
+  opened(run, config, IDENTITY)
   record = rundir.read(run)
   changes = record['history'][0]['changes']
   assert changes['steps'] == [100, 300] and changes['sampler.name'] == ['ddim', 'ddpm']
   assert set(changes) == {'steps', 'log.every', 'checkpoint.every', 'evals.names', 'sampler.name',
                           'select.every', 'evals.encoder'}
   assert record['config']['steps'] == 300 and record['created']
-  rundir.open_run(run, CONFIG, IDENTITY)
+  opened(run, CONFIG, IDENTITY)
   assert len(rundir.read(run)['history']) == 2
 
 
 @pytest.mark.parametrize('key', ['optim__decay', 'optim_by_player__model__decay'])
 def test_steps_are_refused_where_the_learning_rate_depends_on_them(tmp_path, key):
-  rundir.open_run(tmp_path, changed(**{key: 'cosine'}), IDENTITY)
+  opened(tmp_path, changed(**{key: 'cosine'}), IDENTITY)
   assert 'steps: 100 there, 200 now' in refused(tmp_path, changed(**{key: 'cosine'}, steps=200))
 
 
@@ -150,10 +158,10 @@ def test_directories_that_are_no_run(tmp_path):
   (tmp_path / 'checkpoints').mkdir()
   assert 'has checkpoints but no config.json' in refused(tmp_path, CONFIG)
   with pytest.raises(BadInput, match='no --workdir'):
-    rundir.open_run(None, CONFIG, IDENTITY)
+    opened(None, CONFIG, IDENTITY)
   (tmp_path / 'file').write_text('')
   with pytest.raises(OSError):
-    rundir.open_run(tmp_path / 'file' / 'run', CONFIG, IDENTITY)
+    opened(tmp_path / 'file' / 'run', CONFIG, IDENTITY)
 
 
 def test_read_only(tmp_path):
@@ -161,12 +169,12 @@ def test_read_only(tmp_path):
                     capture_output=True).returncode:
     pytest.skip('mounting needs root')
   try:
-    rundir.open_run(tmp_path / 'a', CONFIG, IDENTITY)
+    opened(tmp_path / 'a', CONFIG, IDENTITY)
     subprocess.run(['mount', '-o', 'remount,ro', str(tmp_path)], check=True)
     before = content(tmp_path)
     for workdir, config in (('a', changed(steps=200)), ('new', CONFIG)):
       with pytest.raises(OSError, match='read-only|Read-only'):
-        rundir.open_run(tmp_path / workdir, config, IDENTITY)
+        opened(tmp_path / workdir, config, IDENTITY)
     assert content(tmp_path) == before
   finally:
     subprocess.run(['umount', str(tmp_path)], check=True)
