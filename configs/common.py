@@ -47,6 +47,17 @@ FEW_STEPS = {
     ('diffusion', 'consistency'): {**SMOOTH, 'model.kw.time_scale': 2.0},
 }
 
+# optimiser and average by objective; OTHERWISE: of one that no config knows
+BY_OBJECTIVE = {
+    'kl': {'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.999},
+    'reverse_kl': {'optim.lr': 5e-4},
+    'adversarial': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'ema': 0.999},
+    'wasserstein': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'optim.b2': 0.9, 'ema': 0.999},
+    **dict.fromkeys(('score_matching', 'mean_flow', 'consistency', 'distillation'),
+                    {'optim.lr': 5e-4, 'optim.warmup': 500, 'ema': 0.999}),
+}
+OTHERWISE = {'optim.lr': 5e-4}
+
 # blocks, width and heads of the diffusion transformers by size: 2212.09748, Table 1
 DIT = {'S': (12, 384, 6), 'B': (12, 768, 12), 'L': (24, 1024, 16), 'XL': (28, 1152, 16)}
 # their training: 2212.09748, section 4
@@ -54,7 +65,7 @@ DIT_RECIPE = {'steps': 400000, 'batch_size': 256, 'optim.lr': 1e-4, 'ema': 0.999
 # of a job of days on many devices: rare saves, some kept for later, and a step that is not finite
 # does not end it
 POD = {'log.every': 100, 'log.mfu': True, 'checkpoint.every': 5000, 'checkpoint.keep_every': 50000,
-       'nan_steps_allowed': 10, 'networks.denoiser.kw.dtype': 'bfloat16'}
+       'nan_steps_allowed': 10}
 
 
 def parse(argument: str, names: Mapping[str, tuple], default: Mapping[str, object]) -> dict:
@@ -135,7 +146,8 @@ def diffusion(args: Mapping, data: str, settings: Mapping[str, object]):
   own = FEW_STEPS.get(('diffusion', args['objective']), {})
   if own:
     settings = {k: v for k, v in settings.items() if not k.startswith('sampler.')}
-  return build({**args, 'data': data, 'family': 'diffusion'}, {**POD, **settings, **own})
+  return build({**args, 'data': data, 'family': 'diffusion'},
+               {**POD, 'networks.denoiser.kw.dtype': 'bfloat16', **settings, **own})
 
 
 def imagenet(args: Mapping, side: int):

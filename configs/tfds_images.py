@@ -16,15 +16,6 @@ from configs import common
 NAMES = dict.fromkeys(('data', 'family', 'objective', 'estimator', 'divergence'), ())
 DEFAULT = {'data': 'fashion_mnist', 'family': 'vae', 'objective': 'kl'}
 
-BY_OBJECTIVE = {
-    'kl': {'optim.lr': 1e-3, 'optim.decay': 'cosine', 'ema': 0.999},
-    'reverse_kl': {'optim.lr': 5e-4},
-    'adversarial': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'ema': 0.999},
-    'wasserstein': {'optim.lr': 2e-4, 'optim.b1': 0.5, 'optim.b2': 0.9, 'ema': 0.999},
-    **dict.fromkeys(('score_matching', 'mean_flow', 'consistency', 'distillation'),
-                    {'optim.lr': 5e-4, 'optim.warmup': 500, 'ema': 0.999}),
-}
-OTHERWISE = {'optim.lr': 5e-4}  # an objective that this file knows nothing of
 ENCODERS = {'fashion_mnist': 'fmnist'}  # the committed ones, by data set
 OF_SAMPLES = ('frechet', 'kid', 'prdc', 'classified')  # what an encoder is for
 
@@ -36,7 +27,7 @@ def get_config(arg: str = ''):
   return common.build(args, {
       'evals.encoder': encoder, 'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10,
       'log.every': 100, 'checkpoint.every': 1000, 'optim.clip': 1.0,
-      **BY_OBJECTIVE.get(args['objective'], OTHERWISE),
+      **common.BY_OBJECTIVE.get(args['objective'], common.OTHERWISE),
       **common.FEW_STEPS.get((args['family'], args['objective']), {}),
       'evals.names': ('likelihood', 'novelty', 'copying', 'cost', *(OF_SAMPLES if encoder else ())),
       'evals.num_samples': 10000})

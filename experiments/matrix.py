@@ -38,7 +38,7 @@ def markdown() -> str:
     cells.setdefault((family, objective), {}).setdefault(estimator, []).append(kind[0])
   lines = ['| family | ' + ' | '.join(OBJECTIVES) + ' |', '|---' * (len(OBJECTIVES) + 1) + '|']
   for family in FAMILIES:
-    row = [', '.join(f'{e.replace("_", " ")} ({"".join(kinds)})' for e, kinds in
+    row = [', '.join(f'{e} ({"".join(kinds)})' for e, kinds in
                      cells.get((family, objective), {}).items()) or '-'
            for objective in OBJECTIVES]
     lines.append(f'| {family} | ' + ' | '.join(row) + ' |')

@@ -26,15 +26,15 @@ NUM = {'train': 150, 'test': 50}  # of each class
 FOLDER = 'photos'  # what the commands call the user's folder
 COMMANDS = r'''
 # what is read of it: splits, classes, sizes
-python -m experiments.train --config=configs/folder.py:path=photos --dry
+python -m genjax train --config=configs/folder.py:path=photos --dry
 # an encoder of one's own: in its features samples are compared
-python -m experiments.encoder --data=folder --path=photos --out=photos.npz
+python -m genjax encoder --data=folder --path=photos --out=photos.npz
 # three families, trained and measured; a table and a picture of samples are in runs/tables
-python -m experiments.table run --table=configs/tables/own_data.py:path=photos,encoder=photos.npz
+python -m genjax table run --table=configs/tables/own_data.py:path=photos,encoder=photos.npz
 # one family alone, and a folder of its samples
-python -m experiments.train --config=configs/folder.py:path=photos,family=vae,objective=kl \
+python -m genjax train --config=configs/folder.py:path=photos,family=vae,objective=kl \
     --config.steps=1000 --workdir=runs/photos
-python -m experiments.sample --workdir=runs/photos --num=100 --out=drawn/
+python -m genjax sample --workdir=runs/photos --num=100 --out=drawn/
 '''.strip()
 
 
@@ -77,9 +77,8 @@ def commands(steps: int | None = None) -> list[list[str]]:
   lines = recipes.commands(COMMANDS)
   if steps is None:
     return lines
-  shorter = {'experiments.encoder': f'--steps={steps}',
-             'experiments.train': f'--config.steps={steps}'}
-  return [_shorter(line, shorter.get(line[2], ''), steps) for line in lines]
+  shorter = {'encoder': f'--steps={steps}', 'train': f'--config.steps={steps}'}
+  return [_shorter(line, shorter.get(line[3], ''), steps) for line in lines]
 
 
 def _shorter(line: list[str], flag: str, steps: int) -> list[str]:

@@ -18,20 +18,22 @@ from genjax.nn.norm import GroupNorm
 from genjax.nn.residual import ZERO, blocks, check_attention
 from genjax.types import BadInput
 
-SMALL = 16  # images with a shorter side have patches of one pixel
+PATCHES = ((4, 28), (2, 16), (1, 1))  # default patch, and the shortest side that has it
 LAST = 7  # sides above it are halved again, while they are even
 
 
 def levels(net, shape: tuple[int, ...]) -> tuple[int, list[int], list[int]]:
   """(patch, sides, channels) of the levels of `net` on images of a shape (H, W, C).
 
-  net.patch: None: 2, below 16 pixels 1. net.multipliers: None: 1, 2, 4, 4, ... down to a side of 4
-  to 7, or the last even one. Raises BadInput if they do not divide the shape.
+  net.patch: None: 4 from a side of 28 on, 2 from 16 on, else 1, if it divides the sides.
+  net.multipliers: None: 1, 2, 4, 4, ... down to a side of 4 to 7, or the last even one.
+  Raises BadInput if they do not divide the shape.
   """
   if len(shape) != 3:
     raise BadInput(f'a convolutional network needs images, not data of shape {shape}')
-  least = min(shape[:2])
-  patch = net.patch or (1 if least < SMALL or least % 2 else 2)
+  patch = net.patch or next(
+      size for size, side in PATCHES
+      if min(shape[:2]) >= side and not any(s % size for s in shape[:2]))
   multipliers = net.multipliers
   if multipliers is None:
     multipliers, sides = [1], [size // patch for size in shape[:2]]

@@ -9,7 +9,7 @@ import jax
 
 from genjax.numerics import derivatives, f_divergence
 from genjax.numerics.shapes import sum_event
-from genjax.objectives import check, two_player
+from genjax.objectives import check, through_samples
 from genjax.types import Aux, DataSpec, Estimator, Model, Objective, Player
 
 
@@ -36,37 +36,37 @@ def by_critic(model: Model, critic: Callable, *, spec: DataSpec, divergence: str
   def critic_loss(params, carry, batch, rng, step):
     rng_x, rng_real, rng_fake = jax.random.split(rng, 3)
     cond = batch.get('cond')
-    real, fake = two_player.real_and_fake(
+    real, fake = through_samples.real_and_fake(
         model, spec, jax.lax.stop_gradient(params['model']), batch, rng_x)
-    v_real, writes_real = two_player.outputs(net, params['critic'], real, cond, rng_real)
-    v_fake, writes_fake = two_player.outputs(net, params['critic'], fake, cond, rng_fake)
+    v_real, writes_real = through_samples.outputs(net, params['critic'], real, cond, rng_real)
+    v_fake, writes_fake = through_samples.outputs(net, params['critic'], fake, cond, rng_fake)
     bound = f.activation(v_real) - f.conjugate_activation(v_fake)
     metrics = {'divergence_bound': bound.mean(), 'output_real': v_real.mean(),
                'output_fake': v_fake.mean()}
     loss = -bound
     if gradient_penalty:
       slope = derivatives.gradient(
-          lambda x: two_player.outputs(net, params['critic'], x, cond, rng_real)[0], real)
+          lambda x: through_samples.outputs(net, params['critic'], x, cond, rng_real)[0], real)
       r1 = 0.5 * gradient_penalty * sum_event(slope**2)
       metrics['gradient_penalty'] = r1.mean()
       loss = loss + r1
-    writes = two_player.under_critic({**writes_real, **writes_fake})
+    writes = through_samples.under_critic({**writes_real, **writes_fake})
     return loss.mean(), Aux(metrics, carry, writes)
 
   def model_loss(params, carry, batch, rng, step):
     rng_x, rng_critic = jax.random.split(rng)
-    _, fake = two_player.real_and_fake(model, spec, params['model'], batch, rng_x)
+    _, fake = through_samples.real_and_fake(model, spec, params['model'], batch, rng_x)
     frozen = jax.lax.stop_gradient(params['critic'])
-    v_fake, _ = two_player.outputs(net, frozen, fake, batch.get('cond'), rng_critic)
+    v_fake, _ = through_samples.outputs(net, frozen, fake, batch.get('cond'), rng_critic)
     # the bound's other term, E_p g_f(v), does not depend on the model
     loss = -f.conjugate_activation(v_fake) if saturating else -f.activation(v_fake)
     return loss.mean(), Aux({'output_fake': v_fake.mean()}, carry)
 
   return Objective(
-      init=lambda rng, batch: (two_player.init_both(model, net, rng, batch), ()),
+      init=lambda rng, batch: (through_samples.init_both(model, net, rng, batch), ()),
       players=(Player('critic', critic_loss, ('critic',), num_critic),
                Player('model', model_loss, ('model',))),
-      model=two_player.trained_through_samples(model))
+      model=through_samples.trained_through_samples(model))
 
 
 ESTIMATORS = {'critic': Estimator(('rsample',), by_critic)}

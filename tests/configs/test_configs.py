@@ -33,6 +33,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {'digits': digits, 'toy2d': toy2d, 'tfds_images': tfds_images, 'folder': folder}
 ON_PODS = {'cifar10': cifar10, 'imagenet32': imagenet32, 'imagenet64': imagenet64,
            'imagenet256': imagenet256}
+FAMILIES_ON_PODS = ('vae', 'implicit,objective=adversarial', 'implicit,objective=wasserstein',
+                    'implicit,objective=wasserstein,estimator=sinkhorn', 'ebm', 'flow',
+                    'autoregressive', 'vae,decoder=mlp')
 OF_DIFFUSION = ('score_matching', 'kl', 'mean_flow', 'consistency')  # that start at no other run
 REQUIRED = {'folder': 'path=photos,'}
 PAIRS = list(itertools.product(FAMILIES, OBJECTIVES))
@@ -77,11 +80,14 @@ def pod_arguments():
         yield name, f'{of_dit}{key}={value}'
   yield 'cifar10', 'denoiser=dit'
   yield 'cifar10', 'denoiser=dit,objective=kl,estimator=bound,conditional=True'
+  for family in FAMILIES_ON_PODS:
+    yield 'cifar10', f'family={family}'
   yield 'imagenet256', 'size=B,model.prediction=v,objective.weighting=min_snr'
 
 
 @pytest.mark.parametrize('name, argument', [
-    pytest.param(*pair, marks=pytest.mark.slow if ',' not in pair[1] and '=' in pair[1] else ())
+    pytest.param(*pair, marks=pytest.mark.slow
+                 if 'family' in pair[1] or ',' not in pair[1] and '=' in pair[1] else ())
     for pair in sorted(pod_arguments())])
 def test_configs_for_pods_build_on_declared_data(name, argument, monkeypatch, tmp_path):
   monkeypatch.setenv('GENJAX_DATA', str(tmp_path))  # the data are not here

@@ -95,8 +95,9 @@ def test_rematerialisation_changes_no_number_and_bfloat16_little(kind):
 
 @pytest.mark.parametrize(('shape', 'patch', 'sides', 'channels'), [
     ((8, 8, 1), 1, [8, 4], [8, 16]), ((16, 16, 3), 2, [8, 4], [8, 16]),
-    ((28, 28, 1), 2, [14, 7], [8, 16]), ((32, 32, 3), 2, [16, 8, 4], [8, 16, 32]),
-    ((64, 64, 3), 2, [32, 16, 8, 4], [8, 16, 32, 32]), ((17, 17, 1), 1, [17], [8]),
+    ((28, 28, 1), 4, [7], [8]), ((32, 32, 3), 4, [8, 4], [8, 16]),
+    ((64, 64, 3), 4, [16, 8, 4], [8, 16, 32]), ((17, 17, 1), 1, [17], [8]),
+    ((30, 28, 1), 2, [15], [8]),
     ((24, 40, 3), 2, [12, 6], [8, 16])])
 def test_levels_by_the_side(shape, patch, sides, channels):
   assert levels(ConvToVector(width=8), shape) == (patch, sides, channels)

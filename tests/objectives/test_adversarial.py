@@ -5,7 +5,7 @@ import pytest
 
 from genjax.numerics import f_divergence
 from genjax.numerics.shapes import sum_event
-from genjax.objectives import adversarial, two_player
+from genjax.objectives import adversarial, through_samples
 from genjax.prob import normal_log_prob
 from genjax.types import BadInput, DataSpec, Model
 from tests.networks import critic
@@ -163,10 +163,10 @@ def test_noise_alone_does_not_tell_samples_from_data():
   batch = {'x': grid(jax.random.key(5), 20_000)}
   off_level = lambda x: x - jnp.round(x)
   for model, width in ((levels, 1.0), (density, 0.0)):
-    real, fake = two_player.real_and_fake(model, spec, {}, batch, RNG)
+    real, fake = through_samples.real_and_fake(model, spec, {}, batch, RNG)
     np.testing.assert_allclose(off_level(real).var(), 1 / 12, rtol=0.03)
     np.testing.assert_allclose(off_level(fake).var(), width / 12, rtol=0.03)
     assert abs(float((off_level(real) * off_level(fake)).mean())) < 0.002  # independent
-  continuous = two_player.real_and_fake(levels, DataSpec((4,), None, None), {}, batch, RNG)
+  continuous = through_samples.real_and_fake(levels, DataSpec((4,), None, None), {}, batch, RNG)
   for x in continuous:
     assert not np.any(off_level(x))

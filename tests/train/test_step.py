@@ -32,7 +32,7 @@ def critic_loss(params, carry, batch, rng, t):
   return -jnp.mean(batch['x'] @ params['model']['w']) * params['critic']['v'].sum(), Aux({}, carry)
 
 
-def two_players(num_critic=2):
+def through_sampless(num_critic=2):
   return Objective(init, (Player('critic', critic_loss, ('critic',), num_critic),
                           Player('model', model_loss, ('model',))), Model(init))
 
@@ -45,7 +45,7 @@ def start(objective, ema=0.0):
 
 
 def test_each_update_sees_its_own_slice_and_moves_its_own_subtrees():
-  made, state = start(two_players())
+  made, state = start(through_sampless())
   x = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
   after, metrics = jax.jit(made)(state, {'x': x})
   w, v = np.ones(2), np.ones(2)
@@ -63,7 +63,7 @@ def test_each_update_sees_its_own_slice_and_moves_its_own_subtrees():
 
 
 def test_the_average_warms_up():
-  made, state = start(two_players(), ema=0.9)
+  made, state = start(through_sampless(), ema=0.9)
   x = np.ones((12, 2), np.float32)
   after, _ = made(state, {'x': x})
   decay = min(0.9, 1 / 10)
@@ -72,7 +72,7 @@ def test_the_average_warms_up():
 
 
 def test_k_steps_in_one_dispatch_are_k_steps():
-  made, state = start(two_players())
+  made, state = start(through_sampless())
   x = np.random.default_rng(0).normal(size=(4, 12, 2)).astype(np.float32)
   one = state
   for rows in x:
@@ -152,7 +152,7 @@ def test_rows_of_the_carry_are_cut_like_the_batch_and_keep_their_places():
 
 @pytest.mark.parametrize('poisoned', ['model', 'critic'])
 def test_a_step_that_is_not_finite_changes_no_player_and_is_counted(poisoned):
-  made, state = start_accumulating(two_players(), 1, nan_steps_allowed=2)
+  made, state = start_accumulating(through_sampless(), 1, nan_steps_allowed=2)
   made = jax.jit(made)
   good = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
   bad = good.copy()

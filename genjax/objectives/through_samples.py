@@ -1,4 +1,4 @@
-"""What objectives with a critic share: initial parameters, real and fake examples, outputs."""
+"""What objectives that see a model through its samples share, with a critic and without one."""
 
 import jax
 
