@@ -138,7 +138,7 @@ def augmentation(name: str, dataset: Dataset) -> Callable:
 
 
 def identity(name: str, kw: dict, recipe: str, splits: dict) -> dict:
-  """{'name', 'kw', 'recipe', 'sha256'}: the content hash of each split and how it was made."""
+  """{'name', 'kw', 'recipe', 'sha256'}: how `splits` were made, and the hash of each's content."""
   return {'name': name, 'kw': kw, 'recipe': recipe,
           'sha256': {split: disk.digest(arrays) for split, arrays in splits.items()}}
 
