@@ -41,9 +41,13 @@ class NotFinite(BadInput):
 def save(directory: str | os.PathLike, step: int, state: Any, meta: dict) -> None:
   """Saves a state; on return DIRECTORY/STEP is complete and on the disk.
 
-  state: pytree of arrays, sharded over hosts or not. meta: plain JSON data. Steps after `step` are
-  deleted: they are damaged, or belong to a training that was restored from before them. Raises, on
-  every host, NotFinite, and OSError if the disk is full or read-only; earlier steps then remain.
+  directory: of all steps of a training.
+  step: of the state. Later steps are deleted: they are damaged, or belong to a training that was
+    restored from before them.
+  state: pytree of arrays, sharded over hosts or not.
+  meta: plain JSON data.
+  Raises, on every host, NotFinite, or OSError if the disk is full or read-only; earlier steps
+  remain.
   """
   write(directory, step, shards.snapshot(state), meta)
 
@@ -90,8 +94,8 @@ def _together(directory: pathlib.Path, step: int, action: Callable) -> None:
   codes = [int(text) for text in hosts.exchange('checkpoint', str(code))]
   if any(codes):
     where, code = next((i, c) for i, c in enumerate(codes) if c)
-    of_host = f'on host {where}, ' if len(codes) > 1 else ''
-    raise OSError(code, f'checkpoint {step} was not saved ({of_host}{os.strerror(code)}; the steps '
+    on_host = f'on host {where}, ' if len(codes) > 1 else ''
+    raise OSError(code, f'checkpoint {step} was not saved ({on_host}{os.strerror(code)}; the steps '
                   'before it are untouched)', str(directory)) from failure
 
 
@@ -148,7 +152,7 @@ def restore(directory: str | os.PathLike, like: Any, step: int | None = None
     if not damage:
       return state, meta, candidate, warnings
     if damage != _GONE:
-      warnings.append(f'checkpoint {candidate} in {directory} is damaged, passed over: {damage}')
+      warnings.append(f'checkpoint {candidate} in {directory} is damaged, skipped: {damage}')
     elif step is not None:
       raise _pruned(directory, step)
     else:
@@ -170,7 +174,12 @@ def _pruned(directory: pathlib.Path, step: int) -> 'Pruned':
 
 def prune(directory: str | os.PathLike, keep_last: int, keep_every: int | None = None,
           protect: tuple[int, ...] = ()) -> list[int]:
-  """The steps deleted: all but the last n (at least 1), the multiples of m, and `protect`."""
+  """The steps deleted, which are all but those that the arguments keep.
+
+  keep_last: number of the last steps to keep, at least 1.
+  keep_every: multiples of it are kept; default: none.
+  protect: steps to keep in any case.
+  """
   directory = pathlib.Path(directory).absolute()
   present = steps(directory)
   kept = set(present[-max(1, keep_last):]) | set(protect)
@@ -183,22 +192,22 @@ def prune(directory: str | os.PathLike, keep_last: int, keep_every: int | None =
 def _read(path: pathlib.Path, like: Any) -> tuple[Any, dict, str]:
   """(state, meta, '') or (None, {}, damage); BadInput for an undamaged one of another model."""
   content, damage = checkpoint_index.read(path)
-  wanted, made = shards.named(like), {}
+  wanted, arrays = shards.named(like), {}
   if not damage:
     _refuse_foreign(path, content['arrays'], wanted)
     try:
-      made, damage = shards.read(path, content, wanted)
+      arrays, damage = shards.read(path, content, wanted)
     except (OSError, ValueError, LookupError):  # files may be deleted while they are read
       if path.is_dir():
         raise
       damage = _GONE
   if damage and not path.is_dir():
     damage = _GONE
-  # what one host cannot read, none does: all go back to the same step
+  # a step that one host cannot read is damaged for all, so that all restore the same step
   damage = next((text for text in hosts.exchange('damage', damage) if text), '')
   if damage:
     return None, {}, damage
-  leaves = [made[name] for name in wanted]
+  leaves = [arrays[name] for name in wanted]
   return jax.tree.unflatten(jax.tree.structure(like), leaves), content['meta'], ''
 
 

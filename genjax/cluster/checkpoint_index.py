@@ -1,4 +1,4 @@
-"""Which steps a directory of checkpoints holds, and what the index of each says is in it."""
+"""The steps that a directory of checkpoints holds, and the index of the content of each."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def steps(directory: str | os.PathLike) -> list[int]:
 
 
 def canonical(content: Any) -> bytes:
-  """The bytes that the digest of an index is of."""
+  """The bytes of an index from which its digest is computed."""
   return json.dumps(content, sort_keys=True, separators=(',', ':')).encode()
 
 
@@ -46,10 +46,10 @@ def read(path: pathlib.Path) -> tuple[dict, str]:
 
 
 def identity(directory: str | os.PathLike, step: int | None = None) -> dict | None:
-  """{'step', 'digest'} of a step, of all that was saved with it; None: it is not there.
+  """{'step', 'digest'} of a step, the digest of all that was saved with it; None: no such step.
 
-  step None: the best by validation where there is one, else the newest. Reads no array. Raises
-  BadInput where what says so is damaged.
+  step: default: the best by validation where there is one, else the newest. Reads no array. Raises
+  BadInput if an index that it needs is damaged.
   """
   directory, gone = pathlib.Path(directory), None
   while (present := steps(directory)) and step in (None, *present):

@@ -16,9 +16,9 @@ import jax
 
 from genjax.types import BadInput
 
-HEARTBEAT = 100  # seconds after which a silent host ends the job, where no config says it
-_START = 300  # seconds at least until all hosts have started
-PATIENCE = 10.0  # seconds until those who wait say for whom
+HEARTBEAT = 100  # seconds after which a silent host ends the job, unless a config says otherwise
+_START = 300  # seconds that a host waits at least for all others to start
+PATIENCE = 10.0  # seconds after which a waiting host says for which hosts
 _uses = collections.Counter()
 
 
@@ -41,7 +41,7 @@ def start(heartbeat: Callable[[], int], coordinator: str | None = None,
     return
   if not missing and not 0 <= process_id < num_processes:
     raise BadInput(f'--process_id={process_id}; allowed: 0..{num_processes - 1}')
-  jax.config.update('jax_enable_preemption_service', False)  # train/preempt.py is ours
+  jax.config.update('jax_enable_preemption_service', False)  # cluster/preempt.py replaces it
   seconds = heartbeat()
   jax.distributed.initialize(coordinator, num_processes, process_id,
                              initialization_timeout=max(_START, seconds),
@@ -80,6 +80,7 @@ def count() -> int:
 
 
 def index() -> int:
+  """The number of this host in the job, 0 for the lead; touches no device."""
   return _job().process_id or 0
 
 
@@ -100,7 +101,7 @@ def exchange(name: str, text: str = '') -> list[str]:
   _uses[name] += 1
   key = f'genjax/{name}/{_uses[name]}'
   client.key_value_set(f'{key}/from/{index()}', text)
-  began, said = time.monotonic(), PATIENCE
+  began, next_report = time.monotonic(), PATIENCE
   while True:
     if is_lead():
       arrived = _gathered(client, key)
@@ -116,18 +117,17 @@ def exchange(name: str, text: str = '') -> list[str]:
       except jax.errors.JaxRuntimeError as error:
         if 'DEADLINE' not in str(error):
           raise
-    if time.monotonic() - began > said:
+    if time.monotonic() - began > next_report:
       _say_missing(client, key, name)
-      said *= 2
+      next_report *= 2
 
 
 def meet(where: str) -> None:
   """Waits until all hosts have called this.
 
-  It stands before the first look at devices, for which hosts exchange data (there a host that is
-  two minutes late fails), and before the first collectives of a program that was just read or
-  compiled (there, on CPUs, Gloo fails if a host is 30 s late). If a host has died, the heartbeat
-  ends the wait.
+  To be called before the first look at devices, where hosts exchange data and a host that is two
+  minutes late fails. Also before the first collectives of a program that was just read or compiled,
+  where on CPUs Gloo fails if a host is 30 s late. If a host has died, the heartbeat ends the wait.
   """
   exchange(where)
 

@@ -47,9 +47,9 @@ def held(workdir: pathlib.Path, heartbeat: float) -> Iterator[Callable[[], None]
   with preempt.before_leaving(lease.release):
     try:
       refusal = _refusal(lease.acquire) if hosts.is_lead() else None
-      said = json.loads(hosts.exchange('lease', json.dumps(_as_text(refusal)))[0])
-      if said:
-        raise refusal or (OSError(*said['os']) if said['os'] else Held(said['message']))
+      shared = json.loads(hosts.exchange('lease', json.dumps(_as_text(refusal)))[0])
+      if shared:
+        raise refusal or (OSError(*shared['os']) if shared['os'] else Held(shared['message']))
       yield lease.check if hosts.is_lead() else lambda: None
     finally:
       lease.release()
@@ -95,11 +95,11 @@ class _Lease:
     if number:
       _await_end(self.workdir, number, raw, self.heartbeat)
     path = lease_file.path(self.workdir, number + 1)
-    with preempt.writing():  # who is ended by a signal has it, or has left no trace
+    with preempt.writing():  # a process ended by a signal has the lease, or leaves no trace
       self.created = [*_make_directory(self.workdir), *self.created]
       try:
         self.file = lease_file.create(path, self._content())
-      except FileNotFoundError:  # one that was refused has removed the directory that it had made
+      except FileNotFoundError:  # a refused process has removed the directory that it had created
         return False
       if self.file is None:
         return False
@@ -117,7 +117,7 @@ class _Lease:
     job = next((f'{name}={os.environ[name]}' for name in _JOBS if os.environ.get(name)), '')
     record = {**me._asdict(), 'job': job, 'since': self.since, 'heartbeat': self.heartbeat,
               'token': self.token, 'renewals': self.renewals,
-              'renewed': round(time.monotonic(), 3)}  # of this machine alone
+              'renewed': round(time.monotonic(), 3)}  # by the clock of this machine alone
     return lease_file.padded(record)
 
   def _renew(self) -> None:
@@ -151,7 +151,7 @@ def _await_end(workdir: pathlib.Path, number: int, raw: bytes, heartbeat: float)
   """Returns once the owner is known or assumed to have ended; raises Held if it is alive."""
   record = lease_file.parse(raw)
   alive = _verdict(record) if record else None
-  began, said = time.monotonic(), False
+  began, announced = time.monotonic(), False
   while alive is None:
     time.sleep(_LOOK)
     now_number, now = lease_file.highest(workdir)
@@ -161,8 +161,8 @@ def _await_end(workdir: pathlib.Path, number: int, raw: bytes, heartbeat: float)
     waited = time.monotonic() - began
     if alive is None and waited > (record or {}).get('heartbeat', heartbeat):
       alive = False
-    elif alive is None and waited > 2.0 and not said:
-      said = True
+    elif alive is None and waited > 2.0 and not announced:
+      announced = True
       print(f'{workdir} is held by {_describe(record)}; waiting for a sign of life',
             file=sys.stderr, flush=True)
   if alive:
@@ -183,7 +183,7 @@ def _verdict(record: dict) -> bool | None:
 
 def _describe(record: dict | None) -> str:
   if record is None:
-    return 'a process that has not said its name'
+    return 'a process that has not written its name'
   job = f' ({record["job"]})' if record['job'] else ''
   return f'process {record["pid"]} on host {record["host"]}{job} since {record["since"]}'
 

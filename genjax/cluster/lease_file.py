@@ -1,4 +1,4 @@
-"""The files of a lease: made by one process alone, renewed in place, read while they change."""
+"""The files of a lease: created by one process alone, renewed in place, read while they change."""
 
 import contextlib
 import errno
@@ -13,13 +13,13 @@ from genjax.disk import processes
 
 _SIZE = 1024  # bytes: a renewal changes the file in place, and never its length
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-# where hard links are not: there the file is made exclusively and filled a moment later
+# without hard links, the file is created exclusively and filled a moment later
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _KEYS = (*processes.Process._fields, 'job', 'since', 'heartbeat', 'token', 'renewed')
 
 
 def padded(record: dict) -> bytes:
-  """A record as the file holds it."""
+  """The bytes of a record in its file, padded to _SIZE."""
   return json.dumps(record).encode().ljust(_SIZE - 1) + b'\n'
 
 
@@ -54,7 +54,7 @@ def highest(workdir: pathlib.Path) -> tuple[int, bytes]:
 
 
 def parse(raw: bytes) -> dict | None:
-  """The record of a lease; None: not yet, or just being, written."""
+  """The record of a lease; None if it is not yet, or only partly, written."""
   try:
     record = json.loads(raw)
   except ValueError:
@@ -63,7 +63,7 @@ def parse(raw: bytes) -> dict | None:
 
 
 def create(place: pathlib.Path, content: bytes) -> int | None:
-  """Makes the file with its content and returns it open; None: there is one already."""
+  """The descriptor of the new file, open and with its content; None if there is one already."""
   draft = place.with_name(f'.{place.name}.{os.getpid()}-{uuid.uuid4().hex}')
   descriptor = os.open(draft, _NEW, 0o666)
   try:
@@ -92,12 +92,12 @@ def _link(draft: pathlib.Path, place: pathlib.Path) -> bool:
   try:
     os.link(draft, place)
   except FileExistsError:
-    return os.stat(draft).st_nlink == 2  # a request that the network repeated meets its own link
+    return os.stat(draft).st_nlink == 2  # a request that the network repeated finds its own link
   return True
 
 
 def remove_below(workdir: pathlib.Path, number: int) -> None:
-  """Removes the leases that no longer count, and drafts; who still works on one makes another."""
+  """Removes the leases below `number`, and drafts; a process that still needs one makes another."""
   for draft in workdir.glob('.lease.*'):
     draft.unlink(missing_ok=True)
   for lower in numbers(workdir):

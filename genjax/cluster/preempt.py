@@ -20,7 +20,7 @@ import jax
 
 from genjax.cluster import hosts, signals
 
-EXIT = 42  # the launchers' word for: start the same command again
+EXIT = 42  # asks the launcher to start the same command again
 BEFORE, AFTER = 0, 1 << 40  # positions outside the loop; inside, the number of polls so far
 _INTERVAL = 0.5  # seconds between two looks for another host's notice
 
@@ -33,7 +33,7 @@ class _Watch:
   """The state shared by the program and the thread that waits for a signal."""
 
   def __init__(self, signalled: int, words: str):
-    self.words = words  # the last ones where there is nothing to save
+    self.words = words  # the last message where there is nothing to save
     self.farewells = []  # called before the process is ended
     self.agreeing = threading.Lock()  # held while hosts agree: nobody passes a poll meanwhile
     self.writing = threading.RLock()  # held while a file is written
@@ -49,7 +49,7 @@ class _Watch:
     """Reads the numbers of signals as long as the process lives; ends it at the second SIGINT."""
     interrupts = 0
     while not self.closed:
-      noted = os.read(self.signalled, 64)  # others, as SIGCHLD, write their own number
+      noted = os.read(self.signalled, 64)  # other signals, such as SIGCHLD, write their number too
       interrupts += noted.count(signal.SIGINT)
       if signal.SIGHUP in noted:
         _mute_closed_terminals()
@@ -63,7 +63,7 @@ class _Watch:
     try:
       self._watch()
     except (jax.errors.JaxRuntimeError, AttributeError):
-      # the other hosts are left, and with them the client by which something was being agreed
+      # this process has left the other hosts, and closed the client, while they were agreeing
       if not self.closed:
         raise
 
@@ -74,11 +74,11 @@ class _Watch:
       return
     hosts.notify('preempted')
     with self.agreeing:
-      places = [int(p) for p in hosts.exchange('preempted at', str(self.position))]
-      if min(places) == BEFORE:
-        self.stop = BEFORE  # a host has not begun: no step of all of them has been taken
+      positions = [int(p) for p in hosts.exchange('preempted at', str(self.position))]
+      if min(positions) == BEFORE:
+        self.stop = BEFORE  # a host has not begun, so that there was no common step yet
       else:
-        self.stop = AFTER if max(places) == AFTER else max(places) + 1
+        self.stop = AFTER if max(positions) == AFTER else max(positions) + 1
     if self.stop == BEFORE or self.position == AFTER:
       self.leave()
 
@@ -137,12 +137,12 @@ def before_leaving(farewell: Callable[[], None]):
 
 
 def close(leave_hosts: Callable[[], None]) -> bool:
-  """Leaves the hosts and ends the watch at the end of a program; whether its thread has ended.
+  """Whether the watching thread has ended, after leaving the hosts at the end of a program.
 
   If not, the thread waits for a host that is gone, and a normal end of Python would abort.
   """
   for number in signals.LEAVE:
-    signal.signal(number, signal.SIG_IGN)  # Python forgets its handlers as it ends, not this
+    signal.signal(number, signal.SIG_IGN)  # unlike handlers this stays in force as Python ends
   if _watch is None:
     leave_hosts()
     return True
@@ -174,7 +174,7 @@ def check() -> None:
 def finished(words: str) -> None:
   """To be called after the loop, with everything saved: from now on a preemption ends the process.
 
-  words: its last message then.
+  words: the last message of the process in that case.
   """
   if _watch is None:
     return

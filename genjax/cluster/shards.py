@@ -191,6 +191,7 @@ def _size(shape) -> int:
 
 
 def digest(data: Any) -> str:
+  """The blake2b hash of bytes, 32 hex digits."""
   return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
@@ -200,7 +201,7 @@ def _of_array(a: np.ndarray) -> str:
 
 @functools.cache
 def _of_any_host():
-  """Orbax's rules for what it writes; its own for numpy arrays writes them on host 0 alone."""
+  """Orbax's type handlers, with one that writes numpy arrays on any host, not on host 0 alone."""
   from orbax.checkpoint import future, type_handlers
   from orbax.checkpoint._src.serialization import ocdbt_utils, tensorstore_utils
 
@@ -230,9 +231,9 @@ def _orbax():
 
   Orbax logs tracebacks of errors that it also raises; ours say the same in one line. When one
   write fails, the others find the loop of orbax closed, and threads of tensorstore print a
-  traceback for each at any later time: the filter of these stays after a failure.
+  traceback for each at any later time. So the filter of these stays after a failure.
   """
-  import orbax.checkpoint as ocp  # half a second that a program which never saves does not pay
+  import orbax.checkpoint as ocp  # on first use: it takes half a second to import
   me = hosts.index()
   alone = ocp.options.MultiprocessingOptions(
       primary_host=me, active_processes={me}, barrier_sync_key_prefix=f'host_{me}')

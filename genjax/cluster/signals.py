@@ -11,15 +11,15 @@ _interrupts = []
 
 
 def block() -> None:
-  """Until `note`, which a new program in this process may call too, the signals wait."""
+  """Makes the signals wait until `note`, which a new program in this process may call too."""
   signal.pthread_sigmask(signal.SIG_BLOCK, LEAVE)
 
 
 def note() -> int:
-  """From now on the signals of LEAVE end nothing, but are written to the pipe that is returned.
+  """The reading end of a pipe, to which the signals of LEAVE are written from now on.
 
-  Those that the caller has set to be ignored (nohup, a job in the background) stay ignored. A
-  second SIGINT ends the process at once, with 130.
+  They no longer end the process, but a second SIGINT does at once, with 130. Those that the caller
+  has set to be ignored (nohup, a job in the background) stay ignored.
   """
   signalled, wakeup = os.pipe()
   os.set_blocking(wakeup, False)
@@ -40,8 +40,8 @@ def _noted(number: int, _) -> None:
 def end_if_twice(interrupts: int) -> None:
   """Ends the process at the second SIGINT.
 
-  Python calls a handler between two lines of its main thread alone, which may wait for a device:
-  who reads the pipe counts for itself.
+  Python calls a handler only between two lines of its main thread, which may wait for a device, so
+  the reader of the pipe counts for itself.
   """
   if interrupts > 1:
     end(130, 'interrupted twice: ended at once')
@@ -56,7 +56,7 @@ def end(code: int, words: str) -> None:
 
 
 def settle() -> None:
-  """Flushes what is printed; where nobody reads it any more, the rest of it goes nowhere.
+  """Flushes what was printed; output that nobody reads any more is discarded.
 
   A terminal or a `| tee` may be gone, which must not change the exit code.
   """
@@ -68,7 +68,7 @@ def settle() -> None:
 
 
 def give_back(signalled: int) -> None:
-  """The signals act as they do by default again; one that was noted does so now."""
+  """Restores the default action of the signals; one that was noted acts now."""
   signal.set_wakeup_fd(-1)
   for number in LEAVE:
     if signal.getsignal(number) is _noted:

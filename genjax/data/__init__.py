@@ -58,25 +58,25 @@ def load(name: str, **kw) -> Dataset:
   else:
     make = BUNDLED.get(name) or functools.partial(_prepared, name)
   _check_kw(extension.stem(name), make, kw)
-  made = make(**kw)
-  if not isinstance(made, Dataset):  # by a user's own file
-    raise BadInput(f'{extension.place(name)}: make(...) returns a {type(made).__name__}; allowed: '
-                   'a genjax.data.Dataset')
-  return counted(made)
+  loaded = make(**kw)
+  if not isinstance(loaded, Dataset):  # by a user's own file
+    raise BadInput(f'{extension.place(name)}: make(...) returns a {type(loaded).__name__}; '
+                   'allowed: a genjax.data.Dataset')
+  return counted(loaded)
 
 
 def declared(name: str, **kw) -> Dataset:
   """The data set `name` with a jax.ShapeDtypeStruct instead of each column, to compile on.
 
-  The shapes are those of the set if it is here; else they come from TFDS's builder, and for latents
-  from the arguments shape and num_classes. Raises BadInput as `load` does, and if the shapes are
-  unknown. Touches no network.
+  The shapes are those of the set if this machine has it; else they come from TFDS's builder, and
+  for latents from the arguments shape and num_classes. Raises BadInput as `load` does, and if the
+  shapes are unknown. Touches no network.
   """
   if name == 'latents':
     _check_kw(name, latents.load, kw)
     return shapes.latent_codes(**kw)
-  here = name in BUNDLED or extension.is_path(name) or store.exists(name, kw.get('data_dir'))
-  if here or store.stem(name) not in _tfds_names():
+  is_here = name in BUNDLED or extension.is_path(name) or store.exists(name, kw.get('data_dir'))
+  if is_here or store.stem(name) not in _tfds_names():
     return shapes.of_arrays(load(name, **kw))
   _check_kw(name, functools.partial(_prepared, name), kw)
   return shapes.tfds(name)
@@ -92,7 +92,7 @@ def _check_kw(name: str, make: Callable, kw: dict) -> None:
 
 
 def _prepared(name: str, data_dir=None) -> Dataset:
-  """A set from the cache; without it BadInput with the command or the allowed names."""
+  """The set `name` from the cache; BadInput, with the command or the known names, if absent."""
   if store.exists(name, data_dir):
     return store.load(name, data_dir)
   known = _tfds_names()
@@ -100,11 +100,11 @@ def _prepared(name: str, data_dir=None) -> Dataset:
     raise BadInput(f'data set {name!r} is not prepared (looked in '
                    f'{store.directory(name, data_dir)}). Run {store.command(name)} (downloads), or '
                    f'{store.command(name, "DIR")} with its files in DIR.')
-  here = store.prepared(data_dir)
-  hint = did_you_mean(name, {*BUNDLED, *here, *known}, 3)
+  prepared = store.prepared(data_dir)
+  hint = did_you_mean(name, {*BUNDLED, *prepared, *known}, 3)
   raise BadInput(f'unknown data set {name!r}{hint}; bundled: {", ".join(BUNDLED)}; prepared here: '
-                 f'{", ".join(here) or "none"}; or any TFDS image set, as mnist, fashion_mnist, '
-                 'cifar10, by its name.')
+                 f'{", ".join(prepared) or "none"}; or the name of any TFDS image set, such as '
+                 'mnist, fashion_mnist, cifar10.')
 
 
 def _tfds_names() -> set[str]:

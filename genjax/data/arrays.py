@@ -7,10 +7,10 @@ import numpy as np
 from genjax.data import dataset, files, intake, labels, values
 from genjax.types import BadInput, DataSpec
 
-# keys of an npz by convention, the first that is there; arr_0 and arr_1 are np.savez's own names
+# conventional keys of an npz; arr_0 and arr_1 are np.savez's own names
 X_KEYS = ('x', 'images', 'samples', 'data', 'arr_0')
 COND_KEYS = ('cond', 'y', 'labels', 'label', 'arr_1')
-CONTEXT_KEY = 'context'  # of vectors to condition on, one for each example
+CONTEXT_KEY = 'context'  # vectors to condition on, one per example
 CLASSES_KEY = 'classes'
 
 
@@ -30,41 +30,44 @@ def npz(*, path: str = '', levels: int | None = 256, validation: float = 0.1, te
         standardise: bool = False) -> dataset.Dataset:
   """The arrays of `read_npz` as a data set.
 
-  validation, test: fractions that are drawn by a permutation from `seed`.
-  standardise: of continuous values; models see (x - mean) / std of each component over the training
-  split, samples are written in the units of the file, and likelihoods are of those too.
+  path, levels, x_key, cond_key, num_classes: see `read_npz`.
+  validation, test: fractions of the examples, drawn by a permutation from `seed`.
+  standardise: for continuous values only. Models see (x - mean) / std per component over the
+    training split; samples and likelihoods are in the units of the file.
   """
-  found = read_npz(path, levels, x_key, cond_key, num_classes)
-  x = found.arrays['x']
+  contents = read_npz(path, levels, x_key, cond_key, num_classes)
+  x = contents.arrays['x']
   source = f'{path!r}'
-  if type(standardise) is not bool or (standardise and found.levels is not None):
+  if type(standardise) is not bool or (standardise and contents.levels is not None):
     raise BadInput(f'{source}: standardise={standardise!r}; allowed: False, and True for '
                    'continuous values')
-  kw = {'levels': found.levels, 'validation': validation, 'test': test, 'seed': seed,
+  kw = {'levels': contents.levels, 'validation': validation, 'test': test, 'seed': seed,
         **({'standardise': True} if standardise else {})}
   recipe = 'arrays of an npz'
   if standardise:
     recipe += ('; x = (raw - mean) / std by component over train: models and evaluators of samples '
                'see x, files and likelihoods are raw')
-  elif found.levels is None:
+  elif contents.levels is None:
     values.warn_of_scales(x, source)
   change = (lambda splits: values.standardised(splits, source)) if standardise else None
-  spec = DataSpec(x.shape[1:], found.levels, found.num_classes, found.context)
-  made = files.divided('npz', {'train': found.arrays}, spec, kw, recipe, False, change)
-  return made._replace(classes=found.classes, path=str(files.existing('npz', path)),
-                       notes=found.notes)
+  spec = DataSpec(x.shape[1:], contents.levels, contents.num_classes, contents.context)
+  divided = files.divided('npz', {'train': contents.arrays}, spec, kw, recipe, False, change)
+  return divided._replace(classes=contents.classes, path=str(files.existing('npz', path)),
+                          notes=contents.notes)
 
 
 def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str = '',
              num_classes: int | None = None) -> Arrays:
   """The examples of an npz, their labels if it has any, and what they mean.
 
-  x_key: the key of the examples; '': the one of X_KEYS that is there.
-  cond_key: of the labels, or CONTEXT_KEY, of vectors [N, C]; '': the one of these or of COND_KEYS
-    that is there, 'none': none.
-  levels, num_classes: see `values.checked`, `labels.checked`.
-  Raises BadInput for a damaged file, a missing or ambiguous key, another dtype or shape, values
-  that are not finite.
+  path: the file.
+  levels: see `values.checked`.
+  x_key: key of the examples; '': the one of X_KEYS that the file has.
+  cond_key: key of the labels, or CONTEXT_KEY for vectors [N, C]; '': the one of COND_KEYS and
+    CONTEXT_KEY that the file has; 'none': no labels.
+  num_classes: see `labels.checked`.
+  Raises BadInput for a damaged file, a missing or ambiguous key, another dtype or shape, and
+  values that are not finite.
   """
   where = files.existing('npz', path)
   keys = intake.read_npz(where, ()).keys
@@ -81,23 +84,23 @@ def read_npz(path: str, levels: int | None = 256, x_key: str = '', cond_key: str
     vectors = _vectors(read[cond_key], len(x), f'{path!r}, key {cond_key}')
     return Arrays({'x': x, 'cond': vectors}, levels, context=vectors.shape[1],
                   notes=tuple(notes))
-  found = labels.checked(read[cond_key], len(x), f'{path!r}, key {cond_key}', num_classes,
-                         read.get(CLASSES_KEY))
-  return Arrays({'x': x, 'cond': found.cond}, levels, found.num_classes, None, found.classes,
+  checked = labels.checked(read[cond_key], len(x), f'{path!r}, key {cond_key}', num_classes,
+                           read.get(CLASSES_KEY))
+  return Arrays({'x': x, 'cond': checked.cond}, levels, checked.num_classes, None, checked.classes,
                 tuple(notes))
 
 
 def _chosen(path: str, keys: tuple[str, ...], x_key: str, cond_key: str) -> tuple[str, str]:
   """The keys of examples and labels ('' for none) of an npz with these keys."""
-  there = f'it has: {", ".join(keys[:20]) or "none"}'
+  present = f'it has: {", ".join(keys[:20]) or "none"}'
   for name, key in (('x_key', x_key), ('cond_key', cond_key)):
     if key and key not in keys and (name, key) != ('cond_key', 'none'):
-      raise BadInput(f'{path!r} has no key {key}; {there}; allowed: {name} among them')
+      raise BadInput(f'{path!r} has no key {key}; {present}; allowed: {name} among them')
   candidates = [key for key in X_KEYS if key in keys]
   if not x_key and len(candidates) != 1:
-    said = (f'{" and ".join(candidates)} may be the examples' if candidates else
-            f'no key {", ".join(X_KEYS[:-1])} or {X_KEYS[-1]}')
-    raise BadInput(f'{path!r} has {said}; {there}; allowed: one of these, or data.x_key=KEY')
+    reason = (f'{" and ".join(candidates)} may be the examples' if candidates else
+              f'no key {", ".join(X_KEYS[:-1])} or {X_KEYS[-1]}')
+    raise BadInput(f'{path!r} has {reason}; {present}; allowed: one of these, or data.x_key=KEY')
   x_key = x_key or candidates[0]
   if cond_key:
     return x_key, '' if cond_key == 'none' else cond_key

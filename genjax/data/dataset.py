@@ -96,9 +96,9 @@ def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
 
   cond: labels int32 [B], or vectors float32 [B, context].
 
-  A batch with 'std' holds the moments of an autoencoder's code: x becomes a draw from
-  N(x, std^2), the mean where rng is None. Pure; the first line of a jitted step. Raises BadInput
-  when integers are expected and x is already float (prepared twice).
+  If the batch has 'std', x and std are the moments of an autoencoder's code: x becomes a draw from
+  N(x, std^2), or stays the mean if rng is None. Pure; the first line of a jitted step. Raises
+  BadInput when integers are expected and x is already float (prepared twice).
   """
   x = jnp.asarray(batch['x'])
   if 'std' in batch:
@@ -120,7 +120,7 @@ def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
 
 
 def flip(rng, x: jax.Array) -> jax.Array:
-  """x [B, H, W, C] of which each image, with probability 1/2, is mirrored left to right."""
+  """x [B, H, W, C] with each image mirrored left to right with probability 1/2."""
   mirrored = jax.random.bernoulli(rng, shape=(x.shape[0], 1, 1, 1))
   return jnp.where(mirrored, x[:, :, ::-1], x)
 
@@ -129,16 +129,16 @@ AUGMENTATIONS = {'flip': flip}
 
 
 def augmentation(name: str, dataset: Dataset) -> Callable:
-  """(rng, x [B, H, W, C]) -> x of AUGMENTATIONS; BadInput for another name, and for no images."""
+  """The function (rng, x [B, H, W, C]) -> x of this name; BadInput if unknown, or for no images."""
   if name not in AUGMENTATIONS:
     raise BadInput(f"augment={name!r}; allowed: '' (none), {', '.join(AUGMENTATIONS)}")
   if 'image' not in properties(dataset):
-    raise BadInput(f"augment={name!r} is of images, and {dataset.name!r} has none; allowed: ''")
+    raise BadInput(f"augment={name!r} needs images, and {dataset.name!r} has none; allowed: ''")
   return AUGMENTATIONS[name]
 
 
 def identity(name: str, kw: dict, recipe: str, splits: dict) -> dict:
-  """{'name', 'kw', 'recipe', 'sha256'}: the content hash of each split and how it was made."""
+  """{'name', 'kw', 'recipe', 'sha256'}: how `splits` were made, and the hash of each's content."""
   return {'name': name, 'kw': kw, 'recipe': recipe,
           'sha256': {split: disk.digest(arrays) for split, arrays in splits.items()}}
 
@@ -149,7 +149,7 @@ def permutation(n: int, seed: int) -> np.ndarray:
 
 
 def split_rows(n: int, sizes: dict, seed: int) -> dict:
-  """{split: sorted row numbers}: disjoint, the sizes given, 'train' takes the rest."""
+  """{split: sorted row numbers}, disjoint and of the given sizes; 'train' gets the rest."""
   order, rows, first = permutation(n, seed), {}, 0
   for split, size in sizes.items():
     rows[split] = np.sort(order[first:first + size])
@@ -158,17 +158,18 @@ def split_rows(n: int, sizes: dict, seed: int) -> dict:
 
 
 def carved(n: int) -> int:
-  """How many of n training examples become validation where a set has none: 5000, at most 1/10."""
+  """The number of n training examples that become validation if there is none: min(5000, n/10)."""
   return max(1, min(5000, n // 10))
 
 
 def assign(sizes: dict, carve: Callable[[str, int], int] | None = None,
            seed: int = 0) -> tuple[dict, str]:
-  """{split: (split of the source, sorted row numbers)} and the words for the recipe.
+  """{split: (split of the source, sorted row numbers)}, and what the recipe says of them.
 
-  sizes: {split of the source: N}, with 'train'. A source without a validation split gives
-  carve('validation', N) of train to it by a permutation from `seed`; one without a test split uses
-  its validation split as test, or carves that too. carve None: `carved`.
+  sizes: {split of the source: number of examples}, with 'train'.
+  carve: (split, size of train) -> number of its examples that a missing split gets, chosen by a
+    permutation from `seed`; default `carved`.
+  A source with a validation but no test split uses its validation split as test.
   """
   carve = carve or (lambda split, n: carved(n))
   origins = {'train': 'train', 'validation': 'train', 'test': 'train'}
@@ -179,7 +180,7 @@ def assign(sizes: dict, carve: Callable[[str, int], int] | None = None,
   held = {split: carve(split, sizes['train']) for split in ('validation', 'test')
           if origins[split] == 'train'}
   if sum(held.values()) >= sizes['train']:
-    raise BadInput(f'{sizes["train"]} training examples leave none beside '
+    raise BadInput(f'{sizes["train"]} training examples leave none after '
                    + ' and '.join(f'{count} for {split}' for split, count in held.items()))
   rows = split_rows(sizes['train'], held, seed)
   words = ''.join(f'; {split} = {count} of train by RandomState({seed}).permutation'
@@ -190,7 +191,7 @@ def assign(sizes: dict, carve: Callable[[str, int], int] | None = None,
 
 
 def to_raw(dataset: Dataset, x):
-  """x of the model in the units of the file: standardised values taken back, others as they are."""
+  """x of the model in the units of the file: standardised values rescaled, others as they are."""
   if dataset.standardised is None:
     return x
   mean, std = dataset.standardised

@@ -25,7 +25,7 @@ class Pixels(NamedTuple):
 
 def folder(*, path: str = '', levels: int = 256, validation: float = 0.1, test: float = 0.1,
            seed: int = 0, folders: str = 'auto') -> dataset.Dataset:
-  """The images of `images_of_folder` as they are."""
+  """The data set of `images_of_folder`, which documents the arguments."""
   return images_of_folder(path, levels, validation, test, seed, folders)
 
 
@@ -34,8 +34,8 @@ def images_of_folder(path: str, levels: int = 256, validation: float = 0.1, test
                      progress: Callable = iter) -> dataset.Dataset:
   """A folder of images as a data set: splits and classes by its folders (`layout.of_folder`).
 
-  path: the folder; a relative one is taken from the working directory.
-  levels: below 256 grey values are taken back from 0..255.
+  path: the folder, absolute or relative to the working directory.
+  levels: number of grey levels; fewer than 256 are mapped back from 0..255.
   validation, test: fractions of the training images where the folder has no such split.
   seed: of the permutation that chooses them.
   folders: what folders mean, one of `layout.FOLDERS`.
@@ -68,16 +68,20 @@ def read_images(files: list[pathlib.Path], levels: int, source, size: tuple[int,
                 progress: Callable = iter) -> Pixels:
   """The pixels of image files as levels, and what was done to them.
 
-  size: (height, width) to which images of another size are resized; None: all must be of one.
-  Warns of JPEGs. Raises BadInput for images of different sizes or channels.
+  files: in the order of the result.
+  levels: as for `images_of_folder`.
+  source: name of the images in messages.
+  size: (height, width) to which other images are resized; None: all must have one size.
+  progress: wraps the list of files.
+  Warns of lossy formats. Raises BadInput for images of different sizes or channels.
   """
   levels = values.whole_levels(levels)
-  x, counts, others, stretched = None, dict.fromkeys(images.NOTES, 0), 0, 0
+  x, counts, num_resized, stretched = None, dict.fromkeys(images.NOTES, 0), 0, 0
   for i, file in enumerate(progress(files)):
     image = images.read_image(file)
     pixels = image.pixels
     if size is not None and pixels.shape[:2] != tuple(size):
-      others += 1
+      num_resized += 1
       stretched += pixels.shape[0] * size[1] != pixels.shape[1] * size[0]
       pixels = images.resized(pixels, size)
     if x is None:
@@ -90,8 +94,8 @@ def read_images(files: list[pathlib.Path], levels: int, source, size: tuple[int,
     for note in image.notes:
       counts[note] += 1
   notes = [f'{count} {images.NOTES[note]}' for note, count in counts.items() if count]
-  if others:
-    notes.append(f'{others} resized to {size[1]}x{size[0]} by Lanczos')
+  if num_resized:
+    notes.append(f'{num_resized} resized to {size[1]}x{size[0]} by Lanczos')
   if stretched:
     warnings.warn(f'{source}: {stretched} images change their proportions by resizing to '
                   f'{size[1]}x{size[0]}', stacklevel=3)
@@ -99,13 +103,13 @@ def read_images(files: list[pathlib.Path], levels: int, source, size: tuple[int,
   if lossy:
     warnings.warn(f'{source}: {lossy} of {len(files)} files are compressed with loss, which shows '
                   'in every figure of fidelity', stacklevel=3)
-  if others:  # between the levels by resizing, which is no fault of the file
-    return Pixels(np.rint(x * ((levels - 1) / 255)).astype(np.uint8), tuple(notes), others)
+  if num_resized:  # resizing makes values between the levels: no warning blames the file
+    return Pixels(np.rint(x * ((levels - 1) / 255)).astype(np.uint8), tuple(notes), num_resized)
   return Pixels(disk.from_bytes(x, levels, str(source)), tuple(notes), 0)
 
 
 def idx(path: str) -> dataset.Dataset:
-  """The set in the four idx files {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz] of a folder.
+  """The set of the four idx files {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz] in a folder.
 
   min(5000, N / 10) training images become the validation split by a fixed permutation.
   """
@@ -156,9 +160,13 @@ def _size(shape) -> str:
 
 
 def divided(name, pools, spec, kw, recipe, is_split, change=None) -> dataset.Dataset:
-  """The data set of {split of the source: arrays}; splits that are lacking come out of train.
+  """The data set of `pools`, its missing splits taken from train.
 
-  change: splits -> splits, (mean, std), before they are hashed.
+  name, spec, recipe: of the data set.
+  pools: {split of the source: {'x', 'cond'?}}.
+  kw: arguments in the identity, among them the fractions 'validation' and 'test', and 'seed'.
+  is_split: whether the recipe says how splits were taken.
+  change: splits -> splits, (mean, std), applied before they are hashed.
   """
   for key in ('validation', 'test'):
     if type(kw[key]) not in (int, float) or not 0 < kw[key] < 1:

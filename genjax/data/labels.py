@@ -14,7 +14,7 @@ MOST_CLASSES = 1 << 20
 
 
 class Labels(NamedTuple):
-  """One label an example, and what the labels mean."""
+  """One label per example, and what the labels mean."""
 
   cond: np.ndarray  # int32 [N], 0..num_classes-1
   num_classes: int
@@ -26,10 +26,12 @@ def checked(cond: np.ndarray, n: int, source: str, num_classes: int | None = Non
   """The labels of n examples.
 
   cond: integers, or names as text, which are numbered in sorted order.
-  num_classes: None: one more than the largest label.
+  n: number of examples.
+  source: name of the labels in messages.
+  num_classes: default: one more than the largest label.
   classes: text [num_classes], the names of integer labels, if known.
-  source: for messages. Raises BadInput for other kinds and lengths, labels below 0 or beyond
-  num_classes, and where most labels up to the largest never occur.
+  Raises BadInput for other types and lengths, labels outside 0..num_classes-1, and (num_classes
+  None) if most labels up to the largest never occur.
   """
   if cond.shape != (n,):
     hint = '; one-hot rows become labels by labels.argmax(1)' if cond.shape[:1] == (n,) else ''
@@ -54,7 +56,7 @@ def checked(cond: np.ndarray, n: int, source: str, num_classes: int | None = Non
                    '(np.unique(labels, return_inverse=True)[1] numbers them anew)')
   if num_classes is None and count > 2 * len(occurring):
     raise BadInput(f'{source}: labels go up to {high}, but only {len(occurring)} of {count} occur; '
-                   'allowed: np.unique(labels, return_inverse=True)[1] in their place, or '
+                   'allowed: np.unique(labels, return_inverse=True)[1] instead, or '
                    f'num_classes={count} if they are right')
   missing = sorted(set(range(count)) - set(occurring.tolist()))
   if missing:
@@ -74,10 +76,10 @@ def _names(classes, count: int, source: str) -> tuple[str, ...] | None:
 
 
 def of_text(text: str, dataset: Dataset) -> int | tuple[float, ...]:
-  """The condition that a command line means.
+  """The condition that the text of a command line means: a label or a vector.
 
-  A label: a class by name, a number, or 'none' for no label; a name wins over a number. A vector:
-  its numbers with commas between them, or 'none'. Raises BadInput, naming what is allowed.
+  A label is a class by name, a number, or 'none' for no label; a name wins over a number. A vector
+  is its numbers with commas between them, or 'none'. Raises BadInput, naming what is allowed.
   """
   count, classes = dataset.spec.num_classes, dataset.classes or ()
   if dataset.spec.context is not None:
@@ -99,7 +101,7 @@ def of_text(text: str, dataset: Dataset) -> int | tuple[float, ...]:
 
 
 def _vector(text: str, context: int) -> tuple[float, ...]:
-  """The numbers of a vector; NaN, which is no condition, for 'none'."""
+  """The numbers of a vector; for 'none' NaNs, which mean no condition."""
   if text == 'none':
     return (math.nan,) * context
   try:

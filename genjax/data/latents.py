@@ -26,15 +26,21 @@ COMMAND = 'python -m genjax prepare --data=latents --from=DIR'
 
 def write(directory, splits: Mapping[str, Iterable], *, scale_factor: float, autoencoder: str,
           autoencoder_sha256: str, num_classes: int, records_per_file: int = 16384) -> None:
-  """Writes splits {name: iterable of (mean, std, label)} to a directory that must not exist yet.
+  """Writes the codes of an autoencoder.
 
-  mean and std: arrays of one shape for all, before scaling; names: train (needed), validation,
-  test. autoencoder_sha256: of the weights that made the codes. Raises BadInput, leaving nothing
-  behind, for values that are not finite in float16, negative std and labels out of range.
+  directory: must not exist yet.
+  splits: {name: iterable of (mean, std, label)} for train (required), validation and test; mean
+    and std are arrays of one shape for all, before scaling.
+  scale_factor: of mean and std when they are read.
+  autoencoder, autoencoder_sha256: its name and the hash of its weights.
+  num_classes: labels are 0..num_classes - 1.
+  records_per_file: at most.
+  Raises BadInput, leaving nothing behind, for values that are not finite in float16, negative std
+  and labels out of range.
   """
   directory = pathlib.Path(directory).absolute()
   if directory.exists():
-    raise BadInput(f'{directory} exists already; allowed: a new directory, as another '
+    raise BadInput(f'{directory} exists already; allowed: a new directory, such as another '
                    '--data_dir')
   if 'train' not in splits or set(splits) - set(dataset.SPLITS):
     raise BadInput(f'splits {", ".join(splits) or "none"}; allowed: '
@@ -58,7 +64,7 @@ def write(directory, splits: Mapping[str, Iterable], *, scale_factor: float, aut
 
 
 def _packed(split: str, examples: Iterable, num_classes: int, shape: list):
-  """The bytes of each record; `shape` holds that of the first example of all splits."""
+  """Yields the bytes of each record; `shape` gets that of the first example of all splits."""
   for i, (mean, std, label) in enumerate(examples):
     def refuse(words, i=i):
       raise BadInput(f'latents: {split} example {i} {words}')
@@ -106,12 +112,14 @@ def _write_split(whole: pathlib.Path, split: str, packed: Iterable[bytes], per_f
 
 def load(*, path: str = '', shape: tuple[int, ...] | None = None,
          num_classes: int | None = None, data_dir=None) -> dataset.Dataset:
-  """The codes in the directory `path`, or in the cache: {'x', 'std', 'cond'}, read by rows.
+  """The codes in a directory: {'x', 'std', 'cond'}, read by rows.
 
   x is the scaled mean and std the scaled deviation, float32; `data.prepare` draws from them.
-  shape, num_classes: what the metadata must say, if given. Sizes of files are checked here, the
-  content as it is read; the identity is the hashes in the metadata, not computed again. Raises
-  BadInput naming the file that is missing, damaged or foreign.
+  path, data_dir: as for `place`.
+  shape, num_classes: what the metadata must say, if given.
+  Sizes of files are checked here, and contents as they are read. The identity takes the hashes of
+  the metadata without computing them again. Raises BadInput naming the file that is missing,
+  damaged or foreign.
   """
   where = place(path, data_dir)
   if not (where / INDEX).is_file():
@@ -143,27 +151,27 @@ def load(*, path: str = '', shape: tuple[int, ...] | None = None,
 
 
 def place(path: str = '', data_dir=None) -> pathlib.Path:
-  """Where the files lie: `path`, or the folder 'latents' of the cache."""
+  """The directory of the files: `path`, or the folder 'latents' of the cache in data_dir."""
   if not isinstance(path, str):
     raise BadInput(f"data set 'latents': path={path!r}; allowed: a directory")
   return pathlib.Path(path).expanduser() if path else store.directory('latents', data_dir)
 
 
 def _check_declared(where, spec: DataSpec, shape, num_classes) -> None:
-  """Raises BadInput where the metadata say otherwise than the config."""
+  """Raises BadInput where the metadata contradict the config."""
   shape = None if shape is None else tuple(np.ravel(shape).tolist())
-  for name, declared, there in (('shape', shape, spec.shape),
-                                ('num_classes', num_classes, spec.num_classes)):
-    if declared is not None and declared != there:
+  for name, declared, stored in (('shape', shape, spec.shape),
+                                 ('num_classes', num_classes, spec.num_classes)):
+    if declared is not None and declared != stored:
       raise BadInput(f"data set 'latents': data.kw.{name}={declared}, but {where / INDEX} says "
-                     f'{there}; allowed: {there}')
+                     f'{stored}; allowed: {stored}')
 
 
 def from_npz(directory) -> dict:
-  """{split: iterator over (mean, std, label)} of the files SPLIT*.npz of a folder, by their names.
+  """{split: iterator over (mean, std, label)} of the files SPLIT*.npz of a folder, in name order.
 
-  Keys of each: mean and std [n, ...], label [n]. Raises BadInput, at once or while it is read,
-  naming the file.
+  Keys of each: mean and std [n, ...], label [n]. Raises BadInput naming the file, at once or from
+  the iterator.
   """
   directory = pathlib.Path(directory)
   if not directory.is_dir():

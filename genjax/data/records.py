@@ -66,8 +66,8 @@ class Records:
 class Column:
   """One field of records on disk as an array that is read by rows: column[rows] is numpy.
 
-  The columns of a split share `last`, the rows that a thread read last: a batch of three columns
-  reads its records once.
+  The columns of a split share `last`, the records that a thread read last, so that a batch of three
+  columns reads its records once.
   """
 
   def __init__(self, records: Records, rows: np.ndarray, field: str, scale: float | None,
@@ -97,7 +97,7 @@ class Column:
 
 
 def columns(records: Records, rows: np.ndarray, scale: float) -> dict:
-  """The columns of the rows of a split."""
+  """{'x', 'std', 'cond'}: the columns of the rows of a split, x and std times `scale`."""
   last = threading.local()
   return {'x': Column(records, rows, 'mean', scale, last),
           'std': Column(records, rows, 'std', scale, last),

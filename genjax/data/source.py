@@ -21,10 +21,10 @@ def _order(seed: int, epoch: int, n: int) -> np.ndarray:
 class BatchSource:
   """source[i] -> {name: array [B, ...]} for every i >= 0: an endless shuffled stream.
 
-  The stream is the epochs end to end, each a new permutation, cut into batches of `batch_size`
-  (the global batch): every example comes exactly once an epoch, and a batch may straddle two.
-  A host reads the rows of the global batch in its ranges alone, so the order of examples is the
-  same for any number of hosts. With num_stacked = K item j holds batches jK..jK+K-1 as [K, B, ...].
+  The stream is the epochs end to end, each a new permutation, cut into global batches of
+  `batch_size`. Every example comes exactly once per epoch, and a batch may straddle two epochs.
+  A host reads only its ranges of the global batch, so the order of examples is the same for any
+  number of hosts. With num_stacked = K item j holds batches jK..jK+K-1 as [K, B, ...].
   """
 
   arrays: dict
@@ -85,20 +85,20 @@ def batches(arrays: dict, batch_size: int, seed: int = 0) -> BatchSource:
 
 
 def of_host(source: BatchSource, ranges: tuple[tuple[int, int], ...]) -> BatchSource:
-  """The same stream, of which only the rows of each global batch in `ranges` are read."""
+  """The same stream, reading only the rows in `ranges` of each global batch."""
   return dataclasses.replace(source, ranges=ranges)
 
 
 def stack(source: BatchSource, num_stacked: int) -> BatchSource:
-  """The same stream, K = num_stacked batches an item, [K, B, ...]: for K steps a dispatch."""
+  """The same stream with K = num_stacked batches per item, [K, B, ...], for K steps a dispatch."""
   return dataclasses.replace(source, num_stacked=num_stacked)
 
 
 def loader(source: BatchSource, start: int = 0, num_threads: int | None = None):
   """Iterates source[start], source[start + 1], ...; the state to resume from is that integer.
 
-  num_threads > 0 reads ahead through grain, 0 indexes directly. None takes 0 for data in memory,
-  where indexing costs less than handing a batch over between threads, and 2 for mapped files.
+  num_threads > 0 reads ahead through grain, 0 indexes directly. The default is 0 for data in
+  memory, where indexing costs less than passing a batch between threads, and 2 for mapped files.
   """
   if num_threads is None:
     num_threads = 2 if source.is_mapped else 0

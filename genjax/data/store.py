@@ -21,24 +21,24 @@ from genjax.data import dataset, intake
 from genjax.types import BadInput, DataSpec
 
 INDEX = 'identity.json'
-VERIFIED = 1 << 34  # bytes of one set that are hashed at every load, at 1.5 GB a second
+VERIFIED = 1 << 34  # bytes up to which a set is hashed at every load, at 1.5 GB a second
 
 
 def cache_dir(data_dir=None) -> pathlib.Path:
-  """`data_dir`, else the environment's GENJAX_DATA, else `data` in the cache."""
+  """The folder of all sets: `data_dir`, else $GENJAX_DATA, else `data` in the cache."""
   path = data_dir or os.environ.get('GENJAX_DATA')
   return pathlib.Path(path).expanduser() if path else disk.cache('data')
 
 
 def directory(name: str, data_dir=None) -> pathlib.Path:
-  """Where the set `name` lies; 'imagenet_resized/64x64' is one folder, not two."""
+  """The folder of the set `name`; 'imagenet_resized/64x64' is one folder, not two."""
   if not isinstance(name, str) or not re.fullmatch(r'[A-Za-z0-9][\w.+:/-]*', name):
     raise BadInput(f'data set name {name!r}: use letters, digits and _ . + - : /')
   return cache_dir(data_dir) / re.sub(r'[:/]', '-', name)
 
 
 def stem(name: str) -> str:
-  """The name without configuration and version: 'imagenet_resized/64x64:1.0.0' -> the first."""
+  """The name without configuration and version: 'emnist/letters:3.1.0' -> 'emnist'."""
   return re.split('[/:]', name)[0]
 
 
@@ -60,9 +60,9 @@ def command(name: str, source: str = '') -> str:
 def load(name: str, data_dir=None, verify_at_most: int = VERIFIED) -> dataset.Dataset:
   """The prepared set `name`, its arrays mapped to memory.
 
-  The index has a digest of its own. Sizes, shapes and dtypes are compared with it, and the content
-  with its hash, of sets up to verify_at_most bytes. Raises BadInput if the set is damaged or not
-  there; never touches a network.
+  The index has its own digest. Sizes, shapes and dtypes are compared with the index; contents are
+  compared with their hash in sets of up to verify_at_most bytes. Raises BadInput if the set is
+  damaged or missing; never touches a network.
   """
   where = directory(name, data_dir)
   try:
@@ -85,15 +85,15 @@ def load(name: str, data_dir=None, verify_at_most: int = VERIFIED) -> dataset.Da
 
 
 def seal(index: dict) -> dict:
-  """The index with the digest of what it says."""
+  """The index with its own digest under 'sha256'."""
   return {**index, 'sha256': _sha256(index)}
 
 
 def unsealed(index: dict) -> dict:
-  """The index without its digest. Raises ValueError where the two do not belong together."""
+  """The index without its digest. Raises ValueError if the digest is another or missing."""
   content = {key: value for key, value in index.items() if key != 'sha256'}
   if index.get('sha256') != _sha256(content):
-    raise ValueError('its index has another digest than it says, or none (an earlier version)')
+    raise ValueError('its index does not match its digest, or has none (an earlier version)')
   return content
 
 
@@ -102,21 +102,21 @@ def _sha256(index: dict) -> str:
 
 
 def _mapped(path: pathlib.Path, recorded: dict) -> np.ndarray:
-  """The array of a file, mapped to memory; ValueError where it is not the one of the index."""
+  """The array of a file, mapped to memory; ValueError if it is not as `recorded` in the index."""
   size = path.stat().st_size
   if size != recorded['bytes']:
     raise ValueError(f'{path.name} has {size} bytes, not {recorded["bytes"]}')
   with open(path, 'rb') as file:
     header = intake.npy_header(file, path)
-  was = recorded['dtype'], recorded['shape'], False
-  if (header.dtype.str, list(header.shape), header.fortran) != was:
-    raise ValueError(f'{path.name} holds {header.dtype} {header.shape}, not {was[0]} {was[1]}')
+  dtype, shape = recorded['dtype'], recorded['shape']
+  if (header.dtype.str, list(header.shape), header.fortran) != (dtype, shape, False):
+    raise ValueError(f'{path.name} holds {header.dtype} {header.shape}, not {dtype} {shape}')
   return np.load(path, mmap_mode='r', allow_pickle=False)
 
 
 @contextlib.contextmanager
 def workplace(data_dir=None):
-  """A temporary folder inside the cache: what is finished in its `whole` is renamed in place."""
+  """Yields a temporary folder inside the cache; `publish` renames its subfolder `whole`."""
   root = cache_dir(data_dir)
   root.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(prefix='.preparing-', dir=root) as work:
@@ -125,9 +125,13 @@ def workplace(data_dir=None):
 
 
 def create(work: pathlib.Path, split: str, n: int, shape: tuple, dtype, labelled: bool) -> dict:
-  """Empty files of one split, mapped for writing: {'x': [n, *shape], 'cond'?: int32 [n]}.
+  """Empty arrays of one split, mapped for writing: {'x': [n, *shape], 'cond'?: int32 [n]}.
 
-  Raises OSError where the disk is full: a write to a mapped hole would end the process.
+  work: the folder of `workplace`.
+  split: its name.
+  n, shape, dtype: the number of examples, and the shape and dtype of one.
+  labelled: whether there is a 'cond'.
+  Raises OSError if the disk is full, where a write to a mapped hole would end the process.
   """
   def array(key, shape, dtype):
     path = work / 'whole' / f'{split}-{key}.npy'
@@ -146,7 +150,7 @@ def create(work: pathlib.Path, split: str, n: int, shape: tuple, dtype, labelled
 
 
 def _allocate(file, nbytes: int) -> None:
-  """Takes the space of nbytes behind the position of a file; OSError where the disk is full."""
+  """Allocates nbytes after the position of a file; OSError if the disk is full."""
   file.flush()
   if sys.platform == 'linux':
     os.posix_fallocate(file.fileno(), 0, file.tell() + nbytes)
@@ -157,7 +161,13 @@ def _allocate(file, nbytes: int) -> None:
 
 def publish(work: pathlib.Path, name: str, spec: DataSpec, splits: dict, recipe: str,
             data_dir=None, classes: tuple[str, ...] | None = None) -> dataset.Dataset:
-  """Indexes the filled arrays `splits` of `work`, renames them into place, loads them."""
+  """The set `name`, loaded after its filled files were indexed and renamed into place.
+
+  work: the folder of `workplace`.
+  spec, recipe, classes: of the data set.
+  splits: {split: arrays of `create`}.
+  data_dir: as for `cache_dir`.
+  """
   recorded = {}
   for split, arrays in splits.items():
     for key, array in arrays.items():
@@ -175,13 +185,14 @@ def publish(work: pathlib.Path, name: str, spec: DataSpec, splits: dict, recipe:
   return load(name, data_dir)
 
 
-def publish_arrays(name: str, made: dataset.Dataset, data_dir=None) -> dataset.Dataset:
-  """Keeps a set that lies in memory under `name`."""
+def publish_arrays(name: str, in_memory: dataset.Dataset, data_dir=None) -> dataset.Dataset:
+  """The data set `in_memory`, loaded from the cache after it was stored there under `name`."""
   with workplace(data_dir) as work:
     splits = {}
-    for split, arrays in made.splits.items():
+    for split, arrays in in_memory.splits.items():
       x = arrays['x']
       splits[split] = create(work, split, len(x), x.shape[1:], x.dtype, 'cond' in arrays)
       for key, array in arrays.items():
         splits[split][key][:] = array
-    return publish(work, name, made.spec, splits, made.identity['recipe'], data_dir, made.classes)
+    return publish(work, name, in_memory.spec, splits, in_memory.identity['recipe'], data_dir,
+                   in_memory.classes)

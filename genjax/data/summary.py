@@ -32,13 +32,13 @@ def _kind(shape: tuple[int, ...], levels: int | None) -> str:
 
 
 def _range(dataset: Dataset) -> list[str]:
-  """Levels, or the range of values in memory; of images those levels that occur."""
+  """The number of levels and those that occur, or the range of continuous values."""
   levels, x = dataset.spec.levels, dataset.splits.get('train', {}).get('x')
-  # of what is mapped from a disk all would have to be read
-  seen = type(x) is np.ndarray
+  # the range of a mapped array would have to be read from the disk
+  in_memory = type(x) is np.ndarray
   if levels is not None:
-    return [f'{levels} levels' + (f' ({x.min()} to {x.max()} occur)' if seen else '')]
-  return [f'values {x.min():.4g} to {x.max():.4g}'] if seen else ['continuous']
+    return [f'{levels} levels' + (f' ({x.min()} to {x.max()} occur)' if in_memory else '')]
+  return [f'values {x.min():.4g} to {x.max():.4g}'] if in_memory else ['continuous']
 
 
 def _classes(dataset: Dataset, num_classes: int) -> str:

@@ -26,7 +26,7 @@ from genjax.types import BadInput, DataSpec
 from genjax.words import did_you_mean
 
 CHUNK = 1000  # records read at a time: three times as fast as one by one
-CONNECT_WITHIN = 4.0  # seconds until a host counts as out of reach
+CONNECT_WITHIN = 4.0  # seconds until a host counts as unreachable
 FAILURES = (ImportError, OSError, ValueError, KeyError, IndexError, EOFError, RuntimeError,
             AssertionError, zlib.error, tarfile.TarError, zipfile.BadZipFile,
             extractor.ExtractError, download_manager.NonMatchingChecksumError,
@@ -41,14 +41,14 @@ def names() -> tuple[str, ...]:
 
 def prepare(name: str, from_dir: str | None = None, data_dir=None,
             progress: Callable = iter) -> dataset.Dataset:
-  """Materialises each split of TFDS's `name` as uint8 .npy files in the cache, and loads it.
+  """The TFDS set `name`, loaded after each split was written as uint8 .npy files to the cache.
 
-  from_dir: a folder with the files that TFDS would download (their checksums are not compared:
-  the identity of the data is the hash of its content); None downloads. A set without a
-  validation split gives min(5000, N / 10) of train to it by a fixed permutation; one without a
-  test split uses its validation split as test. Images of 0 and 1 alone have 2 levels, all others
-  256. progress wraps the list of chunks of records that are read. Raises BadInput, leaving nothing
-  behind.
+  Missing splits come from `dataset.assign`. Images of 0 and 1 alone have 2 levels, all others 256.
+  from_dir: a folder with the files that TFDS would download; default: they are downloaded. Their
+    checksums are not compared: the identity of the data is the hash of its content.
+  data_dir: as for `store.cache_dir`.
+  progress: wraps the list of chunks of records that are read.
+  Raises BadInput, leaving nothing behind.
   """
   with store.workplace(data_dir) as work, without_tensorflow():
     try:
@@ -70,7 +70,7 @@ def prepare(name: str, from_dir: str | None = None, data_dir=None,
 
 
 def _names(label) -> tuple[str, ...] | None:
-  """The names of the classes; None where they are but numbers."""
+  """The names of the classes; None if all are numbers."""
   names = tuple(label.names)
   return None if all(name.isdigit() for name in names) else names
 
@@ -121,14 +121,14 @@ def _download(name, builder, from_dir, work, data_dir):
     downloads, reach = store.cache_dir(data_dir) / '.downloads', contextlib.nullcontext()
   config = tfds.download.DownloadConfig(
       manual_dir=from_dir, extract_dir=work / 'extracted', try_download_gcs=False)
-  # TFDS prints what it believes of sizes; the program says what came of it
+  # TFDS prints estimates of sizes; the program itself reports the result
   with reach, contextlib.redirect_stdout(io.StringIO()):
     builder.download_and_prepare(download_dir=downloads, download_config=config)
 
 
 @contextlib.contextmanager
 def _refuse_download(name: str, from_dir: str):
-  """With --from a file that is not there is an error, never a download."""
+  """Within the block a file that `from_dir` lacks is an error, never a download."""
   def refuse(self, url, *unused_args, **unused_kw):
     file = os.path.basename(urllib.parse.urlparse(url).path)
     raise BadInput(f'data set {name!r}: {from_dir} lacks {file}; get it from {url}')
@@ -138,7 +138,7 @@ def _refuse_download(name: str, from_dir: str):
 
 
 def _check_reachable(name: str, urls: list[str]):
-  """Raises BadInput if the first host (or the proxy) takes no connection in CONNECT_WITHIN s."""
+  """Raises BadInput if the first host (or the proxy) accepts no connection in CONNECT_WITHIN s."""
   first = urls[0] if urls else 'https://storage.googleapis.com'
   host = urllib.parse.urlparse(first)
   proxy = urllib.request.getproxies().get(host.scheme)
@@ -156,14 +156,14 @@ def _check_reachable(name: str, urls: list[str]):
   thread.start()
   thread.join(CONNECT_WITHIN)
   if not reached.is_set():
-    wanted = ', '.join(sorted({os.path.basename(urllib.parse.urlparse(u).path) for u in urls})[:8])
+    files = ', '.join(sorted({os.path.basename(urllib.parse.urlparse(u).path) for u in urls})[:8])
     raise BadInput(f'data set {name!r}: no connection to {host.hostname}. Get its files '
-                   f'({wanted or "see the TFDS catalogue"}) elsewhere, and run '
+                   f'({files or "see the TFDS catalogue"}) elsewhere, and run '
                    f'{store.command(name, "DIR")}')
 
 
 def _materialise(builder, keys, work, progress):
-  """Reads every record once -> {split: arrays}, shape of an image, recipe."""
+  """({split: arrays}, shape of an image, recipe); reads every record once."""
   sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
   if 'train' not in sizes:
     raise BadInput(f'TFDS set {builder.info.full_name} has no split train; it has: '
@@ -175,24 +175,24 @@ def _materialise(builder, keys, work, progress):
                                 labelled=keys[1] is not None)
             for split, (_, rows) in assigned.items()}
   for origin in dict.fromkeys(origin for origin, _ in assigned.values()):
-    parts = {split: rows for split, (of, rows) in assigned.items() if of == origin}
-    _read(builder.as_data_source(origin), keys, parts, splits, progress)
+    rows_of = {split: rows for split, (source, rows) in assigned.items() if source == origin}
+    _read(builder.as_data_source(origin), keys, rows_of, splits, progress)
   return splits, first.shape, recipe + words
 
 
-def _read(records, keys, parts: dict, splits: dict, progress: Callable):
-  """Fills splits[part] with the records parts[part] (sorted), in one pass over all."""
-  done = dict.fromkeys(parts, 0)
+def _read(records, keys, rows_of: dict, splits: dict, progress: Callable):
+  """Fills splits[split] with the records rows_of[split] (sorted), in one pass over all."""
+  done = dict.fromkeys(rows_of, 0)
   for low in progress(range(0, len(records), CHUNK)):
     chunk = records.__getitems__(range(low, min(low + CHUNK, len(records))))
-    for part, rows in parts.items():
+    for split, rows in rows_of.items():
       first, last = np.searchsorted(rows, (low, low + CHUNK))
       for row in rows[first:last]:
-        example, at = chunk[row - low], done[part]
-        if example[keys[0]].shape != splits[part]['x'].shape[1:]:
-          raise BadInput(f'images of different sizes: {splits[part]["x"].shape[1:]} and '
+        example, at = chunk[row - low], done[split]
+        if example[keys[0]].shape != splits[split]['x'].shape[1:]:
+          raise BadInput(f'images of different sizes: {splits[split]["x"].shape[1:]} and '
                          f'{example[keys[0]].shape}; choose a set of one size')
-        splits[part]['x'][at] = example[keys[0]]
+        splits[split]['x'][at] = example[keys[0]]
         if keys[1]:
-          splits[part]['cond'][at] = example[keys[1]]
-        done[part] += 1
+          splits[split]['cond'][at] = example[keys[1]]
+        done[split] += 1

@@ -33,12 +33,18 @@ class Toy(NamedTuple):
 
 
 def mixture(centres, std, recipe: str, has_modes: bool = True) -> Toy:
-  """sum_k N(c_k, A A^T) / K: centres [K, D], std a number (A = std I) or the matrix A [D, D]."""
+  """The toy of density sum_k N(x; c_k, A A^T) / K.
+
+  centres: c_k, [K, D].
+  std: a number (A = std I), or the matrix A [D, D].
+  recipe: of the data set.
+  has_modes: whether the centres are its modes.
+  """
   centres = np.asarray(centres, np.float64)
   num, dim = centres.shape
   isotropic = np.ndim(std) == 0
   factor = std * np.eye(dim) if isotropic else np.asarray(std, np.float64)
-  # numpy until they are called: a data set is loaded before any device is initialised
+  # numpy outside the functions: a data set is loaded before any device is initialised
   inverse = np.linalg.inv(factor).astype(np.float32)
   log_norm = -np.linalg.slogdet(factor)[1] - 0.5 * dim * prob.LOG_2PI - np.log(num)
   means, spread = centres.astype(np.float32), factor.astype(np.float32)
@@ -103,7 +109,7 @@ def moons(*, std: float = 0.2) -> Toy:
 
 
 def gaussian_parameters(dim: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-  """mean [dim], covariance [dim, dim] in float64 of the toy 'gaussian': known, full, and regular.
+  """mean [dim] and full covariance [dim, dim] of the toy 'gaussian', in float64.
 
   Eigenvalues lie evenly in [0.25, 2.25], along a random orthogonal basis; mean ~ N(0, I).
   """
@@ -130,7 +136,7 @@ def checkerboard(*, edge: float = 4.0) -> Toy:
     dark = jnp.floor(x / side).sum(-1) % 2 == 0
     return jnp.where(inside & dark, -np.log(2 * edge ** 2), -jnp.inf)
 
-  # first coordinate of a dark square, in squares: column 0..3, then the rows of its parity
+  # the dark squares of a column 0..3 are its squares 2 row + column % 2, for row 0 and 1
   def place(column, row, u):
     return side * (u + np.array([-2, -2]) + _pair(column, 2 * row + column % 2))
 
@@ -158,7 +164,13 @@ TOYS = {f.__name__: f for f in (ring8, grid25, checkerboard, moons, three_modes,
 def make(name: str, *, seed: int = 0, num_train: int = SIZES['train'],
          num_validation: int = SIZES['validation'], num_test: int = SIZES['test'],
          **kw) -> dataset.Dataset:
-  """The toy as a Dataset of float32 vectors, its arrays drawn from `seed`, a stream per split."""
+  """The toy as a Dataset of float32 vectors.
+
+  name: one of TOYS.
+  seed: of the arrays, each split with its own stream, and of the toy if it takes one.
+  num_train, num_validation, num_test: sizes of the splits.
+  kw: keyword arguments of the toy.
+  """
   allowed = inspect.signature(TOYS[name]).parameters
   kw = {key: kw.get(key, parameter.default) for key, parameter in allowed.items()}
   if 'seed' in kw:
@@ -176,7 +188,7 @@ def make(name: str, *, seed: int = 0, num_train: int = SIZES['train'],
 
 
 def maker(name: str) -> Callable:
-  """`make` for one toy, with the signature that names exactly the arguments it takes."""
+  """`make` for one toy, with a signature of exactly the arguments that it takes."""
   function = functools.partial(make, name)
   own = inspect.signature(TOYS[name]).parameters
   common = [p for key, p in inspect.signature(make).parameters.items()

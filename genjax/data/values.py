@@ -1,6 +1,6 @@
 """Values of a user's examples: integer levels of images, or continuous ones as they are.
 
-An array that is probably an image in another convention is refused with the line that mends it.
+An array that is probably an image in another convention is refused, with code that converts it.
 """
 
 import warnings
@@ -11,16 +11,16 @@ from genjax import disk
 from genjax.types import BadInput
 
 CHANNELS = (1, 3)
-SCALES = 100  # columns whose deviations differ by more are warned of
+SCALES = 100  # ratio of standard deviations of columns beyond which a warning is given
 TO_BYTES = 'np.rint({}).astype(np.uint8)'
 
 
 def checked(x: np.ndarray, levels: int | None, source: str) -> tuple[np.ndarray, int | None]:
   """x as uint8 levels [N, H, W, C] or as float32 [N, ...], and its number of levels or None.
 
-  levels: of uint8 images, whose 0..255 are taken back to 0..levels - 1; None says that float
-  values are continuous, whatever they look like. Raises BadInput for another kind or order of axes,
-  float images of 0..255 and values that are not finite; warns of float images of 0..1.
+  levels: of uint8 images, whose 0..255 are mapped back to 0..levels - 1; None declares float values
+  continuous, whatever they look like. Raises BadInput for another dtype or order of axes, float
+  images of 0..255 and values that are not finite; warns of float images of 0..1.
   """
   if not x.size:
     raise BadInput(f'{source}: x has shape {x.shape}; allowed: at least one example')
@@ -51,7 +51,7 @@ def whole_levels(levels: int) -> int:
 
 
 def _check_axes(x: np.ndarray, source: str) -> None:
-  """Refuses [N, C, H, W]; warns of channels that no picture has."""
+  """Refuses [N, C, H, W]; warns of numbers of channels outside CHANNELS."""
   if x.shape[-1] in CHANNELS:
     return
   if x.shape[1] in CHANNELS:
@@ -63,7 +63,7 @@ def _check_axes(x: np.ndarray, source: str) -> None:
 
 
 def _remedy(x: np.ndarray) -> str:
-  """What would make integers of another kind into images."""
+  """How to convert an array of another dtype or shape to images; '' if that is not clear."""
   if x.dtype == np.uint8 and x.ndim == 3:
     return '; grey images need their axis of channels, x[..., None]'
   if x.dtype == np.uint8 and x.ndim == 2:
@@ -78,17 +78,17 @@ def _remedy(x: np.ndarray) -> str:
 def _check_no_image(x: np.ndarray, source: str) -> None:
   """Refuses float images of 0..255, and warns of those of 0..1 or -1..1."""
   low, high = float(x.min()), float(x.max())
-  looks = x.ndim == 4 and (x.shape[-1] in CHANNELS or x.shape[1] in CHANNELS)
-  of_bytes = low >= 0 and 2 < high <= 255
-  whole = of_bytes and bool((x == np.rint(x)).all())
+  image_shaped = x.ndim == 4 and (x.shape[-1] in CHANNELS or x.shape[1] in CHANNELS)
+  byte_range = low >= 0 and 2 < high <= 255
+  whole = byte_range and bool((x == np.rint(x)).all())
   or_else = 'levels=None if the values are continuous'
-  if of_bytes and looks or (whole and x.ndim == 3):
+  if byte_range and image_shaped or (whole and x.ndim == 3):
     raise BadInput(f'{source}: x is {x.dtype} {x.shape} from {low:g} to {high:g}, which looks like '
                    f'images of 0..255; allowed: {TO_BYTES.format("x")}, or {or_else}')
   if whole and x.ndim == 2 and x.shape[1] >= 64 and high > 127:
     warnings.warn(f'{source}: x has whole values from {low:g} to {high:g}; if its rows are images, '
                   f'{TO_BYTES.format("x.reshape(-1, H, W, C)")} gives them levels', stacklevel=4)
-  if looks and low >= -1 and 0.5 < high <= 1:
+  if image_shaped and low >= -1 and 0.5 < high <= 1:
     inner = '255 * x' if low >= 0 else '127.5 * (x + 1)'
     warnings.warn(f'{source}: x is {x.dtype} {x.shape} from {low:g} to {high:g}; if these are '
                   f'images, {TO_BYTES.format(inner)} gives them levels; {or_else}', stacklevel=4)
@@ -111,7 +111,7 @@ def warn_of_scales(x: np.ndarray, source: str) -> None:
 
 
 def standardised(splits: dict, source: str) -> tuple[dict, tuple[np.ndarray, np.ndarray]]:
-  """The splits with (x - mean) / std of each component over the training split, and these two.
+  """The splits with x = (raw - mean) / std, and (mean, std), by component over the training split.
 
   Raises BadInput for a component that does not vary.
   """

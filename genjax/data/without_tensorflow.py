@@ -1,4 +1,4 @@
-"""TFDS without TensorFlow: the standard library and Pillow in the few places that need it.
+"""TFDS without TensorFlow, using the standard library and Pillow in the few places that need it.
 
 TFDS reads and writes records without TensorFlow, but opens archives and encodes images with it.
 The places are private names of tensorflow-datasets 4.9.10, which is why that version is pinned; a
@@ -50,7 +50,7 @@ def _encode_image(self, image: np.ndarray) -> bytes:
 
 @contextlib.contextmanager
 def replaced(places):
-  """Sets attributes for the time of a `with` block: places = [(object, name, value)]."""
+  """Sets attributes within a `with` block: places = [(object, name, value)]."""
   before = [(where, name, getattr(where, name)) for where, name, _ in places]
   for where, name, value in places:
     setattr(where, name, value)
@@ -63,7 +63,7 @@ def replaced(places):
 
 @contextlib.contextmanager
 def without_tensorflow():
-  """TFDS as if TensorFlow were not installed, with replacements where it cannot do without."""
+  """Within the block TFDS works as if TensorFlow were not installed, with replacements for it."""
   tfds.disable_progress_bar()
   modules = [importlib.import_module(f'tensorflow_datasets.image_classification.{module}')
              for module in ('mnist', 'cifar')]
@@ -74,7 +74,7 @@ def without_tensorflow():
 
   places = [(module, 'tf', TENSORFLOW) for module in (*modules, extractor)]
   places.append((image_feature._ImageEncoder, '_encode_image', _encode_image))
-  # where it is installed, libraries below TFDS would import it at the first occasion
+  # if TensorFlow is installed, libraries that TFDS uses would import it
   places.append((PathFinder, 'find_spec', find_all_but_tensorflow))
   verbosity = absl.logging.get_verbosity()
   absl.logging.set_verbosity(absl.logging.ERROR)

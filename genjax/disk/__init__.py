@@ -41,7 +41,7 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 def to_bytes(k, levels: int) -> np.ndarray:
   """Levels 0..L-1 as image files and npz hold them: uint8 round(255 k / (L - 1)).
 
-  Raises BadInput for what is no level.
+  Raises BadInput for other values.
   """
   k = np.asarray(k)
   if k.size and (k.dtype.kind not in 'iu' or k.min() < 0 or k.max() >= levels):
@@ -178,7 +178,7 @@ def _kept(path: pathlib.Path, make, encode, decode):
       os.utime(path)
       return decode(content)
   value = make()
-  with contextlib.suppress(OSError):  # a full disk costs time, no more
+  with contextlib.suppress(OSError):  # a full disk costs only time
     write_bytes(path, seal(encode(value)), sync=False)
     _forget(path.parent)
   return value

@@ -1,4 +1,4 @@
-"""Files that hold all of their new content or what they held, whatever ends the writer."""
+"""Atomic writes: a file holds all of its new content or its old, whatever ends the writer."""
 
 import contextlib
 import errno
@@ -16,23 +16,23 @@ _count = itertools.count()
 
 
 def write_bytes(path: str | os.PathLike, content: bytes, sync: bool = True) -> None:
-  """None; the file holds either what it held or all of `content`, after a crash too.
+  """Writes a file, which holds its old content or all of `content`, even after a crash.
 
-  sync=False: not after a crash of the machine, for what is sealed and can be made again.
+  sync: False gives no guarantee after a crash of the machine, for sealed and replaceable files.
   """
   _replace({path: functools.partial(_write, content)}, sync)
 
 
 def write_together(contents: Mapping[str | os.PathLike, bytes]) -> None:
-  """None; each file holds either what it held or all of its content.
+  """Writes files, each of which holds its old content or all of its new.
 
-  No file is replaced before all contents are on the disk: what does not fit changes none of them.
+  No file is replaced before all contents are on the disk, so that a full disk changes none.
   """
   _replace({path: functools.partial(_write, content) for path, content in contents.items()})
 
 
 def write_file(path: str | os.PathLike, write: Callable) -> None:
-  """None; as `write_bytes`, of what write(file) writes to a binary file."""
+  """Writes a file like `write_bytes`, with what write(file) writes to a binary file."""
   _replace({path: write})
 
 
@@ -66,7 +66,7 @@ def _replace(writers: Mapping[str | os.PathLike, Callable], sync: bool = True) -
 
 @contextlib.contextmanager
 def _failing_as(path: str | os.PathLike):
-  """An OSError of the block says which path cannot be written."""
+  """Makes an OSError of the block say which path cannot be written."""
   try:
     yield
   except OSError as error:
@@ -74,9 +74,9 @@ def _failing_as(path: str | os.PathLike):
 
 
 def check_writable(path: str | os.PathLike) -> None:
-  """None where a file can be made at `path`, or replaced; tried, and nothing is left.
+  """Tries whether a file at `path` can be created or replaced, and leaves nothing behind.
 
-  Raises OSError with the path: for the start of a program that will write it after long work.
+  Raises OSError with the path. For the start of a program that will write it after long work.
   """
   with _failing_as(path):
     path = pathlib.Path(path).absolute()
@@ -94,7 +94,7 @@ def _hidden(path: pathlib.Path) -> pathlib.Path:
 
 
 def _remove_abandoned(path: pathlib.Path) -> None:
-  """Removes what processes that have ended left of their attempts to write this path."""
+  """Removes incomplete files that ended processes left when they wrote this path."""
   pattern = re.compile(re.escape(f'.{path.name}.') + r'(\d+)(?:-([0-9a-f]{12})-\d+)?')
   for entry in os.scandir(path.parent):
     match = pattern.fullmatch(entry.name)

@@ -1,4 +1,4 @@
-"""Processes by name, on this machine and others, and which of them are known to have ended."""
+"""Identities of processes on this machine and others, and which are known to have ended."""
 
 import contextlib
 import functools
@@ -10,23 +10,23 @@ from typing import NamedTuple
 
 
 class Process(NamedTuple):
-  """What names a process: its number alone is used again after its end."""
+  """The identity of a process, whose number alone is used again after its end."""
 
   host: str
-  table: str  # of the machine's start and the container in which the number is unique
+  table: str  # names the machine's start and the container, within which the number is unique
   pid: int
   started: int | None  # clock ticks from the machine's start; None: not known
 
 
 def this() -> Process:
-  """The process that asks."""
+  """The calling process."""
   pid = os.getpid()
   return Process(socket.gethostname(), table(), pid, _state(pid)[1])
 
 
 @functools.cache
 def table() -> str:
-  """12 hex digits that two processes share where a process number means the same to both."""
+  """12 hex digits, equal for two processes if a process number means the same to both."""
   parts = [socket.gethostname()]
   with contextlib.suppress(OSError):  # none outside Linux
     parts.append(pathlib.Path('/proc/sys/kernel/random/boot_id').read_text())
@@ -42,7 +42,7 @@ def has_ended(process: Process) -> bool:
     os.kill(process.pid, 0)
   except ProcessLookupError:
     return True
-  except (PermissionError, OverflowError):  # another user's; no number of a process
+  except (PermissionError, OverflowError):  # another user's process; a number out of range
     pass
   state, started = _state(process.pid)
   return state in ('Z', 'X') or None not in (started, process.started) and (

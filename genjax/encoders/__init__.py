@@ -1,4 +1,4 @@
-"""Feature networks: `load(name, spec)` gives an Encoder for data of that spec."""
+"""Feature networks: `load(name, spec)` returns an Encoder for data of that spec."""
 
 import pathlib
 from collections.abc import Callable
@@ -16,11 +16,11 @@ ENCODERS = ('identity', *COMMITTED, *pretrained.NETWORKS)
 
 
 def load(name: str, spec: DataSpec, encoded: Callable = lambda n: None) -> Encoder:
-  """An encoder by name, or of a file `*.npz` that experiments.encoder wrote, for data like spec.
+  """The encoder of that name, or of a file `*.npz` from experiments.encoder, for data like spec.
 
   Its features are kept on disk, and encoded(n) is called after each n examples (`batched.keep`).
   Raises BadInput for an unknown name, for a file that is missing, damaged or no encoder, and for
-  data that it cannot read.
+  data that the encoder cannot read.
   """
   if name == 'identity':
     return identity.make(spec)

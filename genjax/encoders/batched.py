@@ -9,16 +9,18 @@ import numpy as np
 from genjax import disk, sharding
 from genjax.types import DataSpec
 
-CHUNK = 512  # rows of a file of kept features: what a killed process has computed is not lost
+CHUNK = 512  # rows per file of kept features, so that a killed process loses no more
 MEMORY = 6  # sets whose features one encoder remembers in this process
-CODE = ('encoders', 'nn/dense.py', 'prob.py')  # what features are computed by
+CODE = ('encoders', 'nn/dense.py', 'prob.py')  # the source that computes features
 
 
 def apply(function: Callable, x, batch: int, prepare: Callable = lambda rows: rows) -> tuple:
   """Numpy arrays [N, ...] of function(prepare(rows [batch, ...])) over all rows of x [N, ...].
 
-  function is jitted by `sharding.jit(..., split=True)`: each device computes its rows, of a batch
-  that all devices share alike. The last is filled up with the last row, so there is one shape.
+  function: jitted by `sharding.jit(..., split=True)`; each device computes an equal share of rows.
+  x: may be read by rows.
+  batch: rows at a time, rounded up to a multiple of the devices; the last row pads the last batch.
+  prepare: on the host.
   """
   mesh, n, parts = sharding.current_mesh(), len(x), []
   batch += -batch % (mesh.size if mesh else 1)
@@ -30,14 +32,14 @@ def apply(function: Callable, x, batch: int, prepare: Callable = lambda rows: ro
 
 def keep(features: Callable, card: dict, spec: DataSpec,
          encoded: Callable = lambda n: None) -> Callable:
-  """features(x [N, ...]) -> float32 [N, d], not computed twice for the same bytes of x.
+  """The function `features`, which no longer computes twice for the same bytes of x.
 
-  card, spec: of the encoder; what the bytes mean (shape, levels) is in the key with the card, and
-  so is the source of the encoders.
-
-  On disk in chunks of rows, of which a process that goes on after a kill finds the first. Of a job
-  of several hosts in memory only: what all of them compute together none may find alone.
-  encoded(n) is called after each n rows.
+  features: x [N, ...] -> float32 [N, d].
+  card, spec: of the encoder; the key of kept features has the card, the meaning of the bytes
+    (shape, levels) and the source of the encoders.
+  encoded: encoded(n) is called after each n rows.
+  Chunks of rows are kept on disk, where a process restarted after a kill finds them. A job of
+  several hosts keeps them in memory only: all hosts compute together, so none may find them alone.
   """
   memory = collections.OrderedDict()
 
@@ -50,9 +52,9 @@ def keep(features: Callable, card: dict, spec: DataSpec,
     parts = []
     for start in range(0, len(x), CHUNK):
       rows = x[start:start + CHUNK]
-      name = {'card': card, 'shape': spec.shape, 'levels': spec.levels,
-              'source': disk.source_digest(*CODE), 'x': disk.digest({'x': rows})}
-      parts.append(disk.kept_array('features', name, lambda rows=rows: features(rows))
+      chunk_key = {'card': card, 'shape': spec.shape, 'levels': spec.levels,
+                   'source': disk.source_digest(*CODE), 'x': disk.digest({'x': rows})}
+      parts.append(disk.kept_array('features', chunk_key, lambda rows=rows: features(rows))
                    if jax.process_count() == 1 else features(rows))
       encoded(len(rows))
     memory[key] = parts[0] if len(parts) == 1 else np.concatenate(parts)

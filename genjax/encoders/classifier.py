@@ -1,4 +1,4 @@
-"""A small classifier whose penultimate layer is the feature space; matrix products alone.
+"""A small classifier whose penultimate layer is the feature space.
 
 Patches of 3x3 or 2x2 pixels become rows of a matrix, so that no convolution is compiled.
 """
@@ -24,8 +24,8 @@ from genjax.nn.dense import Dense
 from genjax.types import BadInput, DataSpec
 
 BATCH = 256
-# what numpy and zipfile raise for an archive that is none, is damaged, encrypted, or of a method
-# that they do not know
+# what numpy and zipfile raise for a file that is no archive, or is damaged, encrypted, or
+# compressed by an unknown method
 UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
               KeyError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError,
               SyntaxError, tokenize.TokenError)
@@ -37,10 +37,10 @@ class Classifier(nn.Module):
   The logits are affine in gelu(features).
   """
 
-  widths: tuple[int, ...]  # of the stem and of each halving of the side
+  widths: tuple[int, ...]  # of the stem, and of the layer after each halving of the side
   num_features: int
   num_classes: int
-  merge: int = 1  # pixels a side of the stem's patches
+  merge: int = 1  # side of the stem's patches, in pixels
 
   @nn.compact
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -63,7 +63,7 @@ def neighbourhoods(x):
 
 
 def depth_from_space(x, size: int):
-  """[B, H, W, C] -> [B, H / size, W / size, size^2 C], zeros added to what does not divide."""
+  """[B, H, W, C] -> [B, H / size, W / size, size^2 C]; zeros pad sides to a multiple of size."""
   x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % size), (0, -x.shape[2] % size), (0, 0)))
   b, h, w, c = x.shape
   x = x.reshape(b, h // size, size, w // size, size, c)
@@ -72,12 +72,13 @@ def depth_from_space(x, size: int):
 
 def encoder(name: str, network: Classifier, params, spec: DataSpec, card: dict,
             scale: float = 1.0) -> Encoder:
-  """The classifier as an Encoder on data like spec, its features times `scale`.
+  """The classifier as an Encoder for data like spec, whose features are those times `scale`.
 
-  Its functions raise BadInput for arrays of another shape.
+  name, card: of the encoder, whose functions raise BadInput for arrays of another shape.
+  network, params: the classifier and its parameters.
   """
 
-  def both(levels):
+  def features_and_probs(levels):
     levels = np.asarray(levels)
     if levels.shape[1:] != tuple(spec.shape):
       raise BadInput(f'encoder {name!r} got examples of shape {levels.shape[1:]}; '
@@ -85,7 +86,8 @@ def encoder(name: str, network: Classifier, params, spec: DataSpec, card: dict,
     return batched.apply(lambda rows: _apply(network, spec.levels, params, rows), levels, BATCH,
                          lambda rows: rows.astype(np.int32))
 
-  return Encoder(name, spec, lambda k: scale * both(k)[0], lambda k: both(k)[1], card)
+  return Encoder(name, spec, lambda k: scale * features_and_probs(k)[0],
+                 lambda k: features_and_probs(k)[1], card)
 
 
 @sharding.jit(static_argnums=(0, 1), split=True)
@@ -96,7 +98,13 @@ def _apply(network, levels, params, k):
 
 
 def save(path, params, network: Classifier, spec: DataSpec, scale: float, source: dict) -> bytes:
-  """Writes weights as float16 with their card into a sealed npz; returns its bytes."""
+  """The bytes of the sealed npz written to `path`: float16 weights and their card.
+
+  params, network: the classifier.
+  spec: of its data.
+  scale: factor of its features, as for `encoder`.
+  source: what it was trained on, as plain JSON data.
+  """
   flat = jax.tree_util.tree_flatten_with_path(params)[0]
   arrays = {'/'.join(str(k.key) for k in path): np.asarray(v, np.float16) for path, v in flat}
   card = {'format': 1, 'spec': {'shape': list(spec.shape), 'levels': spec.levels,
@@ -105,16 +113,16 @@ def save(path, params, network: Classifier, spec: DataSpec, scale: float, source
                       'merge': network.merge}, 'scale': scale, 'source': source}
   buffer = io.BytesIO()
   np.savez_compressed(buffer, card=np.array(json.dumps(card, sort_keys=True)), **arrays)
-  written = disk.seal(buffer.getvalue())
-  disk.write_bytes(path, written)
-  return written
+  sealed = disk.seal(buffer.getvalue())
+  disk.write_bytes(path, sealed)
+  return sealed
 
 
 def load(name: str, path, sha256: str | None = None) -> Encoder:
-  """Reads what `save` wrote; the hash of the file stands in the card.
+  """The Encoder in a file that `save` wrote; its card holds the hash of the file.
 
-  A file that is not sealed must be an archive that is whole by its own checks. Raises BadInput for
-  a file that is missing, is no encoder, is damaged, or has another hash than `sha256`.
+  A file that is not sealed is verified by the checksums of the archive only. Raises BadInput for a
+  file that is missing, is no encoder, is damaged, or has another hash than `sha256`.
   """
   try:
     with open(path, 'rb') as file:
@@ -144,6 +152,6 @@ def load(name: str, path, sha256: str | None = None) -> Encoder:
   except UNREADABLE as error:
     raise BadInput(f'encoder {name!r}: {path} is no encoder that experiments.encoder wrote, or is '
                    f'damaged ({error})') from None
-  full = {'name': name, 'sha256': digest, 'dim': network.num_features,
-          'input': f'levels 0..{spec.levels - 1}', 'source': source}
-  return encoder(name, network, params, spec, full, scale)
+  full_card = {'name': name, 'sha256': digest, 'dim': network.num_features,
+               'input': f'levels 0..{spec.levels - 1}', 'source': source}
+  return encoder(name, network, params, spec, full_card, scale)

@@ -3,8 +3,8 @@
 The published position embeddings are of images of side 518, 37x37 patches. Any other grid is
 interpolated from them as the published code does it: cubic convolution (A = -0.75) without
 antialiasing, at the scale (grid + 0.1) / 37 and not grid / 37. The 0.1 was meant to keep rounding
-from losing a row, and the scale, not the size, places the points: at side 224 they are 37 / 16.1
-= 2.298 apart, beginning at the corner, where 37 / 16 = 2.3125 would fill the square.
+from losing a row. As the scale places the points, at side 224 they are 37 / 16.1 = 2.298 apart,
+beginning at the corner; 37 / 16 = 2.3125 would fill the square.
 """
 
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ EXACT = jax.lax.Precision.HIGHEST  # GPUs and TPUs round float32 products withou
 
 
 class Size(NamedTuple):
-  """Of a transformer; its features are the `width` channels of the CLS token."""
+  """The size of a transformer, whose features are the `width` channels of the CLS token."""
 
   depth: int
   width: int
 
 
 SIZES = {'b': Size(12, 768), 'l': Size(24, 1024)}
-BLOCK = {  # of a block of width 1: names in the file, and shapes in widths
+BLOCK = {  # arrays of a block: names in the file, and shapes in units of the width
     'norm1.weight': (1,), 'norm1.bias': (1,),
     'attn.qkv.weight': (3, 1), 'attn.qkv.bias': (3,),
     'attn.proj.weight': (1, 1), 'attn.proj.bias': (1,),
@@ -52,9 +52,9 @@ def apply(params: Mapping, images: jax.Array, stages: bool = False) -> dict[str,
   """{'cls': x_norm CLS [B, width], 'patches': [B, grid^2, width] after the last norm}, float32.
 
   images [B, side, side, 3] in 0..255 (integers, or floats that need not be whole); side is that of
-  the parameters. stages, static: also 'tokens' [B, 1 + grid^2, width], what the first block reads,
-  and 'blocks' [depth, B, 1 + grid^2, width], what each gives. At highest precision. Raises BadInput
-  for another shape.
+  the parameters. stages (static) adds 'tokens' [B, 1 + grid^2, width], the input of the first
+  block, and 'blocks' [depth, B, 1 + grid^2, width], the output of each. At highest precision.
+  Raises BadInput for another shape.
   """
   grid = round((params['position'].shape[0] - 1) ** 0.5)
   if images.ndim != 4 or images.shape[1:] != (grid * PATCH, grid * PATCH, 3):
@@ -81,7 +81,7 @@ def apply(params: Mapping, images: jax.Array, stages: bool = False) -> dict[str,
 
 
 def _affine(x, weight, bias):
-  # on rows: XLA's products of more axes are slower on CPUs
+  # on a matrix: XLA's products of arrays with more axes are slower on CPUs
   y = jnp.matmul(x.reshape(-1, x.shape[-1]), weight, precision=EXACT) + bias
   return y.reshape(*x.shape[:-1], -1)
 
@@ -150,7 +150,7 @@ def positions(embeddings: np.ndarray, grid: int) -> np.ndarray:
 
 
 def _cubic_weights(grid: int) -> np.ndarray:
-  """float64 [grid, 37]: weights of the published rows in each of the new."""
+  """float64 [grid, 37]: weights of the published rows in each new row."""
   at = (np.arange(grid) + 0.5) * GRID / (grid + OFFSET) - 0.5
   w = np.zeros((grid, GRID))
   for tap in range(-1, 3):
@@ -158,7 +158,7 @@ def _cubic_weights(grid: int) -> np.ndarray:
     d = np.abs(at - row)
     near = (CUBIC + 2) * d**3 - (CUBIC + 3) * d**2 + 1
     far = CUBIC * (d**3 - 5 * d**2 + 8 * d - 4)
-    # beyond the border the outermost row goes on
+    # beyond the border the outermost row repeats
     np.add.at(w, (np.arange(grid), np.clip(row, 0, GRID - 1).astype(int)),
               np.where(d <= 1, near, far))
   return w

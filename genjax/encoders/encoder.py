@@ -1,4 +1,4 @@
-"""What an encoder is."""
+"""The type of an encoder."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from genjax.types import DataSpec
 
 
 class Encoder(NamedTuple):
-  """A feature network with its weights, for one kind of data. Batched inside."""
+  """A feature network with its weights, for one kind of data. It splits its input into batches."""
 
   name: str
   spec: DataSpec  # of the data that it reads

@@ -7,7 +7,7 @@ from genjax.types import BadInput, DataSpec
 
 
 def make(spec: DataSpec) -> Encoder:
-  """features: the values of x as they are (integer levels, coordinates), flattened to [N, D]."""
+  """The Encoder whose features are x itself (integer levels, coordinates), flattened to [N, D]."""
 
   def features(x):
     x = np.asarray(x)

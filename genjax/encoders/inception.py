@@ -1,8 +1,8 @@
 """Inception-2015-12-05, the network of the Frechet distance (FID) and of the Inception Score.
 
-It is an Inception-v3 (arXiv 1512.00567) with 1008 logits whose weights are not those of today's
-libraries, nor are its pools: averages count no zeros outside the image, and the pool branch of the
-last block takes the maximum. Stages and layers have the names of its state dict in PyTorch.
+It is an Inception-v3 (arXiv 1512.00567) with 1008 logits. Its weights and pools are not those of
+today's libraries: averages count no zeros outside the image, and the pool branch of the last block
+takes the maximum. Stages and layers have the names of its state dict in PyTorch.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ from genjax.encoders import torch_file
 from genjax.types import BadInput
 
 SIDE = 299  # of the images of the metrics
-MIN_SIDE = 75  # of a smaller one nothing is left for the last blocks
+MIN_SIDE = 75  # a smaller image leaves no pixels for the last blocks
 NUM_FEATURES = 2048
 NUM_LOGITS = 1008
 EPSILON = 1e-3  # of the batch norms
@@ -35,9 +35,9 @@ class Conv(NamedTuple):
 
 
 def block_a(pool: int) -> tuple:
-  """Branches, side by side; each is layers, one after the other: pools, Convs, tuples of Convs.
+  """Parallel branches, each a sequence of layers: pools, Convs, and tuples of Convs.
 
-  The Convs of a tuple read the same and stand side by side. `pool`: width of the pool branch.
+  The Convs of a tuple read the same input in parallel. `pool`: width of the pool branch.
   """
   return ((Conv('branch1x1', 64),),
           (Conv('branch5x5_1', 48), Conv('branch5x5_2', 64, (5, 5))),
@@ -47,7 +47,7 @@ def block_a(pool: int) -> tuple:
 
 
 def block_c(width: int) -> tuple:
-  """With rows and columns of seven, `width` wide, instead of kernels 7 x 7."""
+  """Branches with kernels 1 x 7 and 7 x 1, `width` wide, instead of 7 x 7."""
   return ((Conv('branch1x1', 192),),
           (Conv('branch7x7_1', width), Conv('branch7x7_2', width, (1, 7)),
            Conv('branch7x7_3', 192, (7, 1))),
@@ -58,7 +58,7 @@ def block_c(width: int) -> tuple:
 
 
 def block_e(pool: str) -> tuple:
-  """With a row and a column of three side by side; `pool`: the kind of its pool branch."""
+  """Branches with kernels 1 x 3 and 3 x 1 in parallel; `pool`: the kind of the pool branch."""
   return ((Conv('branch1x1', 320),),
           (Conv('branch3x3_1', 384),
            (Conv('branch3x3_2a', 384, (1, 3)), Conv('branch3x3_2b', 384, (3, 1)))),
@@ -95,30 +95,30 @@ STAGES = {  # one layer or one block, in the order of computation
 def apply(params: Mapping[str, jax.Array], x: jax.Array) -> dict[str, jax.Array]:
   """{stage: its output [B, h, w, C]} for images x [B, H, W, 3] in [-1, 1], and what metrics read.
 
-  That is 'pool3' [B, 2048], the mean of the last stage; 'logits_unbiased' [B, 1008], the last layer
-  without its bias, of whose softmax the Inception Score is made; and 'logits'. float32 at highest
-  precision. Metrics want sides of 299; any from 75 is taken. Call it inside jit and return what is
-  needed: the rest is not kept. Raises BadInput for other shapes and for integers.
+  Metrics read 'pool3' [B, 2048], the mean of the last stage; 'logits_unbiased' [B, 1008], the last
+  layer without its bias, whose softmax the Inception Score uses; and 'logits'. float32 at highest
+  precision. Metrics need sides of 299; any from 75 is accepted. Call it inside jit and return only
+  what is needed, so that the rest is not kept. Raises BadInput for other shapes and for integers.
   """
   if x.ndim != 4 or x.shape[3] != 3 or min(x.shape[1:3]) < MIN_SIDE or x.dtype.kind in 'iu':
     raise BadInput(f'images of shape {x.shape} and type {x.dtype}; allowed: floats in [-1, 1], '
                    f'[B, H, W, 3] with sides from {MIN_SIDE} (see genjax.encoders.resize)')
-  found, x = {}, jnp.asarray(x, jnp.float32)
+  outputs, x = {}, jnp.asarray(x, jnp.float32)
   for name, what in STAGES.items():
     if isinstance(what, tuple) and not isinstance(what, Conv):
       x = jnp.concatenate([_branch(params, f'{name}.', branch, x) for branch in what], -1)
     else:
       x = _layer(params, name, what, x)
-    found[name] = x
+    outputs[name] = x
   pooled = x.mean((1, 2))
   logits = jnp.matmul(pooled, params['fc.kernel'], precision=EXACT)
-  return {**found, 'pool3': pooled, 'logits_unbiased': logits,
+  return {**outputs, 'pool3': pooled, 'logits_unbiased': logits,
           'logits': logits + params['fc.bias']}
 
 
 def _branch(params, block, layers, x):
   if layers[0] == 'average':
-    # averages commute with a product over channels, which leaves a quarter of these or fewer
+    # averaging commutes with a product over channels, after which at most a quarter are left
     name = block + layers[1].name
     return jax.nn.relu(_average(_dot(x, params[f'{name}.kernel'])) + params[f'{name}.bias'])
   for layer in layers:
@@ -144,8 +144,8 @@ def _dot(x, kernel):
 
 
 def _convolve(x, kernel, conv):
-  # Without any padding XLA's convolution takes a way that is up to three times slower on CPUs: a
-  # row of zeros is added below, and what it adds to the result is cut off
+  # Without any padding XLA's convolution is up to three times slower on CPUs: a row of zeros is
+  # added below, and the rows that it adds to the result are cut off
   padding = 'SAME' if conv.padding == 'SAME' else ((0, 1), (0, 0))
   y = jax.lax.conv_general_dilated(x, kernel, (conv.stride, conv.stride), padding,
                                    dimension_numbers=('NHWC', 'HWIO', 'NHWC'), precision=EXACT)
@@ -153,14 +153,14 @@ def _convolve(x, kernel, conv):
 
 
 def _pool(x, start, reduce, stride, padding):
-  """Windows of 3 x 3 as 3 x 1 after 1 x 3, which takes a CPU half the time."""
+  """Pools windows of 3 x 3 as 3 x 1, then 1 x 3, which takes a CPU half the time."""
   for window, strides in (((1, 3, 1, 1), (1, stride, 1, 1)), ((1, 1, 3, 1), (1, 1, stride, 1))):
     x = jax.lax.reduce_window(x, start, reduce, window, strides, padding)
   return x
 
 
 def _average(x):
-  """Of those of the nine neighbours that lie in the image."""
+  """The mean of those of the nine neighbours that lie in the image."""
   sums = _pool(x, 0.0, jax.lax.add, 1, 'SAME')
   rows, columns = (np.convolve(np.ones(n), np.ones(3))[1:-1] for n in x.shape[1:3])
   return sums / np.outer(rows, columns)[..., None].astype(np.float32)
@@ -205,8 +205,8 @@ def shapes() -> dict[str, tuple[int, ...]]:
 def from_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """{name: float32} parameters of `apply` from a state dict; batch norms folded in, in float64.
 
-  Numbers of batches seen, which newer files hold, are left out. Raises BadInput for missing,
-  unknown or misshapen arrays.
+  The counts of batches in newer files are ignored. Raises BadInput for missing, unknown or
+  misshapen arrays.
   """
   wanted = shapes()
   counts = {f'{name}.bn.num_batches_tracked' for name, _, _ in convs()}

@@ -1,4 +1,4 @@
-"""Pickles of torch.save, read without Python in their reach.
+"""Pickles of torch.save, read without letting them reach Python.
 
 A pickle is a program for a small stack machine that may call any function of Python. This is that
 machine with a short list of operations and of names: it builds numbers, strings, containers, and
@@ -23,13 +23,13 @@ class Refused(Exception):
 
 
 class Global(NamedTuple):
-  """A name that a pickle looks up: no more than its name."""
+  """A name that a pickle looks up; it is never resolved."""
 
   name: str
 
 
 class Storage(NamedTuple):
-  """`count` numbers, from number `first` on, of the run of bytes `key` of the file."""
+  """`count` numbers of the byte run `key` of the file, from number `first` on."""
 
   key: str
   dtype: np.dtype
@@ -38,7 +38,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-  """Where the numbers of a tensor lie in its storage; all in numbers, not bytes."""
+  """Where the numbers of a tensor lie in its storage; all fields count numbers, not bytes."""
 
   storage: Storage
   offset: int
@@ -56,9 +56,11 @@ class Machine(NamedTuple):
 
 
 def interpret(pickle, persistent: Callable) -> Any:
-  """The object that a pickle describes: bytes, or a file that stands at it and is read to its end.
+  """The object that a pickle describes.
 
-  Raises Refused for an operation or a name that no state dict needs, and for what is no pickle.
+  pickle: bytes, or a file positioned at the pickle, which is read to the end of the pickle.
+  persistent: the parts of an identifier of the file -> the object that it means, as `storage`.
+  Raises Refused for an operation or a name that no state dict needs, and if it is no pickle.
   """
   machine = Machine([], [], {}, persistent)
   try:
@@ -74,7 +76,11 @@ def interpret(pickle, persistent: Callable) -> Any:
 
 
 def storage(kind, dtype, key, location, count, view=None) -> Storage:
-  """What an identifier in a file of torch.save means; `view` is a part of it, in old files."""
+  """The Storage that an identifier in a file of torch.save means.
+
+  kind, dtype, key, location, count: the parts of the identifier.
+  view: in old files, the part that is meant: (key, first number, count).
+  """
   if kind != 'storage' or not isinstance(dtype, Global) or dtype.name not in DTYPES:
     raise Refused(f'it refers to {kind!r} of {dtype!r}; allowed: storages')
   first = 0

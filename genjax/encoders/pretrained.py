@@ -16,12 +16,12 @@ BATCH = 32
 
 
 def make(name: str, spec: DataSpec, encoded: Callable = lambda n: None) -> Encoder:
-  """The encoder NAME or, of Inception, `inception:INPUT` with the input path tf1, clean or pt.
+  """The encoder of a name in NETWORKS, or of `inception:PATH` with input path tf1, clean or pt.
 
-  Features: Inception's pool3 [N, 2048], and as probs the softmax without the last bias, [N, 1008];
-  DINOv2's normalised CLS token. Levels are stretched to 0..255, grey images repeated to three
-  channels. Raises BadInput for data that are no images, for an input path of no name, and where the
-  weights are not to be had.
+  Features are Inception's pool3 [N, 2048] or DINOv2's normalised CLS token; Inception's probs
+  [N, 1008] are the softmax without the last bias. Levels are stretched to 0..255, grey images
+  repeated to three channels. Raises BadInput for data that are no images, for an unknown input
+  path, and if the weights are not available.
   """
   network, _, path = name.partition(':')
   if spec.levels is None or len(spec.shape) != 3 or spec.shape[2] not in (1, 3):
@@ -51,16 +51,17 @@ def _inception(name: str, network: str, path: str):
   if path not in resize.RESIZES:
     raise BadInput(f'encoder {name!r}: unknown input path {path!r}; allowed: '
                    f'{", ".join(f"{network}:{p}" for p in resize.RESIZES)}')
-  to_input, as_it_is = resize.RESIZES[path], lambda x: x
-  on_host, on_device = (to_input, as_it_is) if path in resize.ON_HOST else (as_it_is, to_input)
+  to_input, unchanged = resize.RESIZES[path], lambda x: x
+  on_host, on_device = (to_input, unchanged) if path in resize.ON_HOST else (unchanged, to_input)
   params = jax.device_put(inception.from_torch(weights.load(network)[0]))
 
   @sharding.jit(split=True)
-  def run(params, x):
+  def features_and_probs(params, x):
     out = inception.apply(params, on_device(sharding.constrain_batch(x)))
     return jnp.concatenate([out['pool3'], jax.nn.softmax(out['logits_unbiased'])], -1),
 
-  outputs = lambda images: batched.apply(lambda x: run(params, x), images, BATCH, on_host)[0]
+  outputs = lambda images: batched.apply(
+      lambda x: features_and_probs(params, x), images, BATCH, on_host)[0]
   return outputs, inception.NUM_FEATURES, f'{path} path of 299 x 299'
 
 
@@ -71,10 +72,10 @@ def _dinov2(name: str, network: str, path: str):
   params = jax.device_put(dinov2.from_torch(weights.load(network)[0], size))
 
   @sharding.jit(split=True)
-  def run(params, images):
+  def cls_token(params, images):
     return dinov2.apply(params, sharding.constrain_batch(images))['cls'],
 
   to_input = lambda images: resize.pil_bicubic_uint8(images, dinov2.SIDE)
-  outputs = lambda images: batched.apply(lambda x: run(params, x), images, BATCH, to_input)[0]
+  outputs = lambda images: batched.apply(lambda x: cls_token(params, x), images, BATCH, to_input)[0]
   words = f'Pillow bicubic to {dinov2.SIDE} x {dinov2.SIDE}, uint8'
   return outputs, dinov2.SIZES[size].width, words

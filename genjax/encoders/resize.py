@@ -1,7 +1,7 @@
 """From images of any side to the input of Inception, on three paths, and to that of DINOv2.
 
-A Frechet distance depends on how its images were resized (arXiv 2104.11222): a path has a name that
-stands in the card. `jax.image.resize` is none of them: half-pixel, antialiased where it shrinks.
+A Frechet distance depends on how its images were resized (arXiv 2104.11222), so the card names the
+path. `jax.image.resize` is none of them: it is half-pixel, and antialiased where it shrinks.
 """
 
 from collections.abc import Callable
@@ -61,11 +61,11 @@ def pil_bicubic_uint8(x, size: int) -> np.ndarray:
 
 
 def bilinear_weights(size: int, out: int, half_pixel: bool) -> np.ndarray:
-  """float32 [out, size]: what each of `size` positions adds to each of `out`.
+  """float32 [out, size]: the weight of each of `size` inputs in each of `out` outputs.
 
-  Output i reads at s i, or where half_pixel at max(s (i + 1/2) - 1/2, 0), with s = size / out, from
-  the two positions around it; beyond the last that goes on. Places are float32, rounded where
-  TensorFlow rounds them, and PyTorch, which does so once, after product and difference.
+  Output i interpolates the two inputs around s i, with s = size / out; if half_pixel, around
+  max(s (i + 1/2) - 1/2, 0). The last input repeats beyond the border. Positions are float32,
+  rounded where TensorFlow rounds them, and PyTorch: once, after product and difference.
   """
   scale, i = np.float64(np.float32(size) / np.float32(out)), np.arange(out)
   at = (np.maximum(scale * (i + 0.5) - 0.5, 0) if half_pixel else scale * i).astype(np.float32)

@@ -1,4 +1,4 @@
-"""State dicts of PyTorch as numpy arrays; nothing that a file asks to be run is run (see inert)."""
+"""State dicts of PyTorch as numpy arrays; no code that a file names is executed (see inert)."""
 
 import mmap
 import struct
@@ -21,10 +21,10 @@ PROTOCOL = 1001  # second
 def load(path, dtype=np.float32) -> dict[str, np.ndarray]:
   """{name: read-only array} of all tensors of a file of torch.save, of either format.
 
-  Floating point numbers come as dtype (None: as stored), integers and booleans as stored; tensors
-  that share memory in the file share it here. Names of nested dicts are joined by dots; what is no
-  tensor is left out. Nothing in the file is executed. Raises BadInput for a file that is missing,
-  damaged, not of torch.save, or holds other objects, naming them.
+  Floating point numbers have the given dtype (None: as stored), integers and booleans that of the
+  file. Tensors that share memory in the file share it here. Names of nested dicts are joined by
+  dots; numbers, strings and containers among the tensors are ignored. Raises BadInput for a file
+  that is missing, damaged, not of torch.save, or holds other objects, naming them.
   """
   try:
     with open(path, 'rb') as file:
@@ -40,7 +40,7 @@ def load(path, dtype=np.float32) -> dict[str, np.ndarray]:
 
 
 def require(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple], what: str) -> None:
-  """None; BadInput unless the arrays are those of `shapes`: no fewer, no more, of these shapes."""
+  """Raises BadInput unless the arrays have exactly the names and shapes of `shapes`."""
   missing, extra = [*(shapes.keys() - arrays.keys())], [*(arrays.keys() - shapes.keys())]
   odd = [f'{name} {tuple(arrays[name].shape)} for {tuple(shape)}' for name, shape in shapes.items()
          if name in arrays and tuple(arrays[name].shape) != tuple(shape)]
@@ -94,48 +94,48 @@ def _legacy(file: IO[bytes]) -> tuple[Any, Callable]:
     raise Refused(f'its format has the version {protocol!r}; allowed: {PROTOCOL}')
   system = inert.interpret(mapped, inert.storage)
   big = isinstance(system, dict) and system.get('little_endian') is False
-  roots = {}  # key: the size of a number of it
+  itemsizes = {}  # by the key of a storage
 
   def storage(*args):
-    made = inert.storage(*args)
-    if roots.setdefault(made.key, made.dtype.itemsize) != made.dtype.itemsize:
-      raise Refused(f'its storage {made.key!r} has numbers of two sizes')
-    return made
+    parsed = inert.storage(*args)
+    if itemsizes.setdefault(parsed.key, parsed.dtype.itemsize) != parsed.dtype.itemsize:
+      raise Refused(f'its storage {parsed.key!r} has numbers of two sizes')
+    return parsed
 
-  found, keys = inert.interpret(mapped, storage), inert.interpret(mapped, inert.storage)
+  state, keys = inert.interpret(mapped, storage), inert.interpret(mapped, inert.storage)
   if not isinstance(keys, list):
     raise Refused(f'it lists its storages as {type(keys).__name__}')
-  runs, at = {}, mapped.tell()
+  slices, at = {}, mapped.tell()
   for key in keys:
-    if not isinstance(key, str) or key not in roots:
+    if not isinstance(key, str) or key not in itemsizes:
       raise Refused(f'it lists a storage {key!r} that no tensor is in')
     count = int.from_bytes(content[at:at + 8], 'big' if big else 'little')
-    start, at = at + 8, at + 8 + count * roots[key]
+    start, at = at + 8, at + 8 + count * itemsizes[key]
     if at > len(content):
       raise Refused(f'it is damaged or cut off at storage {key!r}')
-    runs[key] = slice(start, at)
+    slices[key] = slice(start, at)
 
   def read(storage):
-    if storage.key not in runs:
+    if storage.key not in slices:
       raise Refused(f'it lacks the storage {storage.key!r}')
-    return bytes(content[runs[storage.key]]), big
+    return bytes(content[slices[storage.key]]), big
 
-  return found, read
+  return state, read
 
 
 def _arrays(content, read, dtype) -> dict[str, np.ndarray]:
   """The tensors in nested dicts, as views of their storages."""
   if not isinstance(content, dict):
     raise Refused(f'it holds a {type(content).__name__.strip("_").lower()}; allowed: a state dict')
-  found, storages, todo, seen = {}, {}, [('', content)], {id(content)}
+  tensors, storages, todo, seen = {}, {}, [('', content)], {id(content)}
   while todo:
     name, value = todo.pop()
     if isinstance(value, inert.Tensor):
       if value.storage not in storages:
         storages[value.storage] = _numbers(value.storage, *read(value.storage), dtype)
-      if name in found:
+      if name in tensors:
         raise Refused(f'it has two tensors {name!r}')
-      found[name] = _view(name, storages[value.storage], value)
+      tensors[name] = _view(name, storages[value.storage], value)
     elif type(value) is dict:
       for key, item in reversed(value.items()):
         if not isinstance(key, str | int):
@@ -145,9 +145,9 @@ def _arrays(content, read, dtype) -> dict[str, np.ndarray]:
             raise Refused(f'it holds the dict {key!r} twice, or in itself')
           seen.add(id(item))
         todo.append((f'{name}.{key}' if name else str(key), item))
-  if not found:
+  if not tensors:
     raise Refused(f'it holds no tensor (of {len(content)} entries)')
-  return found
+  return tensors
 
 
 def _numbers(storage, raw, big, dtype) -> np.ndarray:
@@ -155,7 +155,7 @@ def _numbers(storage, raw, big, dtype) -> np.ndarray:
   if (storage.first + storage.count) * size > len(raw):
     raise Refused(f'its storage {storage.key!r} has {len(raw)} bytes where '
                    f'{(storage.first + storage.count) * size} must be')
-  # as integers, of which any byte order is known to numpy, to be taken for what they are
+  # read as integers, for which numpy knows any byte order, then viewed as their dtype
   numbers = np.frombuffer(raw, f'{">" if big else "<"}u{size}', storage.count, storage.first * size)
   numbers = numbers.astype(f'=u{size}', copy=False).view(storage.dtype)
   floating = storage.dtype.kind == 'f' or storage.dtype == ml_dtypes.bfloat16

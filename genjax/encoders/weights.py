@@ -1,7 +1,7 @@
-"""Published weights of feature networks: found, checked by their sha256, kept as an npz.
+"""Published weights of feature networks: located, checked by their sha256, kept as an npz.
 
-The npz lies in `weights` of the cache (see genjax.disk) and names the hash of the file that it was
-made of. Nothing of PyTorch is needed, and nothing in a file is executed (see torch_file).
+The npz lies in `weights` of the cache (see genjax.disk) and names the hash of the published file.
+PyTorch is not needed, and nothing in a file is executed (see torch_file).
 """
 
 import contextlib
@@ -58,12 +58,13 @@ WEIGHTS = {
 
 def load(name: str, path=None, download: bool = True,
          progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[dict, dict]:
-  """({name: array} of the state dict, card): the weights of that name in WEIGHTS.
+  """({name: array} of the state dict, card) of the weights `name`, one of WEIGHTS.
 
-  They come from the first of: `path` (the published file); the cache; $GENJAX_WEIGHTS; the
-  network, unless download is False. progress(bytes there, bytes in all) is called while they are
-  downloaded. Raises BadInput for an unknown name, for a file with another sha256, and where there
-  is none: with the file that is wanted, its hash, and where it was looked for.
+  path: the published file; default: the cache, else $GENJAX_WEIGHTS, else a download.
+  download: False forbids to use the network.
+  progress: progress(bytes read, bytes in all) is called during a download.
+  Raises BadInput for an unknown name, for a file with another sha256, and if there is no file: it
+  names the file, its hash, and where it was looked for.
   """
   source = _source(name)
   given = None if path is None else _checked(name, pathlib.Path(path))
@@ -77,7 +78,7 @@ def load(name: str, path=None, download: bool = True,
 
 
 def place(name: str) -> pathlib.Path:
-  """Where the converted weights lie, or would."""
+  """The path of the converted weights, which need not exist."""
   return disk.cache('weights') / f'{name}-{_source(name).sha256[:16]}.npz'
 
 
@@ -111,7 +112,7 @@ def _checked(name, path: pathlib.Path) -> pathlib.Path:
 
 
 def _given(name) -> pathlib.Path | None:
-  """The published file where the user keeps such files."""
+  """The published file in $GENJAX_WEIGHTS; None if it is not set or lacks the file."""
   where = os.environ.get(ENVIRONMENT)
   if not where:
     return None
@@ -169,7 +170,7 @@ def _kept(name) -> dict | None:
       if card['sha256'] != _source(name).sha256:
         return None
       kept = {key: arrays[key] for key in arrays.files if key != 'card'}
-    # archives from before they carried this digest are whole by the zip's own checks
+    # older archives lack this digest: the checks of the zip suffice for them
     whole = 'arrays' not in card or card['arrays'] == disk.digest(kept)
     return kept if whole else None
   except (OSError, *UNREADABLE):

@@ -41,7 +41,7 @@ def test_it_belongs_to_what_is_trained():
 
 @pytest.mark.parametrize(('argument', 'name', 'words'), [
     (DIGITS, 'flop', "augment='flop'.*flip"),
-    ('configs/toy2d.py:family=flow,objective=kl', 'flip', 'of images, and .* has none'),
+    ('configs/toy2d.py:family=flow,objective=kl', 'flip', 'needs images, and .* has none'),
     ('configs/digits.py:family=gaussian,objective=kl', 'flip', 'fitted in one step')])
 def test_refusals(argument, name, words):
   with pytest.raises(BadInput, match=words):

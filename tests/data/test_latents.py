@@ -161,7 +161,7 @@ def flipped(content, at):
     (SECOND, None, 'is missing'),
     (latents.INDEX, lambda b: b[:50], 'was not written by'),
     (latents.INDEX, lambda b: b.replace(b'"scale_factor": ', b'"scale_factor": 1'),
-     'another digest'),
+     'does not match its digest'),
     (latents.INDEX, lambda b: b'[]', 'was not written by'),
     (latents.INDEX, lambda b: b.replace(b'latents 1', b'latents 2'), 'genjax latents 2'),
     (latents.INDEX, lambda b: b.replace(b'shape', b'form'), 'was not written by'),

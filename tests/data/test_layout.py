@@ -71,7 +71,7 @@ REFUSED = {  # folders, files beside them -> words
     'a stray image': (('cat', 'dog'), ('cover.png',), ('1 of 21 images', 'cover.png',
                                                        'data.folders=none')),
     'a stray image in a split': (('train/a', 'train/b', 'test/a'), ('train/x.png',),
-                                 ('1 of 31', 'x.png', 'beside the class folders')),
+                                 ('1 of 31', 'x.png', 'next to the class folders')),
     'an image beside splits': (('train', 'test'), ('x.png',), ('train, test', 'x.png')),
     'a folder beside splits': (('train', 'test', 'extra'), (), ('test, train', 'extra',
                                                                 'data.folders=classes')),
@@ -80,7 +80,7 @@ REFUSED = {  # folders, files beside them -> words
     'splits inside classes': (('a/train', 'a/test', 'b/train', 'b/test'), (),
                               ('test, train inside the classes a, b', 'train/a')),
     'a class that train lacks': (('train/a', 'train/b', 'test/c'), (), ('lacks: c', 'a, b')),
-    'labels in train alone': (('train/a', 'train/b', 'test'), (), ('10 of 30 images lie beside',)),
+    'labels in train alone': (('train/a', 'train/b', 'test'), (), ('10 of 30 images lie next to',)),
 }
 
 

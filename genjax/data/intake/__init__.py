@@ -1,4 +1,4 @@
-"""The one way in for a user's files: npz, idx and images, bounded before memory is taken.
+"""The one reader of a user's files: npz, idx and images, bounded before memory is allocated.
 
 Whatever a file holds, each function returns arrays or raises BadInput with the file's name.
 """

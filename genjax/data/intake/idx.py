@@ -12,13 +12,13 @@ from genjax.types import BadInput
 
 OF_BYTES = b'\0\0\x08'
 MOST_DIMENSIONS = 4
-DEFLATE = 1032  # nothing unpacks to more than so many times its size
+DEFLATE = 1032  # the largest ratio of unpacked to packed size
 
 
 def read_idx(path: pathlib.Path) -> np.ndarray:
-  """The uint8 array of an idx file, or of one that gzip has packed (suffix .gz).
+  """The uint8 array of an idx file, which is unpacked if its suffix is .gz.
 
-  Raises BadInput for what is no complete idx file of bytes, or does not fit into memory.
+  Raises BadInput unless it is a complete idx file of bytes that fits into memory.
   """
   size = regular_file(path)
   try:

@@ -1,4 +1,4 @@
-"""Pixels of one image file, and what the file says of them beyond the pixels."""
+"""The pixels of one image file, and notes on what else the file says of them."""
 
 import pathlib
 import struct
@@ -19,19 +19,19 @@ MOST_PIXELS = 1 << 26
 ORIENTATION = 0x0112  # of EXIF
 # how each mode of Pillow is read; the palette of P and the bits of 1 are encodings, not content
 MODES = {'L': 'L', '1': 'L', 'RGB': 'RGB', 'P': 'RGB', 'LA': 'L', 'RGBA': 'RGB', 'PA': 'RGB'}
-# what Pillow's decoders raise on files that are damaged or made to hurt (tests/fuzz.py)
+# what Pillow's decoders raise on damaged and malicious files (tests/fuzz.py)
 FAILURES = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError,
             ArithmeticError, MemoryError, RuntimeError, AssertionError, struct.error, zlib.error)
 
 
 class Image(NamedTuple):
-  """An image as it is meant to be seen, and what had to be done for that."""
+  """An image as it is meant to be seen, and what was done for that."""
 
   pixels: np.ndarray  # uint8 [H, W, 1 or 3]
   notes: tuple[str, ...]  # of NOTES
 
 
-# what may be true of an image file -> the words for a count of them
+# a note -> the words that follow the number of files with it
 NOTES = {
     'turned': 'turned as their EXIF orientation says',
     'opaque': 'with an alpha channel that is opaque everywhere, dropped',
@@ -45,7 +45,7 @@ def read_image(path: str | pathlib.Path) -> Image:
   Raises BadInput for a file that cannot be read, has transparent pixels, several frames, more
   than 8 bits, or more than MOST_PIXELS.
   """
-  import PIL.Image  # takes a while
+  import PIL.Image  # slow to import
   regular_file(path)
   failures = (*FAILURES, PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning)
   try:
@@ -61,13 +61,13 @@ def read_image(path: str | pathlib.Path) -> Image:
 
 
 def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """uint8 [*size, C] of pixels [H, W, C] by Pillow's Lanczos filter; (height, width)."""
+  """uint8 [*size, C]: pixels [H, W, C] resized by Pillow's Lanczos filter to (height, width)."""
   import PIL.Image
   height, width = size
   grey = pixels.shape[-1] == 1
-  drawn = PIL.Image.fromarray(pixels[..., 0] if grey else pixels)
-  drawn = drawn.resize((width, height), PIL.Image.Resampling.LANCZOS)
-  return np.asarray(drawn).reshape(height, width, pixels.shape[-1])
+  image = PIL.Image.fromarray(pixels[..., 0] if grey else pixels)
+  image = image.resize((width, height), PIL.Image.Resampling.LANCZOS)
+  return np.asarray(image).reshape(height, width, pixels.shape[-1])
 
 
 def _read(path, image) -> Image:
@@ -78,7 +78,7 @@ def _read(path, image) -> Image:
     raise BadInput(f'cannot read the image {path}: it is {image.width}x{image.height}; allowed: '
                    f'at most {MOST_PIXELS} pixels')
   from PIL import ImageOps
-  frames = getattr(image, 'n_frames', 1)  # of formats that have frames
+  frames = getattr(image, 'n_frames', 1)  # absent in formats without frames
   if frames != 1:
     raise BadInput(f'{path} holds {frames} frames or pages; allowed: one (save each as a file of '
                    'its own)')

@@ -1,4 +1,4 @@
-"""What is asked of a file before it is read: that it is one, and that there is memory for it."""
+"""Checks before a file is read: that it is a regular file, and that there is memory for it."""
 
 import os
 import pathlib
@@ -15,22 +15,22 @@ UNITS = ('bytes', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB')
 
 
 def regular_file(path: str | os.PathLike) -> int:
-  """The size of a regular file in bytes. Raises BadInput for what is none, before it is opened.
+  """The size of a regular file in bytes. Raises BadInput for anything else, before it is opened.
 
   Opening a FIFO would wait for a writer, and a device may never end.
   """
   try:
-    found = os.stat(path)
+    status = os.stat(path)
   except (OSError, ValueError) as error:  # ValueError: a null byte in the path
     raise BadInput(f'cannot read {path}: {getattr(error, "strerror", None) or error}') from None
-  if not stat.S_ISREG(found.st_mode):
-    kind = next((word for test, word in KINDS.items() if test(found.st_mode)), 'no regular file')
+  if not stat.S_ISREG(status.st_mode):
+    kind = next((word for test, word in KINDS.items() if test(status.st_mode)), 'no regular file')
     raise BadInput(f'cannot read {path}: it is {kind}; allowed: a regular file')
-  return found.st_size
+  return status.st_size
 
 
 def room_for(nbytes: int, path: str | os.PathLike, what: str = 'it') -> None:
-  """None. Raises BadInput where COPIES times nbytes is more memory than there is."""
+  """Raises BadInput if COPIES times nbytes exceeds the free memory; path and what name the data."""
   free = available_memory()
   if nbytes * COPIES > free:
     raise BadInput(f'{path}: {what} would take {size_in_words(nbytes)}, of which {COPIES} copies '
@@ -39,13 +39,13 @@ def room_for(nbytes: int, path: str | os.PathLike, what: str = 'it') -> None:
 
 
 def available_memory() -> int:
-  """Bytes that this process may still take: the machine's, its cgroup's, its own limit."""
+  """Bytes that this process may still allocate, by the machine, its cgroup and its own limit."""
   bounds = [_machine(), _cgroup(), _address_space()]
   return min(bound for bound in bounds if bound is not None)
 
 
 def size_in_words(nbytes: int) -> str:
-  """'6.4 GB'."""
+  """A number of bytes in words, such as '6.4 GB'."""
   value = float(nbytes)
   for unit in UNITS:
     if value < 1000 or unit == UNITS[-1]:
@@ -62,7 +62,7 @@ def _machine() -> int:
 
 
 def _cgroup() -> int | None:
-  """What the container leaves; caches of files are given back when they are asked for."""
+  """Bytes that the container leaves; cached files count as free, as the kernel evicts them."""
   limit, used = (_lines(CGROUP / name) for name in ('memory.max', 'memory.current'))
   if not limit or not used or not limit[0].isdigit():
     return None

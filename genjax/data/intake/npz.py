@@ -18,11 +18,11 @@ from genjax.types import BadInput
 MAGIC = b'\x93NUMPY'
 MOST_MEMBERS = 10_000
 ENCRYPTED = 0x1  # of a member's flags
-# Data that compress further are not data: 64 MB of zeros are 64 kB. Deflate reaches 1032.
+# No real data compress further than RATIO: 64 MB of zeros take 64 kB. Deflate reaches 1032.
 RATIO, RATIO_FROM = 200, 64 << 20
 AT_ONCE = 1 << 24  # bytes
-# what zipfile, its four methods and numpy's header parser raise on files that are damaged or
-# made to hurt; found by mutation (tests/fuzz.py)
+# what zipfile, its four methods and numpy's header parser raise on damaged and malicious files;
+# found by mutation (tests/fuzz.py)
 FAILURES = (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error,
             lzma.LZMAError, struct.error, NotImplementedError, RuntimeError, SyntaxError,
             tokenize.TokenError, KeyError, IndexError, TypeError, AttributeError, OverflowError,
@@ -51,10 +51,10 @@ class Npz(NamedTuple):
 
 
 def read_npz(path: str | os.PathLike, wanted: Iterable[str] | None = None) -> Npz:
-  """The arrays of a npz that are named in `wanted` (None: all) and there.
+  """Those arrays of an npz that `wanted` names; default: all. Names that it lacks are skipped.
 
-  Nothing is unpickled. Raises BadInput for what is no npz, for members that are encrypted, doubled,
-  damaged, no arrays of numbers or text, and for arrays that memory does not hold.
+  Nothing is unpickled. Raises BadInput for another kind of file; for members that are encrypted,
+  duplicate, damaged or not arrays of numbers or text; and for arrays that do not fit into memory.
   """
   regular_file(path)
   try:
@@ -74,7 +74,7 @@ def read_npz(path: str | os.PathLike, wanted: Iterable[str] | None = None) -> Np
 
 
 def npy_header(file, path: str | os.PathLike) -> Header:
-  """What the head of an npy file, open at its start, declares; BadInput where it is none."""
+  """The header of an npy file that is open at its start; BadInput if it has none."""
   try:
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0,
@@ -105,7 +105,7 @@ def _members(path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _array(path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-  """One member; its size is compared with the file's and with memory before any is taken."""
+  """The array of one member; its size is checked against the file's and memory beforehand."""
   where = f'{path}, member {info.filename}'
   if info.flag_bits & ENCRYPTED:
     raise BadInput(f'cannot read {where}: it is encrypted; allowed: an npz without a password')
