@@ -6,11 +6,11 @@ python -m genjax table run --table=configs/tables/convolutions_fashion_mnist.py 
 from configs import columns
 
 DATA = 'configs/tfds_images.py:data=fashion_mnist'
-# steps of a family with MLPs and with convolutions that take some 600 processor seconds each: five
-# minutes on two cores where a float32 product of 1024 x 1024 takes 4 ms
+# steps of a family with MLPs and with convolutions that take some 300 processor seconds each: five
+# minutes on one core where a float32 product of 1024 x 1024 takes 4 ms on two
 STEPS = {
-    'tiny': {'VAE': (130000, 22000), 'GAN, JS': (120000, 18000), 'GAN, Wasserstein': (69000, 12000),
-             'EBM': (30000, 4000), 'flow': (4400, 1900)},
+    'tiny': {'VAE': (65000, 11000), 'GAN, JS': (60000, 9000), 'GAN, Wasserstein': (34000, 6000),
+             'EBM': (15000, 2000), 'flow': (2200, 900)},
     'one-gpu': dict.fromkeys(('VAE', 'GAN, JS', 'GAN, Wasserstein', 'EBM', 'flow'),
                              (100000, 100000)),
 }
@@ -67,5 +67,5 @@ Each family is trained with multilayer perceptrons on flattened pixels and with 
 convolutional networks, for about the same seconds on the same device; the number of steps differs
 (*examples*). A dash: the family has no likelihood. FD compares features of the small classifier
 that is committed for this data set; it is no FID. The size tiny is a declared short schedule of
-some five minutes a row on two processor cores.
+some five minutes a row on one processor core.
 """
