@@ -14,8 +14,6 @@ STEPS = {
     'one-gpu': dict.fromkeys(('VAE', 'GAN, JS', 'GAN, Wasserstein', 'EBM', 'flow'),
                              (100000, 100000)),
 }
-# the better of two rates in a trial of a minute
-RATES = {'VAE': (5e-4, 2e-3)}
 # family, objective, and how each role says which network it has
 FAMILIES = {
     'VAE': ('family=vae,objective=kl', ('posterior', 'decoder')),
@@ -29,7 +27,7 @@ FAMILIES = {
 SPLIT = {'flow': {'mlp': 'model.split=permutation', 'conv': 'model.split=checkerboard'}}
 WIDTH = {'posterior': 64, 'decoder': 64, 'conditioner': 16}  # of convolutions; else 32
 OTHERWISE = {'optim.lr': 5e-4}
-BY_FAMILY = {'EBM': {'optim.lr': 3e-4, 'optim.b1': 0.0},
+BY_FAMILY = {'VAE': {'optim.lr': 2e-3}, 'EBM': {'optim.lr': 3e-4, 'optim.b1': 0.0},
              'GAN, JS': {'optim.b1': 0.5}, 'GAN, Wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9}}
 sizes = {'tiny': {'seeds': 1}, 'one-gpu': {'seeds': 3}}
 
@@ -37,15 +35,13 @@ sizes = {'tiny': {'seeds': 1}, 'one-gpu': {'seeds': 3}}
 def sweep(add, size):
   """Rows: each family with MLPs and with convolutions."""
   for label, (argument, roles) in FAMILIES.items():
-    for i, network in enumerate(('mlp', 'conv')):
-      steps = STEPS[size][label][i]
+    for network, steps in zip(('mlp', 'conv'), STEPS[size][label], strict=True):
       parts = [f'{role}={network}' for role in roles]
       if network == 'conv':
         parts += [f'{role}.width={WIDTH.get(role, 32)}' for role in roles]
       parts += [SPLIT[label][network]] if label in SPLIT else []
-      rate = {'optim.lr': RATES[label][i]} if label in RATES else {}
       add(f'{label}: {network}', f'{DATA},{argument},{",".join(parts)}',
-          {**OTHERWISE, **BY_FAMILY.get(label, {}), **rate, 'steps': steps, 'batch_size': 64,
+          {**OTHERWISE, **BY_FAMILY.get(label, {}), 'steps': steps, 'batch_size': 64,
            'checkpoint.every': steps // 10, 'ema': 0.995, 'evals.num_samples': 2000,
            'evals.names': ('likelihood', 'frechet', 'prdc', 'classified', 'novelty', 'cost')})
 

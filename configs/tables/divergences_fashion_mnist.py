@@ -6,12 +6,12 @@ python -m genjax table run --table=configs/tables/divergences_fashion_mnist.py -
 from configs import columns
 
 GENERATOR = ('configs/tfds_images.py:data=fashion_mnist,family=implicit,generator=conv,'
-             'generator.width=16,model.latent_dim=64')
-CRITIC = 'critic=conv,critic.width=16'
+             'generator.width=32,model.latent_dim=64')
+CRITIC = 'critic=conv,critic.width=32'
 sizes = {'tiny': {'seeds': 3}, 'one-gpu': {'seeds': 3}}
 
 # generator updates; a critic is updated as often
-STEPS = {'tiny': 2000, 'one-gpu': 50000}
+STEPS = {'tiny': 4000, 'one-gpu': 50000}
 BATCH = {'tiny': 64, 'one-gpu': 256}
 OBJECTIVES = {
     **{label: f'objective=adversarial,divergence={name},{CRITIC},objective.gradient_penalty=1.0'
