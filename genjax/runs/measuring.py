@@ -19,10 +19,10 @@ PICTURE = 64  # samples in the picture of a run
 def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, progress=iter,
              measured: Mapping | None = None, chunk: int | None = None,
              tick: Callable = lambda: None) -> dict:
-  """Runs the evaluators, writes their record and the measured samples; {metric: Value}.
+  """{metric: Value} of the evaluators of a run; writes their record and the measured samples.
 
-  names: metrics or evaluators to measure and to add to the record; None: those of the config that
-    can measure this model.
+  split, step: of the data and of the checkpoint (None: the selected one, else the last).
+  names: metrics or evaluators to add to the record; None: the config's that suit this model.
   progress: names -> an iterator over them. tick: called before each batch and chunk of samples.
   measured: a config of the same training (a plain dict) with another sampler or other evaluators.
   chunk: number of samples drawn at once; None: config.mesh.chunk.
@@ -67,7 +67,7 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
     if wiring.draws_pixels(run.model) and writer.is_image(run.dataset.spec):
       pictures = drawer(wiring.pictured(run.model))(PICTURE)[0]
   if hosts.is_lead():
-    # part of it, or another checkpoint or split than the config's, is no measurement of the config
+    # some metrics only, or another checkpoint or split, are no measurement of the config
     whole = not names and step is None and split == 'test'
     _write_samples(pathlib.Path(workdir), run, split, x, labels, pictures, drawn)
     record.write(workdir, path, {
@@ -79,7 +79,7 @@ def evaluate(workdir, split: str = 'test', step: int | None = None, names=None, 
 
 
 def shown(progress: Callable) -> tuple[Callable, Callable]:
-  """(progress, tick) for `evaluate`: one bar of batches, which names the current evaluator.
+  """(progress, tick) for `evaluate`: one bar of batches that names the current evaluator.
 
   progress: tqdm, or a function with its interface.
   """
@@ -114,20 +114,20 @@ def _write_samples(workdir: pathlib.Path, run: Loaded, split: str, x, labels, pi
   spec = run.dataset.spec
   if x is None:
     return
-  # a run may have a hundred measurements: of those of other configs only the picture is kept
+  # a run may have a hundred measurements: only the picture is kept of those of other configs
   count = len(x) if name == 'final' or not writer.is_image(spec) else PICTURE
   writer.write_samples(workdir / 'samples' / name, data.to_raw(run.dataset, x[:count]), spec,
                        PICTURE, None if labels is None else labels[:count], run.dataset.classes,
                        pictures)
   if split == 'test':
-    # for points the same number as drawn, so that the densities of the clouds can be compared
+    # the same number of points as drawn, so that the densities of the clouds can be compared
     real = run.dataset.splits[split]['x'][:PICTURE if writer.is_image(spec) else len(x)]
     writer.write_sample_file(workdir / 'samples' / 'reference.npz',
                              data.to_raw(run.dataset, real), spec)
 
 
 def cost(run: Loaded) -> dict:
-  """The cost of the whole run, seconds apart: steps, examples seen, parameters of the model."""
+  """{'steps', 'examples', 'parameters'}: the cost of the whole run, except its seconds."""
   slices = sum(player.num_updates for player in run.objective.players)
   seen = (run.config.steps * run.config.batch_size * slices if slices
           else len(run.dataset.splits['train']['x']))

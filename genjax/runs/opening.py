@@ -1,4 +1,4 @@
-"""Opens a run directory: to start or resume its training, or to use its model."""
+"""Opens a run directory, to start or resume its training or to use its model."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,24 +18,24 @@ from genjax.types import BadInput, Model, Objective
 
 
 class Start(NamedTuple):
-  """Where a training starts or resumes; nothing is written yet, and no fresh state is created."""
+  """Where a training starts or resumes, before anything is written or a fresh state is created."""
 
   record: dict | None  # new content of config.json; None: unchanged
   step: int
   meta: dict  # of the checkpoint
-  restored: bool  # from a checkpoint of the directory itself
+  restored: bool  # from a checkpoint of this directory
   state: Callable  # () -> the state at that step
-  warnings: tuple[str, ...]  # what is wrong with newer checkpoints
+  warnings: tuple[str, ...]  # about newer, damaged checkpoints
 
 
 def start(config, made: wiring.Run, workdir, like) -> Start:
-  """Opens a run directory for the training that `config` describes; only this function does.
+  """The Start of the training that `config` describes; only this function opens it.
 
-  like: shapes and shardings of its state (`wiring.abstract_state`). Raises BadInput for a directory
-  that holds another run, is damaged, or is already beyond config.steps.
+  made: parts of the training; like: shapes and shardings of its state (`wiring.abstract_state`).
+  Raises BadInput for a workdir that holds another run, is damaged, or is beyond config.steps.
   """
-  # 1. The config: no key that trains may differ from that of an existing run.
-  # 2. The data, and the run in init_from: their content must be that of an existing run.
+  # 1. The config: its training keys must equal those of an existing run.
+  # 2. The data, and the run in init_from: their content must equal that of an existing run.
   begins = origins.origin(config, made.dataset, workdir)
   _, record = rundir.agree(workdir, config.to_dict(), made.dataset.identity, begins,
                            facts(made.dataset))
@@ -52,7 +52,7 @@ def start(config, made: wiring.Run, workdir, like) -> Start:
   def first():
     # 4. A fresh state: parameters from config.seed and the rows of the first step.
     state = origins.fresh(config, made, like)
-    # 5. init_from: the model, and a teacher, of that state get another run's parameters.
+    # 5. init_from: the model and the teacher of that state get another run's parameters.
     if begins:
       state = origins.started_from(config, state, load(config.init_from, begins['step']).params)
     return state
@@ -77,7 +77,7 @@ class Loaded(NamedTuple):
 def on_mesh(workdir):
   """The context in which a run is loaded on all devices of this job, sharded as in its training.
 
-  With other numbers of devices the parameters are sharded over as many as possible.
+  On another number of devices, parameters are sharded over as many as possible.
   """
   fsdp = rundir.read(workdir)['config']['mesh']['fsdp']
   hosts.meet('the devices')
@@ -85,21 +85,21 @@ def on_mesh(workdir):
 
 
 def is_conditioned_on_vectors(workdir) -> bool:
-  """Whether the model of a run is conditioned on vectors, of which its directory holds none."""
+  """Whether the model of a run is conditioned on vectors, which its directory does not hold."""
   recorded = rundir.read(workdir)
   return bool(recorded['config']['conditional'] and recorded['facts'].get('context'))
 
 
 def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
          with_data: bool = False):
-  """Reads a run directory; returns Loaded.
+  """Returns `Loaded`: a run directory as a model.
 
   step: of the checkpoint; None: the best by validation if the run selects, else the last.
   ema: use the averaged parameters if the run has them.
   sampler: entries of {'name', 'kw', 'guidance'} that replace the config's. With
-    guidance['autoguidance'], the directory of a worse run of the same task, params are those of
-    `sample`, {'model', 'guide'}.
-  with_data: read the data set; else it has the facts of the directory, and shapes for arrays.
+    guidance['autoguidance'], the directory of a worse run of the same task, params are
+    {'model', 'guide'}, as `sample` takes them.
+  with_data: read the data set; otherwise it has the recorded facts, and shapes for arrays.
   Raises BadInput for a directory that is no run, has no such step or is damaged, for a sampler if
   the model needs none, for a guide on other data or another path, and for data that have moved or
   changed.
@@ -125,7 +125,7 @@ def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | 
 
 
 def _restored(workdir, like, step: int | None) -> tuple:
-  """(state, step, whether it was selected) of a step; None: the best, else the newest."""
+  """(state, step, whether it was selected); step None: the best, else the newest."""
   directory, gone = rundir.checkpoints(workdir), None
   if step is not None:
     return checkpoint.restore(directory, like, step)[0], step, False
@@ -149,7 +149,7 @@ def _restored(workdir, like, step: int | None) -> tuple:
 
 
 def facts(dataset: data.Dataset) -> dict:
-  """The facts about the data in config.json, with which a run can be loaded without them."""
+  """The facts about the data for config.json, which let a run be loaded without its data."""
   columns = {key: [np.dtype(array.dtype).str, list(array.shape)]
              for key, array in dataset.splits.get('train', {}).items()}
   return {**data.describe(dataset), 'columns': columns,
@@ -161,12 +161,12 @@ def _known_data(workdir, config, recorded: Mapping) -> data.Dataset:
 
   A data set with a known density is defined by code, and is created again.
   """
-  there = recorded['facts']
-  if there['by_code']:
+  known = recorded['facts']
+  if known['by_code']:
     return _real_data(workdir, config, recorded)
   train = {key: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
-           for key, (dtype, shape) in there['columns'].items()}
-  return data.described(there, recorded['data'])._replace(splits={'train': train})
+           for key, (dtype, shape) in known['columns'].items()}
+  return data.described(known, recorded['data'])._replace(splits={'train': train})
 
 
 def _real_data(workdir, config, recorded: Mapping) -> data.Dataset:

@@ -1,7 +1,7 @@
 """A training from its config to its evaluation, in one run directory.
 
-The program experiments.train and `genjax.train` call it. Text goes to say(text), progress bars come
-from progress(...), which has the interface of tqdm.
+The program experiments.train and `genjax.train` call it. say(text) prints; progress(...) returns a
+progress bar, with the interface of tqdm.
 """
 
 import functools
@@ -20,21 +20,21 @@ from genjax.runs import measuring, opening, origins, profile, rundir, writer
 from genjax.train import loop
 from genjax.types import BadInput
 
-LINES = 10  # of the summary at the end
+LINES = 10  # lines of the summary at the end
 
 
 def train(config, workdir, *, evaluate: bool = True, trace: int | None = None,
           given: Collection[str] = (), say: Callable = print, progress: Callable = tqdm) -> dict:
-  """Trains what a config describes, or resumes it, and measures it on the test split.
+  """{metric: Value} on the test split, after training what a config describes, or resuming it.
 
   config: a ConfigDict, which is not changed.
   workdir: a new directory, or that of an earlier launch of the same config, which is resumed bit
     for bit.
-  evaluate: measure at the end.
-  trace: a step from which on 5 dispatches are traced into WORKDIR/profile.
+  evaluate: measure at the end; otherwise the result is {}.
+  trace: the step from which 5 dispatches are traced into WORKDIR/profile.
   given: keys of the config that the user set one by one; a warning about one of them is an error.
-  Returns {metric: Value}, {} without the measurement. Raises BadInput for a mistake in the config,
-  a directory of another run or owned by another launch, and a training that diverged.
+  Raises BadInput for a mistake in the config, a directory of another run or owned by another
+  launch, and a training that diverged.
   """
   config = config.copy_and_resolve_references()
   configs.resolve(config)
@@ -42,7 +42,7 @@ def train(config, workdir, *, evaluate: bool = True, trace: int | None = None,
   workdir = rundir.place(workdir)
   # first, since the data of a second launch would take memory from the running one
   with lease.held(workdir, config.mesh.heartbeat) as check_owned:
-    # all hosts have arrived, and initialise their devices before one of them reads data for long
+    # all hosts are here, and initialise their devices before one of them reads data for long
     mesh, made = wiring.mesh(config), wiring.run(config)
     with sharding.on(mesh):
       _train(config, made, workdir, mesh, check_owned, given, trace, say, progress)
@@ -60,8 +60,8 @@ def _train(config, made: wiring.Run, workdir, mesh, check_owned, given, trace, s
            progress) -> None:
   """Trains from the checkpoint in the run directory, or from scratch, to config.steps.
 
-  Until the train step is compiled only the lease is written (`check_owned` checks it), so that a
-  preemption, or a mistake in the config, leaves the directory unchanged.
+  Until the train step is compiled only the lease is written (`check_owned` checks it), so a
+  preemption or a mistake in the config leaves the directory unchanged.
   """
   selection = wiring.selection(config, made)
   validate, warning = checked(config, made, given)
@@ -96,7 +96,7 @@ def _train(config, made: wiring.Run, workdir, mesh, check_owned, given, trace, s
 def checked(config, made: wiring.Run, given: Collection[str] = ()) -> tuple:
   """(validate or None, a warning or '') of a run; BadInput for a mistake in the config.
 
-  The evaluators are built only for their refusals. A warmup that is longer than the run is an error
+  The evaluators are built only to raise BadInput. A warmup that is longer than the run is an error
   if it is among the keys `given`, else a warning.
   """
   beyond = wiring.warmup_beyond_the_run(config, made.objective)
@@ -108,7 +108,7 @@ def checked(config, made: wiring.Run, given: Collection[str] = ()) -> tuple:
 
 
 def _begin(workdir, record, start: int, check_owned):
-  """Writes config.json and opens the log on the lead host; other hosts get a log without effect."""
+  """The log on the lead host, after writing config.json; on other hosts a log without effect."""
   if not hosts.is_lead():
     return lambda step, metrics: None
   check_owned()
@@ -123,7 +123,7 @@ def _begin(workdir, record, start: int, check_owned):
 
 
 def _with_mfu(config, made: wiring.Run, mesh, log):
-  """The log with 'mfu': model FLOPs per second as a share of the devices' matrix rate."""
+  """The log, which adds 'mfu': model FLOPs per second over the devices' matrix rate."""
   if not config.log.mfu:
     return log
   per_step = wiring.model_flops(config, made)
@@ -137,7 +137,7 @@ def _with_mfu(config, made: wiring.Run, mesh, log):
 
 
 def headline(config, made: wiring.Run, like, start: int) -> str:
-  """One line: what is trained, on what, with how many parameters and which global batch."""
+  """One line about a training: model, objective, data, number of parameters, global batch."""
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like.params))
   of_hosts = f' of {hosts.count()} hosts' if hosts.count() > 1 else ''
   return (f'{identity.title(config)} ({made.estimator}) on '
@@ -149,7 +149,7 @@ def headline(config, made: wiring.Run, like, start: int) -> str:
 def dry(config, workdir=None, *, given: Collection[str] = (), say: Callable = print) -> None:
   """Reports shapes, parameters, FLOPs and memory of one step; allocates no parameter.
 
-  Raises BadInput as training would: for a mistake in the config, and for a step that needs more
+  Raises BadInput as training would, for a mistake in the config and for a step that needs more
   memory than this machine has.
   """
   made, mesh = wiring.run(config), wiring.mesh(config)

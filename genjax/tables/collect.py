@@ -181,7 +181,7 @@ def check_protocol(column: Mapping, cards: Sequence[tuple[str, Mapping]]) -> Non
       by_value.setdefault(json.dumps(card.get(field), sort_keys=True), where)
     if len(by_value) > 1:
       shown = '; '.join(f'{value} in {where}' for value, where in by_value.items())
-      raise BadInput(f'column {column["label"]!r} is no one protocol: {field} is {shown}. '
+      raise BadInput(f'column {column["label"]!r} mixes protocols: {field} is {shown}. '
                      'Allowed: one value, or a declared row axis')
 
 
