@@ -104,7 +104,7 @@ def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: i
                   pictures: np.ndarray | None = None) -> None:
   """Writes PATH.npz with all samples x and, for images and points, PATH.png with the first `num`.
 
-  pictures: [num, ...] for the PNG, and next to x in the npz: a VAE's means. labels, classes: see below.
+  labels, classes: as in `write_sample_file`; pictures: a VAE's means [num, ...], in npz and PNG.
   """
   path = pathlib.Path(path)
   write_sample_file(path.with_name(path.name + '.npz'), x, spec, labels, classes, pictures)

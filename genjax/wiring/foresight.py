@@ -1,4 +1,4 @@
-"""The cards of a run as far as they are known before training, to compare columns early."""
+"""The cards of a run, as far as known before training, to compare columns early."""
 
 from genjax import compat, data, encoders, extension
 from genjax.compat import pick
@@ -10,12 +10,12 @@ from genjax.wiring.training import Run, abstract_state
 
 
 def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
-  """{metric: card, as far as it is known} of the config's metrics on `split`.
+  """{metric: partial card} of the config's metrics on `split`.
 
-  Known are the estimator, the data, the encoder, the sampler, the number of samples, and the
-  evaluator's own arguments. Unknown before the work are fields that depend on the model's terms
-  (the dequantisation of a bound), and whether a figure is finite. Raises BadInput for an estimator
-  that the model or the data do not allow.
+  It has the estimator, the data, the encoder, the sampler, the number of samples, and the
+  evaluator's own arguments. It lacks fields that depend on the model's terms (the dequantisation of
+  a bound), and whether a figure is finite. Raises BadInput for an estimator that the model or the
+  data do not allow.
   """
   have = compat.provides(made.model, data.properties(made.dataset))
   shared = {'split': split, 'data': [extension.label(config.data.name), plain(config.data.kw)]}
@@ -33,7 +33,7 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
                        given.pop('estimator', None))
     one = module.ESTIMATORS[estimator]
     own, card = compat.arguments(one.make, given), {**shared, 'estimator': estimator}
-    if module is likelihood:  # which asks for no samples, and gives one of its metrics
+    if module is likelihood:  # it needs no samples, and measures one of its metrics
       card['conditioned_on'] = likelihood.conditioned_on(task, made.dataset.splits[split])
       foreseen |= _of_likelihood(card, estimator, own, spec)
       continue
@@ -47,7 +47,7 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
 
 
 def _of_likelihood(card: dict, estimator: str, own: dict, spec) -> dict[str, dict]:
-  """{metric: card} of the one likelihood that this estimator returns on these data."""
+  """{metric: card} of the only likelihood that this estimator measures on these data."""
   fields = {field: own[key] for key, field in likelihood.DECIDES[estimator].items()}
   if spec.levels is None:
     fields.pop('dequantisation', None)

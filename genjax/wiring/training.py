@@ -17,14 +17,14 @@ from genjax.train import step
 from genjax.types import BadInput, Model, Objective
 from genjax.wiring import networks, parts
 
-# keys that every config must have, with those of ranges.BY_KEY
+# keys that every config must have, in addition to those of ranges.BY_KEY
 KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
         'objective.kw', 'networks', 'conditional', 'sampler.name', 'sampler.kw',
         'sampler.guidance', 'augment', 'init_from', 'optim', 'optim_by_player', 'select.metric',
         'evals.names', 'evals.kw', 'evals.labels', 'evals.encoder', 'log.mfu')
 
 LABELS = ('data', 'uniform')  # distributions of the labels of samples
-TRIES = 3  # settings tried for each kind of remedy, the mildest first
+TRIES = 3  # settings tried for each kind of remedy, mildest first
 
 
 class Run(NamedTuple):
@@ -44,8 +44,8 @@ class Run(NamedTuple):
 def run(config, known: data.Dataset | None = None) -> Run:
   """All parts of the run that a config describes. Raises BadInput for any mistake in it.
 
-  known: a data set to use instead of reading one, perhaps with shapes only; such a run can be
-  compiled and loaded, not trained.
+  known: a data set to use instead of reading one, possibly with shapes only. Such a run can be
+  compiled and loaded, but not trained.
   """
   check(config)
   source_data = known or parts.dataset(config)
@@ -88,7 +88,7 @@ def run(config, known: data.Dataset | None = None) -> Run:
 
 
 def check(config) -> None:
-  """Raises BadInput for missing keys, numbers out of range, and intervals that do not fit."""
+  """Raises BadInput for missing keys, numbers out of range, and intervals that do not divide."""
   for key in KEYS:
     _at(config, key)
   for key, interval in ranges.BY_KEY.items():
@@ -116,7 +116,7 @@ def _at(config, key: str):
 
 
 def mesh(config) -> Mesh:
-  """The mesh of a training run on this job's devices. Raises BadInput if they cannot share it."""
+  """The mesh of a training run on this job's devices. Raises BadInput if sizes do not divide."""
   fsdp, devices, slices = config.mesh.fsdp, jax.device_count(), config.accumulate
   if devices % fsdp:
     raise BadInput(f'mesh.fsdp={fsdp} does not divide the {devices} device(s) of this job')
@@ -127,7 +127,7 @@ def mesh(config) -> Mesh:
 
 
 def first_rows(config, made: Run) -> dict:
-  """Raw rows for the initialisation of parameters: those of the first step."""
+  """The raw rows of the first step, with which parameters are initialised."""
   if made.source is not None:
     return made.source[0]
   train = made.dataset.splits['train']
@@ -142,7 +142,7 @@ def abstract_rows(config, made: Run) -> dict:
 
 
 def abstract_state(config, made: Run, on_mesh=None):
-  """Shapes and dtypes of the state, with shardings if there is a mesh; allocates nothing."""
+  """Shapes and dtypes of the state, with shardings if there is a mesh; nothing is allocated."""
   like = jax.eval_shape(made.init, streams.stream(config.seed, streams.Purpose.INIT),
                         abstract_rows(config, made))
   if on_mesh is None or on_mesh.size == 1:
@@ -154,8 +154,8 @@ def abstract_state(config, made: Run, on_mesh=None):
 def compiled_step(config, made: Run, on_mesh, k: int | None = None) -> Callable:
   """(state, rows) -> state, metrics: k train steps in one dispatch, compiled.
 
-  k: None: config.steps_per_dispatch. Raises BadInput, with settings that would fit, if it needs
-  more memory than the devices have.
+  k: None: config.steps_per_dispatch; on_mesh: the mesh. Raises BadInput, with settings that would
+  fit, if the step needs more memory than the devices have.
   """
   function, all_steps, *shapes = dispatched(config, made, on_mesh)
   return step.compile_step(function, k or all_steps, *shapes,
@@ -163,9 +163,10 @@ def compiled_step(config, made: Run, on_mesh, k: int | None = None) -> Callable:
 
 
 def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
-  """Settings, as flags, under which a step fits into `has` bytes; each was compiled.
+  """Flags of settings with which a step fits into `has` bytes; each was compiled.
 
-  The first setting tried assumes that temporaries are proportional to the rows computed at once.
+  need: memory of the step that does not fit. The first settings tried assume that temporaries are
+  proportional to the rows computed at once.
   """
   def fits(settings: dict) -> bool:
     other = changed(config, settings)
@@ -190,7 +191,7 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
 
 
 def changed(config, settings: dict):
-  """A copy of the config with dotted keys set; keys of a `kw` may be new."""
+  """A copy of the config with the dotted keys of settings set; keys of a `kw` may be new."""
   other = config.copy_and_resolve_references()
   with other.unlocked():
     for key, value in settings.items():
@@ -200,7 +201,7 @@ def changed(config, settings: dict):
 
 
 def remat_settings(config, spec, value: bool) -> dict[str, bool]:
-  """{key: value} for every network of the run whose rematerialisation differs from `value`."""
+  """{dotted key: value} for all networks of the run whose rematerialisation is not `value`."""
   used = networks.of_run(config.model.family, config.objective.name,
                          config.objective.kw.get('estimator'))
   return {f'networks.{role}.kw.remat': value
@@ -220,7 +221,8 @@ def dispatched(config, made: Run, on_mesh) -> tuple:
 def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None = None):
   """An iterator over the raw rows of steps start, start + k, ...: [R, ...] if k = 1, [k, R, ...].
 
-  On several devices these are global arrays, and each host reads the rows of its own devices.
+  source: of one step's rows; on_mesh: a mesh. On several devices the rows are global arrays, and
+  each host reads those of its own devices.
   """
   of_step = source if k == 1 else data.stack(source, k)
   if on_mesh is None or on_mesh.size == 1:
@@ -231,14 +233,14 @@ def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None =
 
 
 def fit(config, made: Run):
-  """Parameters by the objective's closed form or EM, on the whole training split."""
+  """The parameters by the objective's closed form or EM, on the whole training split."""
   batch = data.prepare({'x': made.dataset.splits['train']['x']}, made.dataset.spec)
   rng = streams.stream(config.seed, streams.Purpose.FIT)
   return made.objective.fit(rng, np.asarray(batch['x']))
 
 
 def model_flops(config, made: Run) -> int:
-  """FLOPs of the products of one step, without those that rematerialisation repeats."""
+  """FLOPs of the products in one step, without those that rematerialisation repeats."""
   if off := remat_settings(config, made.dataset.spec, False):
     config = changed(config, off)
     made = run(config, known=made.dataset)

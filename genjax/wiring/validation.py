@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is its result: the best on the validation split, if that is cheap."""
+"""Selects the checkpoint that is a run's result: the best on the validation split, if cheap."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from genjax.numerics.streams import Purpose
 from genjax.wiring.evaluation import answering, drawer, estimator_of, evaluators
 from genjax.wiring.training import Run
 
-LIKELIHOOD = 'nll'  # metric: the likelihood that trained the model
-ESTIMATORS = ('exact', 'bound', 'importance_weighted')  # of objectives that train by a likelihood
+LIKELIHOOD = 'nll'  # the metric for the likelihood that trained the model
+ESTIMATORS = ('exact', 'bound', 'importance_weighted')  # of objectives that train by likelihood
 TIMES = 10  # default number of validations per run
 SHARE = 0.05  # largest cost of all validations, as a share of the training's
-FORWARD = 3  # cost of a training example in passes of a validation example
-LEAST = 100  # least number of validation examples; with fewer the choice is chance
-FEWEST = 5  # least number of validations; with fewer there is little to choose from
+FORWARD = 3  # cost of a training example, in forward passes of a validation example
+LEAST = 100  # least number of validation examples; fewer make the choice random
+FEWEST = 5  # least number of validations; fewer leave little to choose from
 REPEATS = 8  # largest number of draws of a bound's noise
 
 
@@ -30,11 +30,11 @@ class Selection(NamedTuple):
 
 
 def selection(config, made: Run) -> Selection | None:
-  """How config.select chooses a checkpoint; None: the last one is the result.
+  """The Selection by config.select; None: the last checkpoint is the result.
 
   The default metric 'nll' applies if a likelihood trains the model and there is a validation split.
-  Draws and examples are reduced until it costs at most SHARE of the training. A run too short for
-  LEAST examples or FEWEST validations takes its last step. config.select.every lifts the limit.
+  Draws and examples are reduced until all cost at most SHARE of the training; config.select.every
+  lifts this limit. A run too short for LEAST examples or FEWEST validations takes its last step.
   """
   metric, every, k = config.select.metric, config.select.every, config.steps_per_dispatch
   if not metric or made.step is None:
@@ -55,7 +55,7 @@ def selection(config, made: Run) -> Selection | None:
 
 
 def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | None:
-  """validate(state) -> the metric of `selection`, smaller is better; None without a selection."""
+  """validate(state) -> the metric of `selection`, lower is better; None without a selection."""
   chosen = selection(config, made)
   if chosen is None:
     return None
@@ -80,7 +80,7 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
 
 
 def _keywords(config, made: Run, likelihood: dict) -> dict:
-  """Those of the likelihood's keywords that its estimator for this model takes."""
+  """The keyword arguments among `likelihood` that the estimator for this model takes."""
   estimator = estimator_of('likelihood', made.model, config.model.family, made.dataset, None)
   taken = compat.arguments(EVALS['likelihood'].ESTIMATORS[estimator].make, {})
   return {key: value for key, value in likelihood.items() if key in taken}
