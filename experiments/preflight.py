@@ -60,11 +60,11 @@ def _foreseen(config, dataset) -> dict[str, dict]:
   """The partial cards of a row. Raises BadInput as its training would."""
   from genjax import wiring
 
-  made = wiring.run(config, dataset)
-  wiring.validator(config, made)
+  training = wiring.run(config, dataset)
+  wiring.validator(config, training)
   names = config.evals.names
-  wiring.evaluators(config, dataset, made.model, 'test', names, optional=names)
-  return wiring.foreseen_cards(config, made)
+  wiring.evaluators(config, dataset, training.model, 'test', names, optional=names)
+  return wiring.foreseen_cards(config, training)
 
 
 def _fall(table: Table, refused: dict, absent: dict) -> None:

@@ -8,10 +8,10 @@ python -m experiments.table run --table=configs/tables/own_data.py:path=photos,e
 `list --table=...` shows the cells, their commands, and why a cell cannot be filled; `run` refuses
 such a table before any work. `run` executes the commands of unfinished cells; --rows=REGEX selects
 rows. After each cell it writes table.md, table.csv, table.json and samples.png to --out (default
-runs/tables/NAME/SIZE, with --rows SIZE-some), with the logs in logs/, and at the end curves.png if
-the table has a figure. The runs are in --runs. Cells of any tables that differ only in sampler or
-evaluators share a run, which is trained once and measured for each. A second `run` at the same time
-shares the work.
+runs/tables/NAME/SIZE, with --rows SIZE-some). Logs are in logs/; curves.png is written at the end,
+if the table has a figure. The runs are in --runs. Cells of any tables that differ only in sampler
+or evaluators share a run, which is trained once and measured for each. A second `run` at the same
+time shares the work.
 
 Exit codes: 1 if a cell did not finish; 42 after SIGTERM, SIGINT (Ctrl-C), SIGHUP or SIGUSR1, with
 trainings saved, so that the same command resumes; 130 after a second SIGINT, which kills them.

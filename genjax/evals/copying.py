@@ -170,7 +170,7 @@ def c_t(samples: Placed, held_out: Placed) -> DataCopying | None:
   It combines the Mann-Whitney z of each cell, samples' distances against held-out ones, with the
   cell's share w of the held-out examples. Cells with at most AT_LEAST samples do not count; None if
   no cell counts. The z of cells are independent, so that sum w z / sqrt(sum w^2) is standard normal
-  for fresh draws; the paper's weighted average, sum w z / sum w, has a smaller variance.
+  for fresh draws. The paper's weighted average, sum w z / sum w, has a smaller variance.
   """
   cells = [i for i in np.unique(held_out.cell) if np.sum(samples.cell == i) > AT_LEAST]
   if not cells:

@@ -25,8 +25,8 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
   only: n, chunk, devices and hosts change it by rounding at most (the adaptive 'ode' by its
   tolerance).
   info: 'seconds' for n samples without compilation; 'nfe', the mean number of network evaluations
-  per sample; 'cond', labels [n], vectors [n, C] or None; and for the cards 'sampler' and 'labels',
-  which says how labels were chosen (None: the model is unconditional).
+  per sample; 'cond', labels [n], vectors [n, C] or None. For the cards it has 'sampler' and
+  'labels', which says how labels were chosen (None: the model is unconditional).
 
   cond: the label or vector of every sample; None: a conditional model draws them.
   label_counts: relative frequencies of the labels, as in the training split; None: uniform.

@@ -147,9 +147,9 @@ def _sift(rows, real, radii_rows, columns, radii_columns):
   rows: reference points [B, d]; real [B]: False for rows that pad the block.
   radii_rows: [2, B], of the closed and the open balls around the rows.
   columns, radii_columns: the samples, and radii [N] of the closed balls around them.
-  Returns inside and number [N] of the samples; for the rows [B] the number of samples in their open
-  ball and the number in whose balls they are; marks [B, N]: undecided pairs, and samples that may
-  be alone in a row's open ball.
+  Returns inside and number [N] of the samples. For the rows [B], it returns the number of samples
+  in their open ball, and the number in whose balls they are. marks [B, N]: undecided pairs, and
+  samples that may be alone in a row's open ball.
   """
   lower, upper = neighbours.bounds(rows, columns)
   closed, opened = radii_rows[:, :, None]

@@ -70,7 +70,7 @@ def spectrum(x) -> tuple[np.ndarray, np.ndarray]:
   """The positive eigenvalues l [r] of K / N, summing to 1, and the shares (u_a.phi_i)^2 [N, r].
 
   phi_i are the rows over their norms, u the eigenvectors of G = sum_i phi_i phi_i' / N, d x d,
-  which has the same positive eigenvalues; if N < d, K / N itself is decomposed.
+  which has the same positive eigenvalues. If N < d, K / N itself is decomposed.
   """
   n, d = x.shape
   if n < d:

@@ -46,7 +46,7 @@ def count(fn: Callable, *args) -> Count:
   """The Count of fn(*args), by its jaxpr.
 
   The body of a scan counts `length` times, that of a while loop once (its length is unknown), that
-  of a shard_map on every device; of branches only the most expensive counts. Products with padding
+  of a shard_map on every device. Only the most expensive branch counts. Products with padding
   or the zeros between dilated inputs, factorisations and triangular solves are not counted.
   """
   return _walk(jax.make_jaxpr(fn)(*args).jaxpr)

@@ -66,11 +66,11 @@ def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
                               'allowed: a run on the same data with the same model']))
 
 
-def fresh(config, made: wiring.Run, like):
+def fresh(config, training: wiring.Run, like):
   """The state before the first step, on its devices; like: its shapes and shardings."""
   shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
-  return init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
-                         wiring.first_rows(config, made), shardings)
+  return init.initialise(training.init, streams.stream(config.seed, streams.Purpose.INIT),
+                         wiring.first_rows(config, training), shardings)
 
 
 def started_from(config, state, given):

@@ -51,8 +51,8 @@ def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
   config: nested dict; allowed changes of it are recorded under 'history'.
   identity: of the data; facts: about them, for sampling without them.
   origin: of the checkpoint from which the run starts, if any.
-  It writes nothing. Raises BadInput for a config or data that would change the trajectory so far
-  (naming each key with its old and new value), and for a directory that is no run.
+  It writes nothing. Raises BadInput for a directory that is no run, and for a config or data that
+  would change the trajectory so far, naming each key with its old and new value.
   """
   workdir = place(workdir)
   config, identity = _json_like(config), _json_like(identity)

@@ -17,9 +17,9 @@ KEYS = ('x', 'y', 'x_scale', 'y_scale')
 def check(figure: Mapping, rows: Sequence, columns: Sequence[Mapping], path: str) -> None:
   """Raises BadInput for a figure that the table can never draw.
 
-  figure: what figure() of a table config returns: 'x' and 'y', labels of columns (x may be 'row');
-  'x_scale' (default 'log', for 'row' 'category'), 'y_scale' (default 'log', which is linear below
-  the smallest positive value; or 'linear').
+  figure: what figure() of a table config returns: 'x' and 'y', labels of columns (x may be 'row'),
+  'x_scale' and 'y_scale'. x_scale defaults to 'log', for 'row' to 'category'. y_scale is 'linear',
+  or by default 'log', which is linear below the smallest positive value.
   rows, columns: of the table; path: of its config, for messages.
   """
   labels = [column['label'] for column in columns]

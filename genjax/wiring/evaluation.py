@@ -149,7 +149,7 @@ def sampler_name(config, objective: Objective) -> str:
   return sampler_of(config, objective) if objective.model.diffusion else 'direct'
 
 
-def affordable(config, made: Run, model: Model, params) -> int:
+def affordable(config, training: Run, model: Model, params) -> int:
   """The number of samples for evaluators: config.evals.num_samples, or fewer.
 
   After a short training, samples may cost config.evals.budget times its FLOPs, or LITTLE, rounded
@@ -157,16 +157,16 @@ def affordable(config, made: Run, model: Model, params) -> int:
   params: those of `sample`, or their shapes.
   """
   n, budget = config.evals.num_samples, config.evals.budget
-  if not budget or n <= draw.CHUNK or made.step is None or model.sample is None:
+  if not budget or n <= draw.CHUNK or training.step is None or model.sample is None:
     return n
   cond = None
   if config.conditional:
-    cond = jax.eval_shape(lambda: conditions.null(made.dataset.spec)(draw.CHUNK))
+    cond = jax.eval_shape(lambda: conditions.null(training.dataset.spec)(draw.CHUNK))
   key = jax.eval_shape(lambda: streams.stream(0, Purpose.TEST_DRAWS))
   chunk = flops.of(lambda *args: model.sample(*args[:2], draw.CHUNK, args[2])[0], params, key, cond)
-  training = config.steps * flops.of(
-      made.step, abstract_state(config, made), abstract_rows(config, made))
-  chunks = max(1, int(max(LITTLE, budget * training) / chunk)) if chunk else n
+  training_flops = config.steps * flops.of(
+      training.step, abstract_state(config, training), abstract_rows(config, training))
+  chunks = max(1, int(max(LITTLE, budget * training_flops) / chunk)) if chunk else n
   return min(n, draw.CHUNK * chunks)
 
 

@@ -9,7 +9,7 @@ from genjax.wiring.parts import plain
 from genjax.wiring.training import Run, abstract_state
 
 
-def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
+def cards(config, training: Run, split: str = 'test') -> dict[str, dict]:
   """{metric: partial card} of the config's metrics on `split`.
 
   It has the estimator, the data, the encoder, the sampler, the number of samples, and the
@@ -17,31 +17,31 @@ def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
   a bound), and whether a figure is finite. Raises BadInput for an estimator that the model or the
   data do not allow.
   """
-  have = compat.provides(made.model, data.properties(made.dataset))
+  have = compat.provides(training.model, data.properties(training.dataset))
   shared = {'split': split, 'data': [extension.label(config.data.name), plain(config.data.kw)]}
-  params = abstract_state(config, made).params['model']
-  drawn, foreseen = affordable(config, made, made.model, params), {}
-  spec = made.dataset.spec
-  task = Task(made.dataset, split, drawn, conditional=config.conditional,
+  params = abstract_state(config, training).params['model']
+  drawn, foreseen = affordable(config, training, training.model, params), {}
+  spec = training.dataset.spec
+  task = Task(training.dataset, split, drawn, conditional=config.conditional,
               encoder=encoder(config, spec), pixels=encoders.load('identity', spec))
   for name in config.evals.names:
     module = pick('evaluator', name, EVALS)
     if not compat.legal(module.ESTIMATORS, have):
       continue
     given = plain(config.evals.kw.get(extension.stem(name), {}))
-    estimator = estimator_of(name, made.model, config.model.family, made.dataset,
+    estimator = estimator_of(name, training.model, config.model.family, training.dataset,
                        given.pop('estimator', None))
     one = module.ESTIMATORS[estimator]
     own, card = compat.arguments(one.make, given), {**shared, 'estimator': estimator}
     if module is likelihood:  # it needs no samples, and measures one of its metrics
-      card['conditioned_on'] = likelihood.conditioned_on(task, made.dataset.splits[split])
+      card['conditioned_on'] = likelihood.conditioned_on(task, training.dataset.splits[split])
       foreseen |= _of_likelihood(card, estimator, own, spec)
       continue
     if one.of == 'samples':
       used = caller.space(name, one, task)
       card |= {'encoder': used.name, 'sha256': used.card['sha256']}
-    if made.model.sample is not None:
-      card |= {'n_generated': drawn, 'sampler': sampler_name(config, made.objective)}
+    if training.model.sample is not None:
+      card |= {'n_generated': drawn, 'sampler': sampler_name(config, training.objective)}
     foreseen |= dict.fromkeys(module.METRICS, {**card, **own})
   return foreseen
 

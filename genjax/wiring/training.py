@@ -126,43 +126,43 @@ def mesh(config) -> Mesh:
   return sharding.make_mesh(fsdp)
 
 
-def first_rows(config, made: Run) -> dict:
+def first_rows(config, training: Run) -> dict:
   """The raw rows of the first step, with which parameters are initialised."""
-  if made.source is not None:
-    return made.source[0]
-  train = made.dataset.splits['train']
+  if training.source is not None:
+    return training.source[0]
+  train = training.dataset.splits['train']
   return {k: v[:config.batch_size] for k, v in train.items()}
 
 
-def abstract_rows(config, made: Run) -> dict:
+def abstract_rows(config, training: Run) -> dict:
   """Shapes and dtypes of the raw rows of one step; the data may be shapes only."""
-  slices = max(1, sum(p.num_updates for p in made.objective.players))
+  slices = max(1, sum(p.num_updates for p in training.objective.players))
   return {key: jax.ShapeDtypeStruct((config.batch_size * slices, *array.shape[1:]), array.dtype)
-          for key, array in made.dataset.splits['train'].items()}
+          for key, array in training.dataset.splits['train'].items()}
 
 
-def abstract_state(config, made: Run, on_mesh=None):
+def abstract_state(config, training: Run, on_mesh=None):
   """Shapes and dtypes of the state, with shardings if there is a mesh; nothing is allocated."""
-  like = jax.eval_shape(made.init, streams.stream(config.seed, streams.Purpose.INIT),
-                        abstract_rows(config, made))
+  like = jax.eval_shape(training.init, streams.stream(config.seed, streams.Purpose.INIT),
+                        abstract_rows(config, training))
   if on_mesh is None or on_mesh.size == 1:
     return like
   return jax.tree.map(lambda leaf, of: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of),
                       like, sharding.state_sharding(on_mesh, like))
 
 
-def compiled_step(config, made: Run, on_mesh, k: int | None = None) -> Callable:
+def compiled_step(config, training: Run, on_mesh, k: int | None = None) -> Callable:
   """(state, rows) -> state, metrics: k train steps in one dispatch, compiled.
 
   k: None: config.steps_per_dispatch; on_mesh: the mesh. Raises BadInput, with settings that would
   fit, if the step needs more memory than the devices have.
   """
-  function, all_steps, *shapes = dispatched(config, made, on_mesh)
+  function, all_steps, *shapes = dispatched(config, training, on_mesh)
   return step.compile_step(function, k or all_steps, *shapes,
-                           remedies=functools.partial(lighter, config, made, on_mesh))
+                           remedies=functools.partial(lighter, config, training, on_mesh))
 
 
-def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
+def lighter(config, training: Run, on_mesh, need: memory.Memory, has: int) -> str:
   """Flags of settings with which a step fits into `has` bytes; each was compiled.
 
   need: memory of the step that does not fit. The first settings tried assume that temporaries are
@@ -171,7 +171,7 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
   def fits(settings: dict) -> bool:
     other = changed(config, settings)
     try:
-      other_run = run(other, made.dataset)
+      other_run = run(other, training.dataset)
     except BadInput:
       return False
     lowered = step.lower_step(*dispatched(other, other_run, on_mesh))
@@ -180,7 +180,7 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
   free = max(has - need.arguments - need.results, 1)
   first = math.ceil(math.log2(max(need.temporaries / free, 2)))
   divisors = [2**n for n in range(first, first + TRIES) if config.batch_size % 2**n == 0]
-  remat = remat_settings(config, made.dataset.spec, True)
+  remat = remat_settings(config, training.dataset.spec, True)
   ways = [[remat] if remat else [],
           [{'accumulate': config.accumulate * n} for n in divisors],
           [{'batch_size': config.batch_size // n} for n in divisors]]
@@ -209,13 +209,13 @@ def remat_settings(config, spec, value: bool) -> dict[str, bool]:
           if bool(config.networks[role].kw.get('remat')) != value}
 
 
-def dispatched(config, made: Run, on_mesh) -> tuple:
+def dispatched(config, training: Run, on_mesh) -> tuple:
   """(step, number of steps, mesh, shapes of state, shapes of rows) of one dispatch.
 
   The devices of the mesh need not exist.
   """
-  return (made.step, config.steps_per_dispatch, on_mesh, abstract_state(config, made),
-          abstract_rows(config, made))
+  return (training.step, config.steps_per_dispatch, on_mesh, abstract_state(config, training),
+          abstract_rows(config, training))
 
 
 def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None = None):
@@ -232,19 +232,19 @@ def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None =
           for rows in data.loader(mine, start // k))
 
 
-def fit(config, made: Run):
+def fit(config, training: Run):
   """The parameters by the objective's closed form or EM, on the whole training split."""
-  batch = data.prepare({'x': made.dataset.splits['train']['x']}, made.dataset.spec)
+  batch = data.prepare({'x': training.dataset.splits['train']['x']}, training.dataset.spec)
   rng = streams.stream(config.seed, streams.Purpose.FIT)
-  return made.objective.fit(rng, np.asarray(batch['x']))
+  return training.objective.fit(rng, np.asarray(batch['x']))
 
 
-def model_flops(config, made: Run) -> int:
+def model_flops(config, training: Run) -> int:
   """FLOPs of the products in one step, without those that rematerialisation repeats."""
-  if off := remat_settings(config, made.dataset.spec, False):
+  if off := remat_settings(config, training.dataset.spec, False):
     config = changed(config, off)
-    made = run(config, known=made.dataset)
-  return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
+    training = run(config, known=training.dataset)
+  return flops.of(training.step, abstract_state(config, training), abstract_rows(config, training))
 
 
 def model_dtype(config):

@@ -29,7 +29,7 @@ class Selection(NamedTuple):
   likelihood: dict  # keyword arguments of the evaluator, for the metric LIKELIHOOD
 
 
-def selection(config, made: Run) -> Selection | None:
+def selection(config, training: Run) -> Selection | None:
   """The Selection by config.select; None: the last checkpoint is the result.
 
   The default metric 'nll' applies if a likelihood trains the model and there is a validation split.
@@ -37,15 +37,15 @@ def selection(config, made: Run) -> Selection | None:
   lifts this limit. A run too short for LEAST examples or FEWEST validations takes its last step.
   """
   metric, every, k = config.select.metric, config.select.every, config.steps_per_dispatch
-  if not metric or made.step is None:
+  if not metric or training.step is None:
     return None
   often = every or k * math.ceil(config.steps / (TIMES * k))
   if metric != LIKELIHOOD:
     return Selection(metric, often, {})
-  if made.estimator not in ESTIMATORS or 'validation' not in made.dataset.splits:
+  if training.estimator not in ESTIMATORS or 'validation' not in training.dataset.splits:
     return None
-  available = len(made.dataset.splits['validation']['x'])
-  rows = config.batch_size * sum(player.num_updates for player in made.objective.players)
+  available = len(training.dataset.splits['validation']['x'])
+  rows = config.batch_size * sum(player.num_updates for player in training.objective.players)
   passes = available * REPEATS if every else int(SHARE * FORWARD * often * rows)
   count = min(available, passes)
   if not every and (count < min(available, LEAST) or config.steps // often < FEWEST):
@@ -54,20 +54,19 @@ def selection(config, made: Run) -> Selection | None:
                                    'num_repeats': min(REPEATS, passes // count)})
 
 
-def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | None:
+def validator(config, training: Run, tick: Callable = lambda: None) -> Callable | None:
   """validate(state) -> the metric of `selection`, lower is better; None without a selection."""
-  chosen = selection(config, made)
+  chosen = selection(config, training)
   if chosen is None:
     return None
   by_likelihood = chosen.metric == LIKELIHOOD
   if by_likelihood:
     config = config.copy_and_resolve_references()
-    config.evals.kw = {'likelihood': _keywords(config, made, chosen.likelihood)}
+    config.evals.kw = {'likelihood': _keywords(config, training, chosen.likelihood)}
   asked = {'likelihood': ()} if by_likelihood else answering([chosen.metric], config.evals.names)
-  [(name, evaluate)] = evaluators(config, made.dataset, made.model, 'validation', tuple(asked),
-                                  asked=asked, tick=tick).items()
-  draw_from = drawer(config, made, config.seed,
-                     purpose=Purpose.VALIDATION_DRAWS, tick=tick)
+  [(name, evaluate)] = evaluators(config, training.dataset, training.model, 'validation',
+                                  tuple(asked), asked=asked, tick=tick).items()
+  draw_from = drawer(config, training, config.seed, purpose=Purpose.VALIDATION_DRAWS, tick=tick)
 
   def validate(state):
     params = state.ema if config.ema else state.params['model']
@@ -79,8 +78,9 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
   return validate
 
 
-def _keywords(config, made: Run, likelihood: dict) -> dict:
+def _keywords(config, training: Run, likelihood: dict) -> dict:
   """The keyword arguments among `likelihood` that the estimator for this model takes."""
-  estimator = estimator_of('likelihood', made.model, config.model.family, made.dataset, None)
+  estimator = estimator_of('likelihood', training.model, config.model.family, training.dataset,
+                           None)
   taken = compat.arguments(EVALS['likelihood'].ESTIMATORS[estimator].make, {})
   return {key: value for key, value in likelihood.items() if key in taken}
