@@ -1,4 +1,4 @@
-"""One program per verb. They share `run(main)`: flags, and mistakes that end in one line."""
+"""One program per verb. They share `run(main)`: it parses flags, and ends mistakes in one line."""
 
 import contextlib
 import logging
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from experiments import lines, memory
 from genjax.cluster import signals
 
-# `python -m experiments.VERB` comes here first, with this name, and imports for seconds after it
+# `python -m experiments.VERB` runs this first, with this argv[0], and then imports for seconds
 IS_PROGRAM = sys.argv[0] == '-m'
 if IS_PROGRAM:
   signals.block()
@@ -34,14 +34,16 @@ def run(main: Callable, stopped: str = '', needs_config: bool = True,
   """Parses the flags of the command line, calls main(argv without flags) and exits.
 
   stopped: the last message of a program that is stopped while it has nothing to save. A program
-    with it runs on all hosts of a job, and ends with 42 at the first signal, from its start on.
+    with it runs on all hosts of a job, and from its start ends with 42 at the first signal.
   needs_config: whether a program with the flag --config requires it.
   positional: whether it takes arguments that are no flags.
-  Exit codes: that of main (None is 0); 1 after one message `error: ...` on stderr for a mistake of
-  the user (a flag, a config, BadInput, a file that cannot be read or written), and for missing
-  devices or memory (experiments.faults); 42 after SIGTERM, SIGINT, SIGHUP or SIGUSR1, and a save if
-  there was something to save; 130 after a second SIGINT, or the first one of a program without
-  `stopped`. Any other exception is a defect of the program and keeps its traceback.
+
+  The exit code is that of main (None is 0), or
+    1    after one message `error: ...` on stderr: a user's mistake (a flag, a config, BadInput, a
+         file that cannot be read or written), or missing devices or memory (experiments.faults)
+    42   after SIGTERM, SIGINT, SIGHUP or SIGUSR1, and a save if there was something to save
+    130  after a second SIGINT, or the first one of a program without `stopped`.
+  Any other exception is a defect of the program and keeps its traceback.
   """
   sys.exit(_run(main, stopped, needs_config, positional))
 
@@ -62,12 +64,12 @@ def _run(main: Callable, stopped: str, needs_config: bool, positional: bool) -> 
     return (_on_all_hosts(main, argv, stopped) if stopped else main(argv)) or 0
   except BadInput as e:
     return _fail(str(e))
-  except BrokenPipeError:  # `| head` has read enough
+  except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   except OSError as e:
     code = _fail(_said(e))
-    os._exit(code)  # threads that hold data for a full disk would each add a traceback
+    os._exit(code)  # threads with data for a full disk would each add a traceback
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     return 130
@@ -80,11 +82,11 @@ def _run(main: Callable, stopped: str, needs_config: bool, positional: bool) -> 
 
 
 def define_host_flags() -> None:
-  """Defines the flags by which the processes of a job find each other without a scheduler."""
-  main = sys.argv[0]  # what absl calls the main module
+  """Defines the flags with which the processes of a job find each other without a scheduler."""
+  main = sys.argv[0]  # absl's name of the main module
   flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0.', module_name=main)
-  flags.DEFINE_integer('num_processes', None, 'Of the whole job.', module_name=main)
-  flags.DEFINE_integer('process_id', None, 'Of this process, from 0.', module_name=main)
+  flags.DEFINE_integer('num_processes', None, 'Processes in the job.', module_name=main)
+  flags.DEFINE_integer('process_id', None, 'Index of this process, from 0.', module_name=main)
 
 
 def _on_all_hosts(main: Callable, argv: list[str], stopped: str) -> int | None:
@@ -106,15 +108,15 @@ def _on_all_hosts(main: Callable, argv: list[str], stopped: str) -> int | None:
     code = main(argv)
   except preempt.Preempted as e:
     with contextlib.suppress(OSError):
-      say(f'{e}; the same command goes on', sys.stderr)
+      say(f'{e}; the same command resumes', sys.stderr)
     signals.settle()
     code = preempt.EXIT
   except (BadInput, OSError) as e:
-    # every host has met it, and the end of one must not abort the others
+    # all hosts have this error, and the end of one must not abort the others
     if not preempt.close(hosts.stop):
       signals.end(_fail(_said(e)), '')
     raise
-  except jax.errors.JaxRuntimeError:  # a collective that another host's end has broken
+  except jax.errors.JaxRuntimeError:  # another host has ended during a collective
     preempt.wait_if_leaving()
     raise
   if not preempt.close(hosts.stop):
@@ -123,7 +125,7 @@ def _on_all_hosts(main: Callable, argv: list[str], stopped: str) -> int | None:
 
 
 def say(text: str, stream=None) -> None:
-  """Prints on the lead host."""
+  """Prints the text on the lead host only."""
   from genjax.cluster import hosts
   if hosts.is_lead():
     print(text, file=stream, flush=True)
@@ -136,19 +138,19 @@ def progress(*args, **kw):
 
 
 def parse(argv: list[str], needs_config: bool = True, positional: bool = True) -> list[str]:
-  """Parses absl flags and config flags; returns the other arguments. Raises BadInput."""
+  """The arguments other than absl flags and config flags, which it parses. Raises BadInput."""
   from experiments import arguments
-  from experiments import config as command_line  # ml_collections: only programs pay for it
+  from experiments import config as command_line  # slow to import: ml_collections
   from genjax import configs
 
   arguments.check(argv, flags.FLAGS, positional)
-  # a shell expands ~ at the start of a word alone
+  # a shell expands ~ only at the start of a word
   argv = [re.sub(r'^(--?[\w.]+=)(~.*)', lambda m: m[1] + os.path.expanduser(m[2]), item, flags=re.S)
           for item in argv]
   new = []
   if 'config' in flags.FLAGS:
     argv, new = command_line.split_new(argv)
-  original, sys.argv = sys.argv, argv  # config flags look for their overrides there
+  original, sys.argv = sys.argv, argv  # config flags read their overrides from it
   try:
     rest = flags.FLAGS(argv)
   except flags.UnrecognizedFlagError as e:
@@ -171,7 +173,7 @@ def parse(argv: list[str], needs_config: bool = True, positional: bool = True) -
 
 
 def quiet() -> None:
-  """Logs our own lines, without a prefix, on stderr, and only errors of the libraries."""
+  """Makes stderr show our own log lines, without a prefix, and only errors of the libraries."""
   from experiments import faults
 
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
@@ -188,11 +190,11 @@ def quiet() -> None:
 def keep_compiled() -> None:
   """Keeps the programs that XLA compiles in the folder `xla` of the cache (see genjax.disk).
 
-  JAX's own setting wins (JAX_COMPILATION_CACHE_DIR; JAX_ENABLE_COMPILATION_CACHE=false for none).
-  If the folder cannot be written, nothing is kept, silently. If other users can write it, nothing
-  is kept, with a warning, since their programs would be run.
+  JAX's own settings win (JAX_COMPILATION_CACHE_DIR; JAX_ENABLE_COMPILATION_CACHE=false for none).
+  Nothing is kept, silently, if the folder cannot be written. Nothing is kept, with a warning, if
+  other users can write it, since their programs would be run.
   """
-  jax = sys.modules.get('jax')  # who compiles has imported it, and who has not need not
+  jax = sys.modules.get('jax')  # a program that compiles has imported it already
   if jax is None or jax.config.jax_compilation_cache_dir:
     return
   path = disk.cache('xla')
@@ -204,14 +206,14 @@ def keep_compiled() -> None:
     return
   for folder in (path.parent, path):
     if disk.others_write(folder):
-      warnings.warn(f'other users can write in {folder}, and a compiled program of theirs would be '
-                    'run, so that none is read or kept there; allowed: '
+      warnings.warn(f'other users can write in {folder}, and their compiled programs would be run, '
+                    'so none is read or kept there; allowed: '
                     f'chmod go-w {folder}, or JAX_COMPILATION_CACHE_DIR', stacklevel=2)
       return
   jax.config.update('jax_compilation_cache_dir', str(path))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)  # small ones add up
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-  # a full disk, or an entry torn by a kill, costs a compilation: nothing that a user could act on
+  # a full disk, or an entry torn by a kill, only costs a compilation: users need not act
   warnings.filterwarnings('ignore', 'Error (reading|writing) persistent compilation cache')
 
 
@@ -225,7 +227,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 
 
 def _said(error: Exception) -> str:
-  """The message of an error, for an OSError without its number."""
+  """The message of an error; that of an OSError has no number."""
   if not isinstance(error, OSError) or not error.strerror:
     return str(error)
   return error.strerror if error.filename is None else f'{error.strerror}: {error.filename}'

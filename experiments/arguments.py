@@ -1,4 +1,4 @@
-"""Checks of a command line before flags are parsed: too long, too deeply nested, given twice."""
+"""Checks of a command line before flags are parsed: length, nesting, flags that occur twice."""
 
 import re
 import sys
@@ -8,14 +8,14 @@ from absl import flags
 from genjax.ranges import shortened
 from genjax.types import BadInput
 
-LONGEST = 4096  # characters of one argument: as many as a path may have
-DEEPEST = 32  # brackets within brackets
+LONGEST = 4096  # characters of one argument: the longest path
+DEEPEST = 32  # nested brackets
 
 
 def check(argv: list[str], known, positional: bool) -> None:
-  """Raises BadInput for an argument that cannot be meant.
+  """Raises BadInput for arguments that must be a mistake.
 
-  known: the names of the program's flags. positional: whether it takes arguments that are no flags.
+  known: the program's flags by name. positional: whether it takes arguments that are no flags.
   """
   given = {}
   items, rest = _before(argv[1:], '--')
@@ -35,7 +35,7 @@ def check(argv: list[str], known, positional: bool) -> None:
 
 
 def readable(text: str) -> None:
-  """Raises BadInput for a text that is too long, or in which brackets nest too deeply."""
+  """Raises BadInput for a text that is too long, or whose brackets nest too deeply."""
   if len(text) > LONGEST:
     raise BadInput(f'{shortened(text)} is too long; allowed: at most {LONGEST:,} characters')
   depth = deepest = 0
@@ -53,7 +53,7 @@ def _before(items: list[str], mark: str) -> tuple[list[str], list[str]]:
 
 
 def _name(item: str, known) -> str | None:
-  """The flag that an argument sets, 'config.KEY' for one of the config's; None: it sets none."""
+  """The name of the flag that an argument sets, 'config.KEY' for a config's; None: it sets none."""
   match = re.match(r'--?([^=]+)', item)
   if match is None:
     return None
@@ -71,23 +71,23 @@ def _refuse_leftover(items: list[str], rest: list[str], known) -> None:
   for item in items:
     name = _name(item, known)
     if name is None and not item.startswith('-') and not takes_value:
-      raise BadInput(f'{shortened(item)} is no flag, and this program takes flags alone; allowed: '
+      raise BadInput(f'{shortened(item)} is no flag, and this program takes only flags; allowed: '
                      '--FLAG=VALUE')
     is_switch = name in known and known[name].boolean
     takes_value = name is not None and '=' not in item and not is_switch
   if rest:
-    raise BadInput(f'{shortened(rest[0])} stands after --; allowed: nothing, since this program '
-                   'takes flags alone')
+    raise BadInput(f'{shortened(rest[0])} comes after --; allowed: nothing, since this program '
+                   'takes only flags')
 
 
 def own() -> str:
-  """The flags of the program itself, in words."""
-  own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])  # what absl calls the main module
+  """The names of the program's own flags, comma-separated."""
+  own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])  # absl's name of the main module
   return ', '.join(sorted(f'--{flag.name}' for flag in own)) or 'none'
 
 
 def illegal(message: str) -> str:
-  """absl's words, 'flag --config.seed=abc: invalid literal', with the type that is allowed."""
+  """absl's message, 'flag --config.seed=abc: invalid literal', with the allowed type."""
   name = message.partition('--')[2].partition('=')[0]
   if name not in flags.FLAGS:
     return message

@@ -1,14 +1,14 @@
 """Compiles the train step of a config for an absent TPU pod: does it fit, at what cost?
 
 python -m experiments.compile --config=configs/imagenet256.py --topology=v5e:16x16
+python -m experiments.compile --config=configs/imagenet256.py --topology=v5e:16x16 --num_slices=4
 
-Needs no TPU and allocates nothing: the step, its shardings and its dispatch are those that
-experiments.train runs, the data are shapes alone. Needs libtpu: pip install -r requirements-tpu.txt
-(a second, CPU machine's environment will do). What does not fit is refused, with the flags that
-would make it fit, each tried. Time and price are those of a roofline, the slowest of products,
-memory and links at the speeds that the vendor publishes: no run is faster or cheaper. `--level=O0`
-compiles several times faster; what it says of memory is some per cent off, either way. Several
-slices: --topology=v5e:16x16 --num_slices=4.
+It needs no TPU and allocates nothing: step, shardings and dispatch are those of experiments.train,
+the data are only shapes. It needs libtpu: pip install -r requirements-tpu.txt (the environment of
+a CPU machine will do). A step that does not fit is refused, with flags that make it fit, each
+tried. Time and price come from a roofline, the slowest of products, memory and links at the
+vendor's published speeds: no run is faster or cheaper. `--level=O0` compiles several times faster,
+and its memory is a few per cent off in either direction.
 """
 
 import importlib.metadata
@@ -29,12 +29,12 @@ from genjax.types import BadInput
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train: FILE.py[:argument].')
 TOPOLOGY = flags.DEFINE_string('topology', None, 'GENERATION:SHAPE, as v5e:16x16.')
-NUM_SLICES = flags.DEFINE_integer('num_slices', 1, 'So many slices of that shape.')
+NUM_SLICES = flags.DEFINE_integer('num_slices', 1, 'Number of slices of that shape.')
 FSDP = flags.DEFINE_integer('fsdp', None, 'config.mesh.fsdp; none: as the config says.')
 LEVEL = flags.DEFINE_enum('level', 'full', ['full', 'O0'], 'How hard the compiler tries.')
 RATE = flags.DEFINE_float('rate', None, 'Dollars per chip-hour; none: assumed by generation.',
                           lower_bound=0.0)
-REMEDIES = flags.DEFINE_bool('remedies', True, 'Where it does not fit, try what would.')
+REMEDIES = flags.DEFINE_bool('remedies', True, 'If it does not fit, find settings that do.')
 JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 MIB, GIB = 2**20, 2**30
@@ -47,8 +47,8 @@ def main(_):
     raise BadInput('--topology=GENERATION:SHAPE must be given; there are: '
                    f'{", ".join(topology.names())}')
   where = topology.named(TOPOLOGY.value, NUM_SLICES.value)
-  jax.config.update('jax_platforms', 'cpu')  # an own accelerator has no part in this
-  # what is compiled for an absent device cannot be read back
+  jax.config.update('jax_platforms', 'cpu')  # this machine's accelerator is not used
+  # a program that was compiled for an absent device cannot be read back
   jax.config.update('jax_enable_compilation_cache', False)
   config = CONFIG.value
   if FSDP.value is not None:
@@ -56,22 +56,22 @@ def main(_):
   declared = data.declared(config.data.name, **wiring.plain(config.data.kw))
   pod.check(config, wiring.run(config, declared), where)
   devices = np.asarray(topology.describe(where).devices)
-  made = record(config, declared, where)
-  print(headline(made), flush=True)
-  made.update(pod.attempt(config, declared, devices, LEVEL.value))
-  if made['fits']:
-    made.update(pod.priced(made, where, made['rate']))
+  facts = record(config, declared, where)
+  print(headline(facts), flush=True)
+  facts.update(pod.attempt(config, declared, devices, LEVEL.value))
+  if facts['fits']:
+    facts.update(pod.priced(facts, where, facts['rate']))
   elif REMEDIES.value:
-    made['remedies'] = pod.remedies(config, declared, where, devices)
+    facts['remedies'] = pod.remedies(config, declared, where, devices)
   if JSON.value:
-    disk.write_bytes(JSON.value, (json.dumps(made, indent=2) + '\n').encode())
-  if not made['fits']:
-    raise BadInput(refusal(made))
-  print(report(made))
+    disk.write_bytes(JSON.value, (json.dumps(facts, indent=2) + '\n').encode())
+  if not facts['fits']:
+    raise BadInput(refusal(facts))
+  print(report(facts))
 
 
 def record(config, declared, where: topology.Slice) -> dict:
-  """The facts about the run before it is compiled."""
+  """{name: value} of the facts about a run that are known before it is compiled."""
   run = wiring.run(config, declared)
   state, rows = wiring.abstract_state(config, run), wiring.abstract_rows(config, run)
   hardware = flops.count(run.step, state, rows)
@@ -92,52 +92,53 @@ def record(config, declared, where: topology.Slice) -> dict:
       'peak': where.peak, 'rate': rate, 'rate_given': RATE.value is not None}
 
 
-def headline(made: dict) -> str:
-  note = f' ({made["loops"]} loop(s) of unknown length counted once)' if made['loops'] else ''
-  return (f'{made["what"]}: {made["parameters"]:,} parameters, global batch {made["batch_size"]}, '
-          f'accumulate {made["accumulate"]}\n'
-          f'{made["where"]}: {made["chips"]} chips, {made["devices"]} devices, '
-          f'fsdp {made["fsdp"]}, {made["steps_per_dispatch"]} step(s) a dispatch, '
-          f'{made["examples_of_a_device"]:g} example(s) at once on a device\n'
-          f'FLOPs a step: {made["model_flops"]:.4g} of the model, {made["hardware_flops"]:.4g} '
-          f'with what is computed again{note}')
+def headline(facts: dict) -> str:
+  note = f' ({facts["loops"]} loop(s) of unknown length counted once)' if facts['loops'] else ''
+  return (f'{facts["what"]}: {facts["parameters"]:,} parameters, '
+          f'global batch {facts["batch_size"]}, accumulate {facts["accumulate"]}\n'
+          f'{facts["where"]}: {facts["chips"]} chips, {facts["devices"]} devices, '
+          f'fsdp {facts["fsdp"]}, {facts["steps_per_dispatch"]} step(s) a dispatch, '
+          f'{facts["examples_of_a_device"]:g} example(s) at once on a device\n'
+          f'FLOPs a step: {facts["model_flops"]:.4g} of the model, {facts["hardware_flops"]:.4g} '
+          f'with recomputation{note}')
 
 
-def report(made: dict) -> str:
-  """The compiled program, its memory and collectives, and the least time and price, as text."""
-  used = (made['peak_memory'] + made['code']) / GIB
-  k = made['steps_per_dispatch']
+def report(facts: dict) -> str:
+  """The text about the compiled program: memory, collectives, least time and price."""
+  used = (facts['peak_memory'] + facts['code']) / GIB
+  k = facts['steps_per_dispatch']
   moved = ', '.join(f'{kind} {c["count"] / k:g} ({c["bytes"] / k / MIB:.4g} MiB)'
-                    for kind, c in made['collectives'].items()) or 'none'
+                    for kind, c in facts['collectives'].items()) or 'none'
   sent = ', '.join(f'{(of["ici"] + of["dcn"]) / MIB:.4g} MiB along {axis}'
-                   for axis, of in made['sent_bytes'].items()) or 'nothing'
+                   for axis, of in facts['sent_bytes'].items()) or 'nothing'
   return '\n'.join([
-      f'compiled at level {made["level"]} in {made["compile_seconds"]:.1f} s',
-      f'memory of a device: {used:.2f} GiB of {made["limit_gib"]} GiB: peak '
-      f'{made["peak_memory"] / GIB:.2f} (arguments {made["arguments"] / GIB:.2f}, temporaries '
-      f'{made["temporaries"] / GIB:.2f}), code {made["code"] / GIB:.2f}'
-      + ('; some per cent off at O0' if made['level'] == 'O0' else ''),
+      f'compiled at level {facts["level"]} in {facts["compile_seconds"]:.1f} s',
+      f'memory of a device: {used:.2f} GiB of {facts["limit_gib"]} GiB: peak '
+      f'{facts["peak_memory"] / GIB:.2f} (arguments {facts["arguments"] / GIB:.2f}, temporaries '
+      f'{facts["temporaries"] / GIB:.2f}), code {facts["code"] / GIB:.2f}'
+      + ('; a few per cent off at O0' if facts['level'] == 'O0' else ''),
       f'collectives a step, results on a device: {moved}',
-      f'step: at least {made["step_seconds"]:.3g} s, bound by {NEEDS[made["bound"]]}: '
-      + ', '.join(f'{NEEDS[name]} {seconds:.3g} s' for name, seconds in made['roofline'].items()
+      f'step: at least {facts["step_seconds"]:.3g} s, bound by {NEEDS[facts["bound"]]}: '
+      + ', '.join(f'{NEEDS[name]} {seconds:.3g} s' for name, seconds in facts['roofline'].items()
                   if seconds),
       f'sent by a device a step: {sent}',
-      f'model FLOPs: at most {made["most_mfu"]:.1%} of the {made["peak"]:.3g} FLOP/s (bf16) of '
-      f'{made["chips"]} chips',
-      f'job: {made["steps"]:,} steps in at least {made["hours"]:.3g} h, ${made["dollars"]:,.0f}, '
-      f'{"at the given" if made["rate_given"] else "assumed:"} ${made["rate"]:.2f} a chip-hour'])
+      f'model FLOPs: at most {facts["most_mfu"]:.1%} of the {facts["peak"]:.3g} FLOP/s (bf16) of '
+      f'{facts["chips"]} chips',
+      f'job: {facts["steps"]:,} steps in at least {facts["hours"]:.3g} h, '
+      f'${facts["dollars"]:,.0f}, {"at the given" if facts["rate_given"] else "assumed:"} '
+      f'${facts["rate"]:.2f} a chip-hour'])
 
 
-def refusal(made: dict) -> str:
-  """Why the step does not fit, and settings that do, as text."""
-  needed = 'more HBM than there is' if made['needed_gib'] is None else (
-      f'{made["needed_gib"]:.2f} GiB of HBM a device, available are '
-      f'{made["available_gib"]:.2f} GiB')
-  lines = [f'does not fit {made["where"]}: needs {needed} ({made["reason"]})']
-  if 'remedies' in made:
+def refusal(facts: dict) -> str:
+  """The text that says why the step does not fit, and with which settings it does."""
+  needed = 'more HBM than there is' if facts['needed_gib'] is None else (
+      f'{facts["needed_gib"]:.2f} GiB of HBM a device, available are '
+      f'{facts["available_gib"]:.2f} GiB')
+  lines = [f'does not fit {facts["where"]}: needs {needed} ({facts["reason"]})']
+  if 'remedies' in facts:
     lines += [f'fits with {pod.as_flags(r["settings"])} (at O0: peak '
-              f'{r["peak_memory"] / GIB:.2f} GiB)' for r in made['remedies']] or [
-                  'no remat, fsdp or accumulate that was tried makes it fit; allowed: a topology '
+              f'{r["peak_memory"] / GIB:.2f} GiB)' for r in facts['remedies']] or [
+                  'none of the tried remat, fsdp and accumulate makes it fit; allowed: a topology '
                   'with more chips or more memory, a smaller batch_size or network']
   return '\n'.join(lines)
 

@@ -1,7 +1,7 @@
 """The arguments --config=FILE.py:ARGUMENT and --config.KEY=VALUE of a command line.
 
-ml_collections reads a correct one; here what it would refuse with a traceback is a BadInput, keys
-that are new in sections named `kw` are taken out, and shipped configs are found everywhere.
+ml_collections reads correct ones. Here, mistakes that give a traceback there raise BadInput, new
+keys in sections named `kw` are taken out, and shipped configs are found from any directory.
 """
 
 import re
@@ -11,15 +11,15 @@ from genjax.types import BadInput
 
 CONFIG = re.compile(r'--?config(?:=(.*))?', re.DOTALL)
 OVERRIDE = re.compile(r'--?config\.([^=\s]+)(?:=(.*))?', re.DOTALL)
-# words and paths of files of a tuple that is given without brackets
+# words and paths of files, for a tuple without brackets
 WORDS = re.compile(r'([a-z]\w*|[^\s,\'"()]+\.py)(,([a-z]\w*|[^\s,\'"()]+\.py))*,?')
 
 
 def split_new(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-  """Checks every --config.KEY against the --config before it, and takes the new ones out of argv.
+  """(argv without new keys, [(key, text), ...] of these for `configs.set_new`).
 
-  Returns argv without them, in which a shipped config stands with its whole path, and
-  [(key, text), ...] for `configs.set_new`. Raises BadInput.
+  It checks each --config.KEY against the --config before it, and gives shipped configs their whole
+  path. Raises BadInput.
   """
   config, kept, new, rest = None, [], [], iter(argv)
   for item in rest:
@@ -31,7 +31,7 @@ def split_new(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
       kept.append(f'--config={":".join([shipped.find(path), *argument])}')
       continue
     if match and config is None:
-      raise BadInput(f'{item} stands before --config=FILE.py')
+      raise BadInput(f'{item} comes before --config=FILE.py')
     if match and not configs.check_key(config, match[1]):
       new.append((match[1], next(rest, '') if match[2] is None else match[2]))
     else:

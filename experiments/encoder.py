@@ -1,9 +1,9 @@
-"""Trains the small classifier in whose feature space samples of a data set are judged.
+"""Trains the small classifier whose features evaluators compare on a data set.
 
 python -m experiments.encoder --data=folder --path=photos --out=photos.npz
 python -m experiments.encoder --data=digits --out=genjax/encoders/weights/digits.npz
 
-The images need labels: a folder has them by its class folders, an npz by its key labels.
+The images need labels: the class folders of a folder, or the key labels of an npz.
 """
 
 import functools
@@ -28,7 +28,7 @@ PATH = flags.DEFINE_string('path', None, "Folder or FILE.npz of --data=folder an
 DATA_KW = flags.DEFINE_string('data_kw', None, "Other arguments of the data set, as JSON: "
                               '{"levels": 17}.')
 OUT = flags.DEFINE_string('out', None, 'File to write, *.npz.')
-SEED = flags.DEFINE_integer('seed', 0, 'Of initialisation, batches and augmentation.')
+SEED = flags.DEFINE_integer('seed', 0, 'Seed of initialisation, batches and augmentation.')
 STEPS = flags.DEFINE_integer('steps', 1000, 'Train steps.')
 BATCH = flags.DEFINE_integer('batch_size', 192, 'Images per step.')
 
@@ -38,14 +38,14 @@ NEGATIVE_WEIGHT = 0.1
 
 
 def network_for(spec) -> classifier.Classifier:
-  """16 features for images of up to 16 pixels a side, else 64: the bias of FD grows as d^2 / N."""
+  """A Classifier with 16 features up to 16 pixels a side, else 64: FD's bias grows as d^2 / N."""
   if spec.shape[0] <= 16:
     return classifier.Classifier((32, 64, 64), 16, spec.num_classes)
   return classifier.Classifier((32, 64, 32), 64, spec.num_classes, merge=2)
 
 
 def shifted(rng, x):
-  """Each image of x [B, H, W, C] moved by -1, 0 or 1 pixel along both axes; -1 (black) enters."""
+  """The images x [B, H, W, C], each moved by -1, 0 or 1 pixel along both axes, padded with -1."""
   offset = jax.random.randint(rng, (x.shape[0], 2), 0, 3)
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-1.0)
 
@@ -58,8 +58,8 @@ def shifted(rng, x):
 def make_loss(network, levels: int):
   """(params, rng, x int [B, ...], label [B]) -> mean cross entropy, plus that of non-images.
 
-  Non-images, each pixel from another image of the batch, have the uniform label: without them the
-  classifier is sure of its class on most of them, and would be on bad samples.
+  Non-images, which take each pixel from another image of the batch, have the uniform label. Without
+  them the classifier is sure of a class for most non-images, and would be for bad samples.
   """
 
   def loss(params, rng, x, label):
@@ -80,7 +80,7 @@ def make_loss(network, levels: int):
 
 
 def train(network, dataset, seed: int, steps: int, batch_size: int):
-  """Parameters after AdamW on the train split alone, with a one-cycle learning rate."""
+  """The parameters after `steps` of AdamW on the train split, with a one-cycle learning rate."""
   spec = dataset.spec
   k, label = (np.asarray(dataset.splits['train'][key]) for key in ('x', 'cond'))
   optimizer = optax.adamw(optax.cosine_onecycle_schedule(steps, LR), weight_decay=DECAY)
@@ -107,14 +107,14 @@ def train(network, dataset, seed: int, steps: int, batch_size: int):
 
 
 def unit_scale(network, params, dataset) -> float:
-  """The factor that gives the features of the train split a mean variance of 1."""
+  """The factor with which the features of the train split have a mean variance of 1."""
   raw = classifier.encoder('raw', network, params, dataset.spec, {})
   features = raw.features(dataset.splits['train']['x'])
   return float(1.0 / np.sqrt(features.astype(np.float64).var(0).mean()))
 
 
 def report(encoder, dataset) -> dict:
-  """Accuracy, share of p >= 0.9 and nats of the label by split; that share on non-images."""
+  """{split: {'accuracy', 'sure': share of p >= 0.9, 'nats' of the label}}; 'sure' on non-images."""
   figures = {}
   for split, arrays in dataset.splits.items():
     p = encoder.probs(arrays['x'])
@@ -132,7 +132,7 @@ def report(encoder, dataset) -> dict:
 
 
 def data_kw() -> dict:
-  """The arguments of the data set by --path and --data_kw."""
+  """The arguments of the data set, from --path and --data_kw."""
   try:
     given = json.loads(DATA_KW.value or '{}')
   except json.JSONDecodeError:
@@ -143,7 +143,7 @@ def data_kw() -> dict:
 
 
 def main(argv):
-  """Trains, writes --out and prints what the written file scores; BadInput for unlabelled data."""
+  """Trains, writes --out and prints the file's scores. Raises BadInput for unlabelled data."""
   if len(argv) > 1 or not OUT.value or not OUT.value.endswith('.npz'):
     raise BadInput(f'--out={OUT.value!r}; allowed: a file *.npz to write')
   for flag in (STEPS, BATCH):
@@ -157,7 +157,7 @@ def main(argv):
   start = time.perf_counter()
   network = network_for(dataset.spec)
   params = train(network, dataset, SEED.value, STEPS.value, BATCH.value)
-  # scored as it will be read: the weights are rounded to float16
+  # scored as it will be read, with weights rounded to float16
   params = jax.tree.map(lambda a: np.asarray(a, np.float16).astype(np.float32), params)
   scale = unit_scale(network, params, dataset)
   figures = report(classifier.encoder(DATA.value, network, params, dataset.spec, {}), dataset)

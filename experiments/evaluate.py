@@ -4,15 +4,15 @@ python -m experiments.evaluate --workdir=runs/vae [--split=validation] [--step=N
 python -m experiments.evaluate --samples=DIR|FILE.npz|RUN --reference=DATASET:split|DIR|FILE.npz \
   [--train=...] [--encoder=digits] [--metrics=fd,kid] [--num_samples=N] [--resize] [--out=FILE.json]
 
-The first runs the evaluators of the run's config and writes eval.json and sample pictures into the
-run directory. A --config of the same training replaces sampler, evaluators and encoder; the record
-is then evals/HASH.json. --metrics measures some metrics and adds them to the record. Another
---split or --step has the record evals/HASH-SPLIT-STEP.json.
+The first command runs the evaluators of the run's config, and writes eval.json and sample pictures
+into the run directory. A --config of the same training replaces sampler, evaluators and encoder;
+the record is then evals/HASH.json. --metrics measures some metrics and adds them to the record.
+Another --split or --step has the record evals/HASH-SPLIT-STEP.json.
 
-The second reads images from a folder, examples from an npz (images, or with --encoder=identity
-feature vectors), or draws from a run's model; prints a Markdown table, and writes --out as
-{"metrics": {name: {"value", "low", "high", "card"}}}, with the table as .md next to it. Features
-and figures are kept in the cache: a second call computes nothing again.
+The second command reads images from a folder, examples from an npz (images, or with
+--encoder=identity feature vectors), or draws from a run's model. It prints a Markdown table, and
+writes --out as {"metrics": {name: {"value", "low", "high", "card"}}}, with the table as .md next to
+it. Features and figures are kept in the cache: a second call computes nothing again.
 """
 
 import functools
@@ -29,8 +29,8 @@ from genjax.runs import measuring
 from genjax.runs import samples as any_samples
 from genjax.types import BadInput
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'Of the same training as --workdir, with '
-                                         'other sampler, evals or encoder: FILE.py[:argument].')
+CONFIG = config_flags.DEFINE_config_file('config', None, 'Same training as --workdir, with other '
+                                         'sampler, evals or encoder: FILE.py[:argument].')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.')
 SPLIT = flags.DEFINE_enum('split', 'test', ['validation', 'test'], 'What to evaluate a run on.')
 STEP = flags.DEFINE_integer('step', None, 'Checkpoint; none: the selected one, else the last.')
@@ -44,9 +44,9 @@ METRICS = flags.DEFINE_list('metrics', None, 'Names of metrics; none: those that
 NUM = flags.DEFINE_integer('num_samples', None, 'Size of a fixed random subset; none: all.')
 CHUNK = flags.DEFINE_integer('chunk', None, 'Samples of a run drawn at once; none: as its '
                              'config.mesh.chunk says.', lower_bound=1)
-SEED = flags.DEFINE_integer('seed', 0, 'Of the choice of samples, splits and permutations.')
+SEED = flags.DEFINE_integer('seed', 0, 'Seed of the choice of samples, splits and permutations.')
 RESIZE = flags.DEFINE_bool('resize', False, 'Resize samples of another size to that of the '
-                           'reference, by Lanczos; their cards say it.')
+                           'reference, by Lanczos; their cards say so.')
 X_KEY = flags.DEFINE_string('x_key', '', 'Key of the samples in FILE.npz; none: by convention.')
 OUT = flags.DEFINE_string('out', None, 'FILE.json to write; the table goes to FILE.md.')
 OF_SAMPLES = ('reference', 'train', 'encoder', 'num_samples', 'out', 'resize', 'x_key')
@@ -86,7 +86,7 @@ def main(_):
 
 
 def of_run():
-  """The evaluators that the run's config or --config names, or those that answer --metrics."""
+  """Runs the evaluators that the run's config or --config names, or those for --metrics."""
   for name in OF_SAMPLES:
     if flags.FLAGS[name].value not in (None, False, ''):
       raise BadInput(f'--{name} is for --samples; a run is evaluated as its config says')

@@ -1,4 +1,4 @@
-"""Faults of the machine that end in one line: devices that are not there, memory that is short."""
+"""Faults of the machine that end a program in one line: missing devices, too little memory."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ def said(error: BaseException) -> str | None:
 
 
 def _of_devices() -> str | None:
-  """Why no device answers; None where one does."""
+  """The message if no device answers; None if one does."""
   jax = sys.modules.get('jax')
   try:
     if jax is not None:
       jax.devices()
-  except (RuntimeError, AssertionError) as error:  # an assertion: a platform that has no plugin
+  except (RuntimeError, AssertionError) as error:  # an assertion: a platform without a plugin
     asked = os.environ.get('JAX_PLATFORMS')
     given = f'JAX_PLATFORMS={asked}: ' if asked else ''
     why = memory.first_line(error) or 'nothing here has it'
@@ -32,9 +32,9 @@ def _of_devices() -> str | None:
 
 
 def bare(record: logging.LogRecord) -> bool:
-  """Lets a log record through; one about a plugin that fails without its traceback.
+  """True, for every log record; removes the traceback from one about a plugin that fails.
 
-  JAX goes on with the devices that are there.
+  JAX continues with the other devices.
   """
   if record.exc_info and record.pathname.endswith(STARTS_BACKENDS):
     record.msg = f'warning: {record.getMessage()}: {record.exc_info[1]!r}'

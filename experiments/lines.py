@@ -10,7 +10,7 @@ INTERVAL = 30.0  # seconds between two lines
 
 
 def show(*args, visible: bool = True, **kw):
-  """An iterable, or an object with update(n) and set_postfix(values), as tqdm(*args, **kw) is."""
+  """A progress bar with the interface of tqdm(*args, **kw), or `Lines` without a terminal."""
   from tqdm import tqdm
   if not visible:
     return tqdm(*args, disable=True, **kw)
@@ -18,14 +18,14 @@ def show(*args, visible: bool = True, **kw):
 
 
 class Lines:
-  """What a bar of tqdm says, as lines on stderr: they show that a job without a terminal lives.
+  """The content of a tqdm bar as lines on stderr, to show that a job without a terminal runs.
 
-  They come from a thread: in a step of minutes too.
+  A thread prints them, even during a step of minutes.
   """
 
   def __init__(self, iterable=None, total: int | None = None, initial: int = 0, unit: str = 'it',
                desc: str = '', interval: float = INTERVAL, **of_a_bar):
-    del of_a_bar  # what only a bar can show
+    del of_a_bar  # options that only a bar has
     self.iterable, self.unit, self.desc = iterable, unit, desc
     self.total = len(iterable) if total is None and isinstance(iterable, Sized) else total
     self.n, self.postfix, self.done = initial, {}, threading.Event()
@@ -49,7 +49,7 @@ class Lines:
     self.n += n
 
   def set_postfix(self, values=None, refresh: bool = True, **more) -> None:
-    """What stands next to the count."""
+    """Sets the values that are shown next to the count."""
     del refresh
     self.postfix = {**(values or {}), **more}
 
@@ -59,11 +59,11 @@ class Lines:
 
   def _print(self, interval: float) -> None:
     while not self.done.wait(interval):
-      with contextlib.suppress(OSError, ValueError):  # who read it is gone
+      with contextlib.suppress(OSError, ValueError):  # the reader is gone
         print(self.line(time.monotonic()), file=sys.stderr, flush=True)
 
   def line(self, now: float) -> str:
-    """'step 1,200 of 5,000, loss 0.53, 3.4 step/s, 18 min 38 s left', since the line before."""
+    """'step 1,200 of 5,000, loss 0.53, 3.4 step/s, 18 min 38 s left', since the last line."""
     n, (before, then) = self.n, self.last
     self.last = n, now
     of = f' of {self.total:,}' if self.total else ''

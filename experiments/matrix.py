@@ -1,4 +1,4 @@
-"""Prints which family can be trained by which objective on which kind of data, from the code.
+"""Prints which family can be trained by which objective on which kind of data.
 
 python -m experiments.matrix [--markdown]
 """

@@ -1,7 +1,7 @@
-"""Large pages for what a program allocates: the C library must hear of them before it starts.
+"""Large memory pages for a program: glibc must have the setting before the process starts.
 
-XLA on a CPU asks the system for the memory of a program anew at each call. In pages of 4 KiB, each
-of which faults, a step of a UNet of 1.9 M parameters takes 1.5 times as long, of a DiT likewise.
+On a CPU, XLA allocates a program's memory anew at each call. With pages of 4 KiB, each of which
+faults, a step of a UNet with 1.9 M parameters takes 1.5 times as long, as does one of a DiT.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ NAME, TUNABLE = 'GLIBC_TUNABLES', 'glibc.malloc.hugetlb'
 
 
 def with_large_pages(environ: Mapping[str, str]) -> dict[str, str] | None:
-  """The environment of a process that has them; None where it says of them what it wants."""
+  """The environment of a process with large pages; None if it already has a setting for them."""
   given = environ.get(NAME, '')
   if TUNABLE in given:
     return None
@@ -21,12 +21,12 @@ def with_large_pages(environ: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def start_again() -> None:
-  """Replaces this process, which must have done nothing yet, by itself with large pages.
+  """Restarts this process with large pages; it must not have done anything yet.
 
-  Nothing where it has them, or the user's word on them (GLIBC_TUNABLES), or no glibc.
+  It does nothing outside Linux, or if GLIBC_TUNABLES already has a setting for them.
   """
   environ = with_large_pages(os.environ)
   if environ is None or not sys.platform.startswith('linux') or not sys.executable:
     return
-  with contextlib.suppress(OSError):  # slower, and no reason not to run
+  with contextlib.suppress(OSError):  # then the program is only slower
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)

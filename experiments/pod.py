@@ -1,7 +1,7 @@
 """Whether a config's train step fits the devices of an absent pod, and settings with which it does.
 
-Nothing is allocated: the step, its shardings and its dispatch are those that experiments.train
-runs, the data are shapes alone.
+Nothing is allocated: the step, its shardings and its dispatch are those of experiments.train, the
+data are only shapes.
 """
 
 import itertools
@@ -14,8 +14,8 @@ from genjax.pod import compiled, topology, traffic
 from genjax.train import step
 from genjax.types import BadInput
 
-LEVELS = {'full': 'UNKNOWN', 'O0': 'O0'}  # UNKNOWN is what JAX has where nobody asked
-# of each kind, but for rematerialisation, the settings that are tried, weakest first
+LEVELS = {'full': 'UNKNOWN', 'O0': 'O0'}  # UNKNOWN is JAX's default
+# kind of remedy, besides rematerialisation -> settings to try, weakest first
 KINDS = {'fsdp': [{'mesh.fsdp': n} for n in (4, 16, 64, 256)],
          'accumulate': [{'accumulate': n} for n in (2, 4, 8, 16, 32, 64)]}
 
@@ -28,7 +28,7 @@ def changed(config, settings):
 
 
 def check(config, run: wiring.Run, where: topology.Slice) -> None:
-  """Raises BadInput for mistakes that are known without the compiler."""
+  """Raises BadInput for mistakes that show without the compiler."""
   fsdp, rows = config.mesh.fsdp, config.batch_size // config.accumulate
   if run.step is None:
     raise BadInput('this run is fitted in closed form or by EM: it has no step to compile')
@@ -43,7 +43,10 @@ def check(config, run: wiring.Run, where: topology.Slice) -> None:
 
 
 def attempt(config, declared, devices, level: str) -> dict:
-  """Compiles: {'fits', 'compile_seconds'} with memory and traffic, or the memory needed."""
+  """{'fits', 'compile_seconds'} of a compilation, with memory and traffic, or the memory needed.
+
+  declared: a data set of shapes; devices: array of the pod's devices; level: a key of LEVELS.
+  """
   jax.config.update('jax_optimization_level', LEVELS[level])
   run = wiring.run(config, declared)
   start = time.perf_counter()
@@ -63,7 +66,7 @@ def attempt(config, declared, devices, level: str) -> dict:
   moved = traffic.sent(text, *mesh.devices.shape, slices)
   return {'fits': True, 'compile_seconds': seconds, **memory.of(program)._asdict(),
           'collectives': compiled.collectives(text),
-          # of one step on one device
+          # per step and device
           'compiled_flops': program.cost_analysis()['flops'],
           'hbm_bytes': traffic.accessed(text) / k,
           'sent_bytes': {axis: {'ici': of.ici / k, 'dcn': of.dcn / k}
@@ -71,15 +74,18 @@ def attempt(config, declared, devices, level: str) -> dict:
 
 
 def remedies(config, declared, where: topology.Slice, devices) -> list[dict]:
-  """The first setting of each kind that fits at O0; where no kind does alone, of kinds together."""
+  """[{'settings', 'peak_memory'}] that fit at O0: the first of each kind, else of joined kinds.
+
+  config, declared, devices: see `attempt`; where: the slice.
+  """
   remat = wiring.remat_settings(config, declared.spec, True)
   kinds = {'remat': [remat] if remat else [], **KINDS}
   possible = {kind: [s for s in settings if is_allowed(config, declared, where, s)]
               for kind, settings in kinds.items()}
   for count in range(1, len(kinds) + 1):
-    found = []
+    fitting = []
     for together in itertools.combinations(possible.values(), count):
-      # of all but the last kind the strongest: what that leaves is for the last one to find
+      # the strongest setting of all kinds but the last, whose settings are tried in turn
       for last in together[-1]:
         settings = {k: v for kind in (*[s[-1:] for s in together[:-1]], [last]) for s in kind
                     for k, v in s.items()}
@@ -88,15 +94,15 @@ def remedies(config, declared, where: topology.Slice, devices) -> list[dict]:
         print(f'does not fit; trying {as_flags(settings)}', flush=True)
         tried = attempt(changed(config, settings), declared, devices, 'O0')
         if tried['fits']:
-          found.append({'settings': settings, 'peak_memory': tried['peak_memory']})
+          fitting.append({'settings': settings, 'peak_memory': tried['peak_memory']})
           break
-    if found:
-      return found
+    if fitting:
+      return fitting
   return []
 
 
 def is_allowed(config, declared, where: topology.Slice, settings) -> bool:
-  """Whether that is more than the config has, and gives one that can be built and shared."""
+  """Whether the settings exceed the config's, and give a run that can be built and sharded."""
   if any(new <= _now(config, key) for key, new in settings.items()):
     return False
   try:
@@ -117,17 +123,18 @@ def as_flags(settings) -> str:
   return ' '.join(f'--config.{key}={value}' for key, value in settings.items())
 
 
-def priced(made: dict, where: topology.Slice, rate: float) -> dict:
-  """What the steps of a compiled run cost at least: the roofline, hours and dollars.
+def priced(facts: dict, where: topology.Slice, rate: float) -> dict:
+  """The least cost of a compiled run: roofline of a step, hours and dollars.
 
-  XLA's FLOPs count a loop once and everything that it multiplies on a device, the step's own count
-  every loop and an equal share: a device has the larger.
+  facts: of `compile.record` and `attempt`; rate: dollars per chip-hour. A device's FLOPs are the
+  larger of two counts: XLA's, of all products on the device but with loops counted once, and an
+  equal share of the step's, with all iterations.
   """
-  flops = max(made['hardware_flops'] / where.num_devices, made['compiled_flops'])
-  sent = made['sent_bytes'].values()
-  of = topology.roofline(where, flops, made['hbm_bytes'], sum(s['ici'] for s in sent),
+  flops = max(facts['hardware_flops'] / where.num_devices, facts['compiled_flops'])
+  sent = facts['sent_bytes'].values()
+  of = topology.roofline(where, flops, facts['hbm_bytes'], sum(s['ici'] for s in sent),
                          sum(s['dcn'] for s in sent))
-  total = made['steps'] * of.seconds
+  total = facts['steps'] * of.seconds
   return {'roofline': of._asdict(), 'bound': of.bound, 'step_seconds': of.seconds,
-          'most_mfu': made['model_flops'] / (where.peak * of.seconds),
+          'most_mfu': facts['model_flops'] / (where.peak * of.seconds),
           'hours': total / 3600, 'dollars': topology.price(where, total, rate)}

@@ -1,7 +1,7 @@
 """Faults of a table that are known before training: cells that cannot train, clashing protocols.
 
-Not known here: memory and devices, whether a training diverges, and what only a trained model's
-cards say (the dequantisation of a bound); columns are compared again when cells are collected.
+Not known are memory and devices, whether a training diverges, and fields that only a trained
+model's cards have (the dequantisation of a bound). Columns are compared again at collection.
 """
 
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from genjax.types import BadInput
 class Faults(NamedTuple):
   """The reasons why a table cannot be filled."""
 
-  refused: dict[str, str]  # row -> why it can never train, or be measured as it asks
+  refused: dict[str, str]  # row -> why it can never train, or not be measured by its config
   absent: dict[str, str]  # row -> what this machine lacks for it: data, or an encoder's weights
-  columns: list[str]  # why a column would be no one protocol
+  columns: list[str]  # why a column would mix protocols
 
   def reasons(self) -> dict[str, str]:
-    """{row: the reason} of all rows that cannot be filled here."""
+    """{row: the reason} of all rows that cannot be filled on this machine."""
     return {**self.absent, **self.refused}
 
 
 def check(table: Table) -> Faults:
-  """The faults of all rows and columns; builds every run and computes nothing."""
+  """The Faults of all rows and columns; builds every run, but computes nothing."""
   import jax
 
-  # the commands of the cells may need every accelerator of this machine
+  # the cells' commands may need all accelerators of this machine
   jax.config.update('jax_platforms', 'cpu')
   refused, absent, cards, loaded = {}, {}, {}, {}
   for label, config in table.configs.items():
@@ -46,7 +46,7 @@ def check(table: Table) -> Faults:
 
 
 def _dataset(config, loaded: dict):
-  """The data of a config, read once for all rows; and the weights of its encoder are there."""
+  """The data of a config, read once for all rows. Raises BadInput, also for missing weights."""
   from genjax import data, wiring
 
   key = config.data.to_json_best_effort(sort_keys=True)
@@ -57,14 +57,14 @@ def _dataset(config, loaded: dict):
 
 
 def _foreseen(config, dataset) -> dict[str, dict]:
-  """The cards of a row as far as they are known. Raises BadInput as its training would."""
+  """The partial cards of a row. Raises BadInput as its training would."""
   from genjax import wiring
 
-  made = wiring.run(config, dataset)
-  wiring.validator(config, made)
+  training = wiring.run(config, dataset)
+  wiring.validator(config, training)
   names = config.evals.names
-  wiring.evaluators(config, dataset, made.model, 'test', names, optional=names)
-  return wiring.foreseen_cards(config, made)
+  wiring.evaluators(config, dataset, training.model, 'test', names, optional=names)
+  return wiring.foreseen_cards(config, training)
 
 
 def _fall(table: Table, refused: dict, absent: dict) -> None:
@@ -77,7 +77,7 @@ def _fall(table: Table, refused: dict, absent: dict) -> None:
 
 
 def _clashes(table: Table, cards: Mapping[str, Mapping]) -> list[str]:
-  """For each column whose rows would not share one protocol, why."""
+  """The reasons why columns would mix protocols."""
   clashes = []
   for column in table.columns:
     known = [(label, card[metric]) for label, card in cards.items()

@@ -1,12 +1,12 @@
-"""Prepares a data set once, so that training reads it offline: downloads, or reads --from=DIR.
+"""Prepares a data set once for offline training: downloads it, or reads --from=DIR.
 
 python -m experiments.prepare --data=cifar10
 python -m experiments.prepare --data=latents --from=DIR --scale_factor=0.18215 --num_classes=1000 \\
   --autoencoder=NAME --weights=FILE
 
-The second turns train*.npz (and validation*.npz or test*.npz) with the keys mean and std
-[n, height, width, channels] and label [n], as an autoencoder's encoder gives them, into records
-that are read at random.
+The second command turns train*.npz (and validation*.npz or test*.npz), the output of an
+autoencoder's encoder, into records for random access. The keys are mean and std
+[n, height, width, channels] and label [n].
 """
 
 import functools
@@ -25,15 +25,15 @@ FROM = flags.DEFINE_string('from', None, 'Folder with the original files (nothin
                            'for a name of your own: idx files, images, or an npz.')
 DATA_DIR = flags.DEFINE_string('data_dir', None, 'Cache; default $GENJAX_DATA or '
                                '~/.cache/genjax/data.')
-SCALE = flags.DEFINE_float('scale_factor', None, 'Latents: what every code is multiplied by.')
-CLASSES = flags.DEFINE_integer('num_classes', None, 'Latents: labels are below it.')
+SCALE = flags.DEFINE_float('scale_factor', None, 'Latents: factor on all codes.')
+CLASSES = flags.DEFINE_integer('num_classes', None, 'Latents: number of labels, 0..N-1.')
 AUTOENCODER = flags.DEFINE_string('autoencoder', None, 'Latents: the name of the autoencoder.')
-WEIGHTS = flags.DEFINE_string('weights', None, 'Latents: the file of its weights, to be hashed.')
+WEIGHTS = flags.DEFINE_string('weights', None, 'Latents: the file of its weights, for its hash.')
 OF_LATENTS = (SCALE, CLASSES, AUTOENCODER, WEIGHTS)
 
 
 def main(argv):
-  """Prints what lies where; BadInput for a wrong name or damaged files."""
+  """Prints what was prepared, and where. Raises BadInput for a wrong name or damaged files."""
   if len(argv) > 1 or not DATA.value:
     raise BadInput(f'usage: {store.command("NAME", "DIR")} [--data_dir=DIR]')
   name = DATA.value
@@ -49,7 +49,7 @@ def main(argv):
 
 
 def _there(name):
-  """The set if it is prepared and whole, else None."""
+  """The data set if it is prepared and undamaged, else None."""
   if not store.exists(name, DATA_DIR.value):
     return None
   try:
@@ -66,13 +66,13 @@ def _make(name):
   if store.stem(name) in tfds.names() or not source:
     return tfds.prepare(name, source, DATA_DIR.value, functools.partial(progress, unit='chunk'))
   if pathlib.Path(source).is_file():
-    made = data.load('npz', path=source)
+    dataset = data.load('npz', path=source)
   elif files.has_idx(source):
-    made = files.idx(source)
+    dataset = files.idx(source)
   else:
-    made = files.images_of_folder(source, progress=functools.partial(progress, unit='image'))
-  kept = store.publish_arrays(name, made, DATA_DIR.value)
-  return kept._replace(path=made.path, notes=made.notes)
+    dataset = files.images_of_folder(source, progress=functools.partial(progress, unit='image'))
+  kept = store.publish_arrays(name, dataset, DATA_DIR.value)
+  return kept._replace(path=dataset.path, notes=dataset.notes)
 
 
 def _latents():

@@ -6,9 +6,9 @@ python -m experiments.sample --workdir=runs/photos --cond=cat --num=1000 --out=c
 
 --sampler_kw takes any of a sampler's own arguments, also those without a flag.
 
---edit draws posterior samples of an image of which something is known: a part of it (inpaint), the
-means of squares of pixels (super_resolve) or of channels (colourise), or y = A x for any matrix A
-in an npz. FILE.png shows truth, measurement, samples and |A x - y|; FILE.npz holds them.
+--edit draws posterior samples of a partly known image. Known is a part of it (inpaint), the means
+of squares of pixels (super_resolve) or of channels (colourise), or y = A x for any matrix A in an
+npz. FILE.png shows truth, measurement, samples and |A x - y|; FILE.npz holds them.
 
 python -m experiments.sample --workdir=RUN --edit=inpaint --image=7.png --mask=4,0,8,8 --out=e.png
 python -m experiments.sample --workdir=RUN --edit=super_resolve --image=7.png --factor=4
@@ -29,8 +29,8 @@ from genjax.types import BadInput, DataSpec
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.',
                               required=True)
-NUM = flags.DEFINE_integer('num', None, 'How many samples; none: 64, of --edit 8.', lower_bound=1)
-SEED = flags.DEFINE_integer('seed', 0, 'Sample i depends on the seed and i alone.', lower_bound=0,
+NUM = flags.DEFINE_integer('num', None, 'Samples to draw; none: 64, with --edit 8.', lower_bound=1)
+SEED = flags.DEFINE_integer('seed', 0, 'Sample i depends only on the seed and i.', lower_bound=0,
                             upper_bound=2**32 - 1)
 OUT = flags.DEFINE_string('out', 'samples.png', 'FILE.png, FILE.npz with keys x, labels and '
                           'classes, or FOLDER/ with a PNG for each sample.')
@@ -41,19 +41,19 @@ CHUNK = flags.DEFINE_integer('chunk', None, 'Samples drawn at once; none: as con
                              lower_bound=1)
 COND = flags.DEFINE_string('cond', None, 'The class of every sample, by name or number '
                            '(conditional models); none: no label.')
-DRAWS = flags.DEFINE_bool('draws', False, 'In a picture too, show draws of pixels where the model '
-                          '(a VAE) has their mean; FILE.npz always holds draws.')
-SAMPLER = flags.DEFINE_string('sampler', None, 'Instead of the one in the config, with its own '
+DRAWS = flags.DEFINE_bool('draws', False, 'Show draws of pixels in a picture too, not their means '
+                          '(of a VAE); FILE.npz always holds draws.')
+SAMPLER = flags.DEFINE_string('sampler', None, 'Replaces the sampler of the config, with its own '
                               f'defaults (diffusion): {", ".join(SAMPLERS)}.')
-NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler; of --edit levels of '
-                                 f'noise, none: {edit.NUM_STEPS}.')
-ETA = flags.DEFINE_float('eta', None, 'Noise of ddim: 0 none, 1 as ancestral sampling.')
+NUM_STEPS = flags.DEFINE_integer('num_steps', None, 'Steps of the sampler; with --edit noise '
+                                 f'levels, none: {edit.NUM_STEPS}.')
+ETA = flags.DEFINE_float('eta', None, 'Noise of ddim; 0: none, 1: as in ancestral sampling.')
 CHURN = flags.DEFINE_float('churn', None, 'S_churn of euler and heun.')
 SAMPLER_KW = flags.DEFINE_string('sampler_kw', None, 'Other arguments of the sampler, as JSON: '
                                  '{"spacing": "edm"}. Without --sampler they and the flags are '
                                  "added to the config's own.")
 GUIDANCE = flags.DEFINE_float('guidance', None, 'Weight of the guidance: 0 is the unconditional '
-                              'model (or the guide), 1 the conditional one, more is further. '
+                              'model (or the guide), 1 the conditional one, more goes beyond. '
                               'Without --autoguidance it needs a run trained with label_dropout.')
 INTERVAL = flags.DEFINE_string('guidance_interval', None, 'LOW,HIGH: guide only where sigma / '
                                'alpha is above LOW and at most HIGH.')
@@ -67,9 +67,9 @@ MASK = flags.DEFINE_string('mask', None, '--edit=inpaint: FILE.png, white where 
 FACTOR = flags.DEFINE_integer('factor', None, '--edit=super_resolve: pixels per side of a square; '
                               'none: 4.')
 RESIZE = flags.DEFINE_bool('resize', False, '--edit: resize an image of another size.')
-PARTICLES = flags.DEFINE_integer('particles', 16, '--edit: number per sample; more are closer to '
-                                 'the posterior.')
-NOISE = flags.DEFINE_float('noise', 0.0, '--edit: deviation of the noise in y, of images in '
+PARTICLES = flags.DEFINE_integer('particles', 16, '--edit: particles per sample; more are closer '
+                                 'to the posterior.')
+NOISE = flags.DEFINE_float('noise', 0.0, '--edit: deviation of the noise in y, for images in '
                            '[-1, 1]; 0: y is exact.')
 OF_SAMPLERS = (SAMPLER, ETA, CHURN, SAMPLER_KW, GUIDANCE, INTERVAL, AUTOGUIDANCE)
 
@@ -89,12 +89,12 @@ def main(_):
 
 
 def is_folder(out: pathlib.Path) -> bool:
-  """Whether --out names a folder: by a slash at its end, or because it is one."""
+  """Whether --out is a folder: it ends with a slash, or exists as one."""
   return OUT.value.endswith('/') or out.is_dir()
 
 
 def sampled(out: pathlib.Path) -> None:
-  """Samples of the model, to a file or a folder."""
+  """Writes samples of the model to a file or a folder."""
   for flag in (IMAGE, MASK, FACTOR):
     if flag.value is not None:
       raise BadInput(f'--{flag.name}={flag.value} without --edit')
@@ -123,7 +123,7 @@ def sampled(out: pathlib.Path) -> None:
 
 
 def edited(out: pathlib.Path) -> None:
-  """Posterior samples given what is known of an image, to a file."""
+  """Writes posterior samples of a partly known image to a file."""
   for flag in OF_SAMPLERS:
     if flag.value is not None:
       raise BadInput(f'--{flag.name}={flag.value}: --edit has a sampler of its own; allowed: '
@@ -149,13 +149,13 @@ def edited(out: pathlib.Path) -> None:
 
 
 def asked_sampler() -> dict | None:
-  """The sampler that the flags ask for, {'name', 'kw', 'guidance'}; None: the config's."""
+  """The sampler by the flags, {'name', 'kw', 'guidance'}; None: the config's."""
   given = {key: flag.value for key, flag in {
       'num_steps': NUM_STEPS, 'eta': ETA, 'churn': CHURN}.items() if flag.value is not None}
   other = _json(SAMPLER_KW.value)
   twice = sorted(given.keys() & other.keys())
   if twice:
-    raise BadInput(f'--{twice[0]} also stands in --sampler_kw={SAMPLER_KW.value}; allowed: once')
+    raise BadInput(f'--{twice[0]} is also in --sampler_kw={SAMPLER_KW.value}; allowed: once')
   guided = guidance()
   if not (SAMPLER.value or given or SAMPLER_KW.value is not None or guided):
     return None
@@ -176,7 +176,7 @@ def _json(text: str | None) -> dict:
 
 
 def guidance() -> dict | None:
-  """The section config.sampler.guidance that the flags ask for, or None."""
+  """The section config.sampler.guidance by the flags, or None."""
   if GUIDANCE.value is None:
     for flag in (INTERVAL, AUTOGUIDANCE):
       if flag.value is not None:

@@ -5,16 +5,16 @@ python -m experiments.table run --table=configs/tables/divergences_digits.py --s
 python -m experiments.table collect --table=configs/tables/divergences_digits.py --size=tiny
 python -m experiments.table run --table=configs/tables/own_data.py:path=photos,encoder=photos.npz
 
-`list --table=...` shows the cells, their commands, and what keeps a cell from being filled; `run`
-refuses such a table before any work. `run` executes the commands of the cells that are not
-finished; --rows=REGEX selects rows. It writes table.md, table.csv, table.json and samples.png to
---out (default runs/tables/NAME/SIZE, with --rows SIZE-some) after each cell, logs/, and at the end
-curves.png if the table has a figure. The runs are in --runs. Cells, also of several tables, that
-differ only in sampler or evaluators share a run: it is trained once and measured for each. A second
-`run` at the same time shares the work.
+`list --table=...` shows the cells, their commands, and why a cell cannot be filled; `run` refuses
+such a table before any work. `run` executes the commands of unfinished cells; --rows=REGEX selects
+rows. After each cell it writes table.md, table.csv, table.json and samples.png to --out (default
+runs/tables/NAME/SIZE, with --rows SIZE-some). Logs are in logs/; curves.png is written at the end,
+if the table has a figure. The runs are in --runs. Cells of any tables that differ only in sampler
+or evaluators share a run, which is trained once and measured for each. A second `run` at the same
+time shares the work.
 
-Exit codes: 1 if a cell did not finish; 42 after SIGTERM, SIGINT (Ctrl-C), SIGHUP or SIGUSR1, at
-which the trainings save and the same command resumes; 130 after a second SIGINT, which ends them.
+Exit codes: 1 if a cell did not finish; 42 after SIGTERM, SIGINT (Ctrl-C), SIGHUP or SIGUSR1, with
+trainings saved, so that the same command resumes; 130 after a second SIGINT, which kills them.
 """
 
 import functools
@@ -35,17 +35,17 @@ from genjax.types import BadInput
 VERBS = ('list', 'run', 'collect')
 TABLE = flags.DEFINE_string('table', None, 'A file of configs/tables: FILE.py[:ARGUMENT].')
 SIZE = flags.DEFINE_string('size', None, 'One of the sizes of the table; none: its first.')
-OUT = flags.DEFINE_string('out', None, 'Where it is left; none: runs/tables/NAME/SIZE, with --rows '
-                          'SIZE-some.')
-RUNS = flags.DEFINE_string('runs', None, 'Where the runs are; none: runs/cells, or OUT/cells '
-                           'where --out is given. A finished run that is linked there by the name '
-                           'that `list` shows is not trained again.')
-JOBS = flags.DEFINE_integer('jobs', 1, 'How many cells run at a time, each on its share of the '
-                            'cores.', lower_bound=1)
-ROWS = flags.DEFINE_string('rows', None, 'A regular expression: only rows whose label has it, '
+OUT = flags.DEFINE_string('out', None, 'Folder of the table; none: runs/tables/NAME/SIZE, with '
+                          '--rows SIZE-some.')
+RUNS = flags.DEFINE_string('runs', None, 'Folder of the runs; none: runs/cells, or OUT/cells '
+                           'with --out. A finished run that is linked there under the name that '
+                           '`list` shows is not trained again.')
+JOBS = flags.DEFINE_integer('jobs', 1, 'Number of cells that run at a time, each on its share '
+                            'of the cores.', lower_bound=1)
+ROWS = flags.DEFINE_string('rows', None, 'A regular expression: only rows whose label matches, '
                            'and those whose runs they start from.')
 COLUMNS = flags.DEFINE_list('columns', None, 'Columns by metric instead of the table\'s; '
-                            '"a+b" is one column of whichever a row has.')
+                            '"a+b" is one column of the one that a row has.')
 
 
 def main(argv):
@@ -65,7 +65,7 @@ def main(argv):
 
 
 def list_tables() -> None:
-  """Prints every table with its sizes. Raises BadInput after them if a file is no table."""
+  """Prints every table with its sizes; raises BadInput at the end if a file is no table."""
   broken = []
   for path in configs.having('sweep'):
     try:
@@ -82,9 +82,9 @@ def list_tables() -> None:
 
 
 def list_table() -> None:
-  """Prints the cells of --table, their status and commands, and what keeps them from being filled.
+  """Prints the cells of --table, their status and commands, and why they cannot be filled.
 
-  Raises BadInput after them if a row can never train or a column would be no one protocol.
+  Raises BadInput at the end if a row can never train or a column would mix protocols.
   """
   for size in [SIZE.value] if SIZE.value else module(TABLE.value).sizes:
     table = read(TABLE.value, size, OUT.value, COLUMNS.value, RUNS.value, ROWS.value)
@@ -99,14 +99,17 @@ def list_table() -> None:
 
 
 def headline(table: Table, states: list[str]) -> str:
-  """One line: how many rows, cells and runs a table has, and how many are finished."""
+  """One line: the numbers of rows, cells and runs of a table, and of finished cells."""
   return (f'{table.path} --size={table.size}: {len(table.rows)} rows, {len(table.cells)} cells, '
           f'{len({cell.workdir for cell in table.cells})} runs, '
           f'{states.count("finished")} finished')
 
 
 def refusal(table: Table, rows: dict[str, str], columns: list[str]) -> str:
-  """The lines that say why a table cannot be filled, each reason once."""
+  """The message why a table cannot be filled, with each reason once.
+
+  rows: {label: reason}; columns: reasons.
+  """
   lines = [f'{table.path} --size={table.size} cannot be filled; nothing was run:']
   for reason in dict.fromkeys(rows.values()):
     labels = [label for label, why in rows.items() if why == reason]
@@ -116,10 +119,10 @@ def refusal(table: Table, rows: dict[str, str], columns: list[str]) -> str:
 
 
 def run_table(table: Table) -> int:
-  """Fills the cells that are not finished and collects; the exit code.
+  """The exit code, after filling the unfinished cells and collecting the table.
 
-  Raises BadInput before the work where a cell can never be filled here or a column would be no one
-  protocol, and after it where a cell did not finish: the table gives the reasons.
+  Raises BadInput before any work if a cell cannot be filled here or a column would mix protocols,
+  and afterwards if a cell did not finish; the table has the reasons.
   """
   states = run.states(table.cells)
   todo = [cell for cell, state in zip(table.cells, states, strict=True) if state != 'finished']
@@ -137,7 +140,7 @@ def run_table(table: Table) -> int:
     if stopped.killed:
       print('interrupted', flush=True)
       return 130
-    print('stopped: the trainings that ran have saved; the same command goes on', flush=True)
+    print('stopped: the trainings that ran have saved; the same command resumes', flush=True)
     return 42
   report(table, write(table, {f.cell: f'failed ({f.code}): {f.tail}' for f in failures}))
   for failure in failures:
@@ -150,7 +153,7 @@ def run_table(table: Table) -> int:
 
 
 def fill(table: Table, jobs: int) -> list[launch.Failure]:
-  """Runs the cells that are not finished; after each, its row is printed and the table renewed."""
+  """The failures, after running the unfinished cells; each prints its row and updates the table."""
   states = run.states(table.cells)
   todo = [cell for cell, state in zip(table.cells, states, strict=True) if state != 'finished']
   print(f'{table.name} {table.size}: {len(table.cells) - len(todo)} of {len(table.cells)} cells '
@@ -170,7 +173,7 @@ def fill(table: Table, jobs: int) -> list[launch.Failure]:
         return
       try:
         say(f'{cell.label}: {render.line(write(table, curves=False), cell.label)}')
-      except BadInput as error:  # said again at the end; the other cells go on
+      except BadInput as error:  # raised again at the end; the other cells continue
         say(f'{cell.label}, seed {cell.seed}: done, but {error}')
 
     return launch.fill(todo, f'{table.out}/logs', jobs, on_done, lambda cell: say(
@@ -180,15 +183,14 @@ def fill(table: Table, jobs: int) -> list[launch.Failure]:
 @functools.cache
 def commit() -> str:
   """The commit of this code, or 'unknown'."""
-  from genjax.runs import rundir  # imports jax: a mistake need not wait for it
+  from genjax.runs import rundir  # imports jax: a mistake should not wait for it
   return rundir.commit() or 'unknown'
 
 
 def write(table: Table, reasons=None, curves: bool = True) -> dict:
-  """Writes table.md, table.csv, table.json and the pictures, each whole; the collected table.
+  """The collected table, after writing table.md, table.csv, table.json and pictures.
 
-  reasons: {cell: why it is not finished}, where that is known. curves: draw them too, which takes
-  a second.
+  reasons: {cell: why it is not finished}, if known. curves: draw them too, which takes a second.
   """
   collected = collect.collect(table.rows, table.cells, table.columns, commit(), {
       (cell.label, cell.seed): why for cell, why in (reasons or {}).items()})
@@ -214,11 +216,11 @@ def write(table: Table, reasons=None, curves: bool = True) -> dict:
 
 
 def report(table: Table, collected: dict) -> None:
-  """Prints where the table is, and the commands that fill what is missing."""
+  """Prints the place of the table, and the commands that fill missing cells."""
   missing = collected['missing']
   print(f'{table.out}/table.md: {len(table.cells) - len(missing)} of {len(table.cells)} cells')
   if missing:
-    print('missing cells, and what fills them:')
+    print('missing cells, and the commands that fill them:')
     for cell in missing:
       print(f'  {cell["command"]}')
 

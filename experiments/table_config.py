@@ -1,9 +1,9 @@
 """A table config as rows, cells and columns.
 
 It is a file with `sizes`, {name: {'seeds': count}}; sweep(add, size), which calls
-add(label, config, overrides, published, note, curve) for each row; metrics(), its columns; note(),
-a text; and, of a table with curves, figure() (`genjax.tables.figure.check`). A sweep with a third
-parameter takes the ARGUMENT of --table=FILE.py:ARGUMENT.
+add(label, config, overrides, published, note, curve) for each row; metrics(), its columns; and
+note(), a text. A table with curves has figure() (`genjax.tables.figure.check`). A sweep with a
+third parameter gets the ARGUMENT of --table=FILE.py:ARGUMENT.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Table(NamedTuple):
 
 
 def module(path: str):
-  """The table config at `path` as a module. Raises BadInput for a part that it lacks."""
+  """The table config at `path` as a module. Raises BadInput for a missing part."""
   loaded = configs.module(path.partition(':')[0], 'sweep')
   lacks = [name for name in PARTS if name not in vars(loaded)]
   if lacks:
@@ -53,9 +53,12 @@ def module(path: str):
 
 def read(path: str, size: str | None, out: str | None = None, metrics=None,
          runs: str | None = None, only: str | None = None) -> Table:
-  """A table config as rows, cells and columns, of the rows whose label has the expression `only`.
+  """The Table of a table config.
 
-  Raises BadInput for what it does not offer, and for what no run of it could collect.
+  path: FILE.py or FILE.py:ARGUMENT; size: a key of its `sizes`, None: the first.
+  out, runs: folders of the table and of the runs; None: the defaults of experiments.table.
+  metrics: columns instead of the table's; only: a regular expression for the labels of rows.
+  Raises BadInput for a part that it lacks, and for a table that could never be collected.
   """
   loaded = module(path)
   size = size or next(iter(loaded.sizes))
@@ -80,7 +83,7 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
       resolved.setdefault(row.label, config)
   kept = _having(rows, only, path)
   rows = [row for row in rows if row.label in kept]
-  cells = [cell for cell in cells if cell.label in kept]  # after all are made: some start from some
+  cells = [cell for cell in cells if cell.label in kept]  # only now: cells start from other cells
   return Table(name, path, size, tuple(rows), tuple(cells), columns, loaded.note(), out, curves,
                {label: config for label, config in resolved.items() if label in kept})
 
@@ -91,7 +94,7 @@ def takes_argument(loaded) -> bool:
 
 
 def _name(file: str, argument: str) -> str:
-  """What a table's results are called: its file, and enough of its argument to tell two apart."""
+  """The name of a table's results: its file, and enough of its argument to be unique."""
   if not argument:
     return pathlib.Path(file).stem
   digest = hashlib.sha256(argument.encode()).hexdigest()[:8]
@@ -100,7 +103,7 @@ def _name(file: str, argument: str) -> str:
 
 def _rows(loaded, path: str, size: str, argument: str) -> list[Row]:
   if argument and not takes_argument(loaded):
-    raise BadInput(f'{path}: {argument!r} stands behind the colon; allowed: no argument')
+    raise BadInput(f'{path}: {argument!r} follows the colon; allowed: no argument')
   rows = []
 
   def add(label, config, overrides=None, published=None, note='', curve=''):
@@ -118,9 +121,9 @@ def _rows(loaded, path: str, size: str, argument: str) -> list[Row]:
 
 
 def _having(rows: list[Row], only: str | None, path: str) -> set[str]:
-  """The labels of the rows that have the expression, and of those whose runs these start from.
+  """The labels of the rows that match the expression, and of those whose runs these start from.
 
-  Raises BadInput where none has it.
+  Raises BadInput if no row matches.
   """
   try:
     kept = {row.label for row in rows if re.search(only or '', row.label)}
@@ -128,7 +131,7 @@ def _having(rows: list[Row], only: str | None, path: str) -> set[str]:
     raise BadInput(f'--rows={only} is no regular expression: {error}') from error
   if not kept:
     labels = '; '.join(row.label for row in rows)
-    raise BadInput(f'--rows={only}: no row of {path} has it; rows: {labels}')
+    raise BadInput(f'--rows={only}: no row of {path} matches; rows: {labels}')
   for row in reversed(rows):
     if row.label in kept and row.overrides.get('init_from', '').startswith('row '):
       kept.add(row.overrides['init_from'].removeprefix('row '))
@@ -136,10 +139,10 @@ def _having(rows: list[Row], only: str | None, path: str) -> set[str]:
 
 
 def _cell(row: Row, seed: int, root: str, earlier: list[Cell], path: str):
-  """The cell of a row and a seed, and its config.
+  """(cell of a row and a seed, its config).
 
-  init_from='row LABEL' is the run of that earlier row and seed. A column compares as many samples
-  in every row, however short a training was: evals.budget is off unless the row sets it.
+  init_from='row LABEL' is the run of that earlier row and seed. evals.budget is off unless the row
+  sets it, so that a column compares the same number of samples after trainings of any length.
   """
   row = row._replace(overrides={'evals.budget': 0.0, **row.overrides})
   start = row.overrides.get('init_from', '')
@@ -158,7 +161,7 @@ def _cell(row: Row, seed: int, root: str, earlier: list[Cell], path: str):
 
 
 def _columns(known: list, asked: list[str]) -> list[dict]:
-  """The table's columns of the metrics asked for, or plain ones for other metrics."""
+  """The table's columns for the requested metrics, and plain ones for other metrics."""
   columns = []
   for text in asked:
     metric = LIKELIHOODS.get(text) or tuple(text.split('+'))

@@ -16,7 +16,7 @@ CONFIG = config_flags.DEFINE_config_file('config', None, 'What to train: FILE.py
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory; resumed if it exists.')
 DRY = flags.DEFINE_bool('dry', False, 'Print shapes, parameters, FLOPs and memory of one step.')
 EVALUATE = flags.DEFINE_bool('evaluate', True, 'Evaluate on the test split at the end.')
-PROFILE = flags.DEFINE_integer('profile', None, 'Trace the 5 dispatches from this step on into '
+PROFILE = flags.DEFINE_integer('profile', None, 'Trace 5 dispatches from this step on into '
                                'WORKDIR/profile (TensorBoard, Perfetto).', lower_bound=0)
 
 STOPPED = ('stopped before the first step:'

@@ -2,7 +2,7 @@
 
 python -m experiments.weights --encoder=inception [--file=PATH]
 
-Without --file they are taken from the folder $GENJAX_WEIGHTS, else downloaded.
+Without --file they come from the folder $GENJAX_WEIGHTS, or are downloaded.
 """
 
 from absl import flags
@@ -12,11 +12,11 @@ from genjax.encoders import weights
 from genjax.types import BadInput
 
 ENCODER = flags.DEFINE_string('encoder', None, f'One of: {", ".join(weights.WEIGHTS)}.')
-FILE = flags.DEFINE_string('file', None, 'The published file, where it lies already.')
+FILE = flags.DEFINE_string('file', None, 'The published file, if you have it.')
 
 
 def main(argv):
-  """Prints where the weights lie, the sha256 of their source and the size; BadInput for others."""
+  """Prints the file of the weights, its size and the sha256 of its source; BadInput for others."""
   if len(argv) > 1 or not ENCODER.value:
     raise BadInput(f'usage: python -m experiments.weights --encoder=NAME [--file=PATH]; '
                    f'allowed: {", ".join(weights.WEIGHTS)}')

@@ -5,9 +5,9 @@ ESTIMATORS = {name: Estimator(needs, make, of)}. EVALS maps the names of evaluat
 may hold a module of a user's own: then configs, tables and samples from anywhere can ask for it.
 `make` takes keyword arguments of its own, each with a default, which `config.evals.kw.NAME` sets.
 
-Of samples (of='samples'): make(*, its own keywords) returns `kinds.OfSamples`, whose measure is
-called for the samples and for what stands next to them. It sees samples, whoever made them, and no
-model. A complete one, whose figures have `mean_gap_data` and `mean_gap_single` next to them:
+An evaluator of samples (of='samples') has make(*, its own keywords) -> `kinds.OfSamples`. Its
+measure is called for the samples and for known examples; it sees no model, so samples of any origin
+will do. A complete example, whose figures have `mean_gap_data` and `mean_gap_single` next to them:
 
     from genjax.evals import card as cards
     from genjax.evals.kinds import OfSamples
@@ -24,11 +24,10 @@ model. A complete one, whose figures have `mean_gap_data` and `mean_gap_single` 
 
     ESTIMATORS = {'features': Estimator(('sample', 'data.image|data.coordinates'), make, 'samples')}
 
-Of a model (of='model', the default): make(model, task, *, its own keywords), either of the two
-where its signature names it, returns run(params, draw) -> {metric: Value}; task is a `kinds.Task`,
-and draw(n) gives samples (`draw.make`). An evaluation batch holds `mask`: False marks the padding
-of the last batch. Exact `log_prob` gets no rng, so that dropout is off; bounds, which sample, get
-one.
+Of a model (of='model', the default): make(model, task, *, its own keywords) returns
+evaluate(params, draw) -> {metric: Value}. Its signature may lack model or task (a `kinds.Task`);
+draw(n) returns samples (`draw.make`). An evaluation batch holds `mask`: False marks the padding of
+the last batch. Exact `log_prob` gets no rng, which turns dropout off; bounds sample and get one.
 """
 
 from genjax.evals import (

@@ -21,24 +21,23 @@ CONSTANT = 1e-6  # a feature whose spread is this share of its size, or less, is
 
 
 class Test(NamedTuple):
-  """What the held-out half says."""
+  """The result of the test on the held-out half."""
 
   right: int  # number of examples classified correctly
-  n: int  # of so many, both sides together
+  n: int  # number of examples, both sides together
   statistic: float  # difference of the mean logits, nats
   p: float
-  shared: int  # rows that both sides have, bit for bit
+  shared: int  # number of rows that both sides have, bit for bit
 
 
 def make(*, num_permutations: int = 9999, subset_seed: int = 0) -> OfSamples:
-  """Returns the evaluator of c2st, c2st_p, each with `_data` and `_single`.
+  """Returns the evaluator of c2st and c2st_p, each with `_data` and `_single`.
 
-  c2st: held-out accuracy (1610.06545, Sec. 3), 1/2 where the classifier cannot tell samples from
-  the split. c2st_p: p-value of the difference of mean logits (1909.11298), which holds whatever
-  was learned, and has more power than the accuracy. N is the same on both sides: at most
-  num_samples, and the sizes of the splits. The number of rows that both sides have stands in the
-  detail; a set against itself is at 1/2. Raises BadInput for num_permutations < 1, and for fewer
-  than 4 examples a side.
+  c2st: held-out accuracy (1610.06545, Sec. 3); 1/2 if the classifier cannot tell samples from the
+  split, as for a set against itself. c2st_p: p-value of the difference of mean logits (1909.11298),
+  which is valid for any classifier and has more power than the accuracy. N is the same on both
+  sides: at most num_samples and the sizes of the splits. The card's detail has the number of rows
+  that both sides share. Raises BadInput for num_permutations < 1 and fewer than 4 examples a side.
   """
   if num_permutations < 1:
     raise BadInput(f'evaluator c2st: num_permutations={num_permutations!r}; allowed: integers '
@@ -63,11 +62,11 @@ ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 
 def c2st(x, y, seed: int = 0, num_permutations: int = 9999) -> Test:
-  """The test on features x and y, both [N, d]; halves and permutations are fixed by the seed.
+  """The test on features x and y, both [N, d]; the seed fixes halves and permutations.
 
-  p is uniform at equal distributions on the multiples of 1 / (num_permutations + 1): the labels
-  of the held-out half are exchangeable there, given the classifier. Rows that both sides have lie
-  in the same half: trained on as one side and tested as the other they would be classified wrongly.
+  Under equal distributions p is uniform on the multiples of 1 / (num_permutations + 1), since the
+  labels of the held-out half are exchangeable given the classifier. Equal rows of both sides go to
+  the same half: trained on as one side and tested as the other, they would be classified wrongly.
   """
   rng = np.random.default_rng(seed)
   y, shared = beside_equals(x, y)
@@ -89,9 +88,9 @@ def c2st(x, y, seed: int = 0, num_permutations: int = 9999) -> Test:
 
 
 def beside_equals(x, y) -> tuple[np.ndarray, int]:
-  """y [N, d] with each row that x [N, d] has too, bit for bit, at its place in x; their number.
+  """y [N, d], reordered so that rows equal to a row of x [N, d] have its index; and their number.
 
-  The other rows keep their order; without rows in common all stay where they are.
+  Rows are compared bit for bit; the others keep their order.
   """
   places = collections.defaultdict(list)
   for i, row in enumerate(np.ascontiguousarray(x)):
@@ -110,9 +109,9 @@ def beside_equals(x, y) -> tuple[np.ndarray, int]:
 def fit(x, y) -> Callable:
   """logit(features [B, d]) -> float64 [B]: log odds of x [n, d] against y [n, d], > 0 for x.
 
-  The posterior mode of logistic regression under independent normal weights of variance
-  1 / (number of inputs): beforehand a logit varies by 1, whatever the dimension. The problem is
-  convex and starts at 0, so no seed enters, and exchanged sides give the negative logit.
+  It is the posterior mode of logistic regression under independent normal weights of variance
+  1 / (number of inputs), under which a logit has variance 1 in any dimension. The problem is convex
+  and starts at 0, so there is no seed, and exchanging x and y negates the logit.
   """
   from scipy import optimize, special  # not before it is needed: it takes a while to import
 
@@ -141,16 +140,15 @@ def fit(x, y) -> Callable:
     return back(p * (1.0 - p) * logits(direction)) + weights * direction
 
   # not L-BFGS-B: the threads of its small linear algebra wait for each other on a busy machine
-  found = optimize.minimize(loss, np.zeros(ridge + 1), jac=gradient, hessp=curvature,
-                            method='Newton-CG', options={'maxiter': MAX_STEPS})
-  return lambda a: inputs(a.astype(np.float64)) @ found.x[:-1] + found.x[-1]
+  mode = optimize.minimize(loss, np.zeros(ridge + 1), jac=gradient, hessp=curvature,
+                           method='Newton-CG', options={'maxiter': MAX_STEPS}).x
+  return lambda a: inputs(a.astype(np.float64)) @ mode[:-1] + mode[-1]
 
 
 def _inputs(pooled) -> Callable:
-  """features [B, d] -> [B, d + r], mean 0 and variance 1 on the pooled [n, d].
+  """features [B, d] -> classifier inputs [B, d + r], mean 0 and variance 1 on the pooled [n, d].
 
-  Squares of the features themselves would not see correlations, which are variances of principal
-  components.
+  The r squares are of principal components: squares of the features would not see correlations.
   """
   standard = _standardise(pooled)
   z = standard(pooled)

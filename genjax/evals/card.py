@@ -1,8 +1,8 @@
 """A measured number with its protocol: what was computed, on what, and what its interval means.
 
-A card has three kinds of entries: the protocol (all keys but two), which must agree within a
-column; 'interval', which names the estimand and the method, or the reason why there is none; and
-'detail', further figures (floors, terms, masses) that are not part of the protocol.
+A card has three kinds of entries. 'interval' names the estimand and the method, or the reason why
+there is none. 'detail' has further figures (floors, terms, masses). All other entries are the
+protocol, which must agree within a column.
 """
 
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 LEVEL = 0.95
 Z = 1.959963984540054  # normal quantile of (1 + LEVEL) / 2
 # Factor on the sample skewness, which is too small for heavy tails. With it the interval covers the
-# mean of 100 log-normal values, sigma 3/2 (skewness 33); a normal interval covers it in .84.
+# mean of 100 log-normal values, sigma 3/2 (skewness 33); a normal interval has coverage .84 there.
 SKEW = 1.5
 
 
@@ -28,7 +28,11 @@ class Value(NamedTuple):
 def make_card(metric: str, *, estimator: str, unit: str, split: str | None, kind: str | None = None,
               encoder: Any = None, n_generated: int | None = None, n_reference: int | None = None,
               detail: dict | None = None, **protocol) -> dict:
-  """The card of a metric. encoder: an Encoder or None; protocol: further entries."""
+  """The card of a metric: a dict of its protocol, and of `detail`.
+
+  metric, estimator, unit, split, kind: names. encoder: an Encoder or None. n_generated,
+  n_reference: numbers of examples. detail: figures outside the protocol. protocol: more entries.
+  """
   card = {'metric': metric, 'estimator': estimator, 'unit': unit, 'split': split,
           'n_generated': n_generated, 'n_reference': n_reference,
           'encoder': None if encoder is None else encoder.name,
@@ -39,19 +43,19 @@ def make_card(metric: str, *, estimator: str, unit: str, split: str | None, kind
 
 
 def absent(card: dict, reason: str) -> Value:
-  """A Value without a number, and the reason; shown as missing, never as zero."""
+  """A Value without a number, with the reason; it is shown as missing, never as zero."""
   return Value(None, None, None, {**card, 'reason': reason, 'interval': {'reason': reason}})
 
 
 def plain(value, card: dict, reason: str) -> Value:
-  """A number without an interval, and the reason why there is none."""
+  """A Value without an interval, with the reason why there is none; `absent` if not finite."""
   if not np.isfinite(value):
     return absent(card, f'the value is {value}')
   return Value(float(value), None, None, {**card, 'interval': {'reason': reason}})
 
 
 def with_interval(value, low, high, card: dict, estimand: str, method: str) -> Value:
-  """A number with its LEVEL interval for the named estimand."""
+  """A Value with the LEVEL interval [low, high] for the named estimand; `absent` if not finite."""
   if not np.all(np.isfinite([value, low, high])):
     return absent(card, f'the value is {value}, its interval [{low}, {high}]')
   return Value(float(value), float(low), float(high), {
@@ -59,19 +63,19 @@ def with_interval(value, low, high, card: dict, estimand: str, method: str) -> V
 
 
 def hall(t: float, skew: float) -> float:
-  """The quantile of a studentised mean of the skewness `skew` whose normal quantile is t.
+  """The quantile of a studentised mean with skewness `skew`, at the level of the normal quantile t.
 
-  By Hall's cubic transformation (Hall 1992); without skewness it is t.
+  It is Hall's cubic transformation (Hall 1992); without skewness it is t.
   """
   skew = skew if abs(skew) > 1e-6 else 1e-6
   return float(3.0 / skew * (np.cbrt(1.0 + skew * (t - skew / 6.0)) - 1.0))
 
 
 def of_mean(values, card: dict, estimand: str) -> Value:
-  """The mean of independent values [N] with its interval; no number if a value is not finite.
+  """The mean of independent values [N] with its interval; `absent` if a value is not finite.
 
-  At each end it is the wider of Student's t interval and Hall's, which allows for skewness (Hall
-  1992, by a cubic transformation); without skewness the two are equal.
+  Each end is the wider of Student's t interval and Hall's, which allows for skewness (Hall 1992, by
+  a cubic transformation); without skewness the two are equal.
   """
   values = np.asarray(values, np.float64)
   bad = int(np.sum(~np.isfinite(values)))
@@ -83,7 +87,7 @@ def of_mean(values, card: dict, estimand: str) -> Value:
   from scipy import special  # not before it is needed: it takes a while to import
   std = values.std(ddof=1)
   t = special.stdtrit(n - 1, (1 + LEVEL) / 2)
-  # of the mean; values that do not vary have none
+  # the skewness of the mean: 0 for constant values
   skew = SKEW * np.mean(((values - mean) / (std or 1.0)) ** 3) / np.sqrt(n)
   error = std / np.sqrt(n)
   return with_interval(mean, mean - error * max(hall(t, skew), t),
@@ -92,9 +96,9 @@ def of_mean(values, card: dict, estimand: str) -> Value:
 
 
 def of_share(count, n: int, card: dict, estimand: str) -> Value:
-  """A share of n independent draws with the Clopper-Pearson interval, which never covers less.
+  """The share count / n of n independent draws with its Clopper-Pearson interval.
 
-  The Wilson score interval is narrower, but its coverage falls to .92 at n = 200.
+  Its coverage is never below LEVEL; the narrower Wilson score interval falls to .92 at n = 200.
   """
   from scipy import special  # not before it is needed: it takes a while to import
   tail = (1 - LEVEL) / 2
@@ -116,7 +120,7 @@ def describe(metrics: dict) -> str:
 def summary(metrics: dict, lines: int, where) -> str:
   """`describe` in at most `lines` lines: figures of the model before those of the floors.
 
-  where: the file that the last line names if metrics are left out.
+  where: the file that the last line names if metrics are omitted.
   """
   floors = ('_data', '_single', '_copies')
   order = sorted(metrics, key=lambda name: name.endswith(floors))  # stable

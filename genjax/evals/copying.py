@@ -13,7 +13,7 @@ from genjax.types import Estimator
 METRICS = ('c_t', 'authpct')
 Z_LEVEL = -1.6448536269514722  # normal quantile of planted.LEVEL
 NUM_DIMS = 64  # principal components; this, 3 cells and AT_LEAST as C_T is commonly computed
-AT_LEAST = 20  # a cell counts where more samples than these lie in it
+AT_LEAST = 20  # a cell counts if it has more samples than this
 FLOORS = (COPIES, Floor('_data', 'split', ('authpct',)))
 ESTIMAND = 'share among independent samples, given the training set'
 STATISTIC = ('a test statistic: standard normal over samples and held-out sets, given the training '
@@ -31,29 +31,29 @@ class Cells(NamedTuple):
 
 
 class Placed(NamedTuple):
-  """The cell of each point [N], and the squared distance to the nearest training point in it."""
+  """The cell of each point [N], and its squared distance to the nearest training point there."""
 
   cell: np.ndarray
   distance: np.ndarray
 
 
 class DataCopying(NamedTuple):
-  """C_T, its plain average, and of each cell that counts its index, z and weight."""
+  """C_T, and the index, z and weight of each cell that counts."""
 
   value: float
-  average: float
+  average: float  # the paper's weighted average
   cell: np.ndarray
   z: np.ndarray
   weight: np.ndarray
 
 
 def make(*, num_cells: int = 3, num_plantings: int = 20, subset_seed: int = 0) -> OfSamples:
-  """Returns the evaluator of c_t, authpct, both also with `_copies`, and authpct_data.
+  """Returns the evaluator of c_t, authpct, c_t_copies, authpct_copies and authpct_data.
 
   c_t: see `c_t`; << 0: copies, >> 0: samples lie farther from the training set than held-out data.
-  authpct: per cent of samples that `authentic` finds so (2102.08921, as it is commonly computed).
-  `_copies`: training examples instead of the samples; `_data`: held-out ones. Distances are
-  Euclidean in `two_sample.space`.
+  authpct: per cent of `authentic` samples (2102.08921, as it is commonly computed). `_copies`:
+  training examples instead of the samples; `_data`: held-out ones. Distances are Euclidean in
+  `two_sample.space`.
   """
   def measure(x, reference, train, encoder, card):
     x, fresh, train = (np.asarray(encoder.features(a), np.float32).reshape(len(a), -1)
@@ -77,14 +77,14 @@ ESTIMATORS = {'features': Estimator(('sample', 'data.training_set'), make, 'samp
 
 
 def _values(x, fresh, train, cells, card) -> dict[str, cards.Value]:
-  """c_t and authpct of features of samples, held-out and training examples; their power."""
+  """{metric: Value} of c_t and authpct with their power, from features of the three sets."""
   placed, of_fresh, true = place(x, cells), place(fresh, cells), authentic(x, train)
 
   def power_of_c_t(plant):
     def signals(rows, which):
-      found = c_t(Placed(planted.replace(placed.cell, rows, cells.cell[which]),
+      mixed = c_t(Placed(planted.replace(placed.cell, rows, cells.cell[which]),
                          planted.replace(placed.distance, rows, 0.0)), of_fresh)
-      return found is not None and found.value < Z_LEVEL
+      return mixed is not None and mixed.value < Z_LEVEL
 
     return plant(f'c_t < {Z_LEVEL:.3f}', signals, len(train))
 
@@ -100,13 +100,13 @@ def _values(x, fresh, train, cells, card) -> dict[str, cards.Value]:
           'authpct': _authpct_value(true, card('authpct', power=power_of_authpct))}
 
 
-def _c_t_value(found, card, power) -> cards.Value:
-  if found is None:
+def _c_t_value(test: DataCopying | None, card, power) -> cards.Value:
+  if test is None:
     return cards.absent(card('c_t'),
                         f'no cell with held-out examples has more than {AT_LEAST} samples')
-  return cards.plain(found.value, card('c_t', power=power, detail={
-      'weighted_average': found.average, 'cells': found.cell.tolist(),
-      'z': found.z.round(4).tolist(), 'weights': found.weight.round(4).tolist()}), STATISTIC)
+  return cards.plain(test.value, card('c_t', power=power, detail={
+      'weighted_average': test.average, 'cells': test.cell.tolist(),
+      'z': test.z.round(4).tolist(), 'weights': test.weight.round(4).tolist()}), STATISTIC)
 
 
 def _authpct_value(true, card) -> cards.Value:
@@ -117,7 +117,7 @@ def _authpct_value(true, card) -> cards.Value:
 def partition(train, num_cells: int = 3, seed: int = 0) -> Cells:
   """Cells around k-means centres (10 starts) of train [M, d], on its first NUM_DIMS components.
 
-  Up to NUM_DIMS dimensions stay as they are: principal components of all would only turn them.
+  Data of at most NUM_DIMS dimensions stay as they are: all principal components only rotate them.
   """
   mean, components = train.mean(0, dtype=np.float64), None
   if train.shape[1] > NUM_DIMS < len(train):
@@ -129,7 +129,7 @@ def partition(train, num_cells: int = 3, seed: int = 0) -> Cells:
 
 
 def _kept(make, x, number: int, seed: int) -> np.ndarray:
-  """make(x, number, seed), or what it gave before: scikit-learn alone takes a second to import."""
+  """make(x, number, seed), or its kept result: scikit-learn alone takes a second to import."""
   key = {'made': make.__name__, 'of': disk.digest({'x': x}), 'number': number, 'seed': seed,
          'source': disk.source_digest()}
   return disk.kept_array('features', key, lambda: make(x, number, seed))
@@ -154,10 +154,10 @@ def _project(x, mean, components):
 
 
 def place(x, cells: Cells) -> Placed:
-  """Where points [N, d] lie: the cell of the nearest centre, the nearest training point in it."""
+  """The cell of each point of x [N, d] (the nearest centre's), and its nearest training point."""
   x = _project(x, cells.mean, cells.components)
   cell = neighbours.nearest(x, cells.centres, k=1)[1][:, 0]
-  # cells apart by more than any distance: one more coordinate, equal within a cell
+  # one more coordinate, equal within a cell, moves cells apart by more than any distance
   far = 2.0 * max(np.linalg.norm(a, axis=1).max() for a in (x, cells.train)) + 1.0
   apart = lambda a, cell: np.concatenate([a, np.float32(far) * cell[:, None]], 1)
   distance, _ = neighbours.nearest(apart(x, cell), apart(cells.train, cells.cell), k=1)
@@ -165,12 +165,12 @@ def place(x, cells: Cells) -> Placed:
 
 
 def c_t(samples: Placed, held_out: Placed) -> DataCopying | None:
-  """The data-copying statistic (2004.05675): are samples nearer to the training set than fresh?
+  """The data-copying statistic C_T (2004.05675): < 0 if samples are nearer to train than held-out.
 
-  Per cell, the Mann-Whitney z of the samples' distances against the held-out ones, weighted by the
-  cell's share w of the held-out. Cells with at most AT_LEAST samples do not count; None where none
-  does. The z of cells are independent, so that sum w z / sqrt(sum w^2) is a standard normal for
-  fresh draws; the paper's weighted average, sum w z / sum w, has a smaller variance.
+  It combines the Mann-Whitney z of each cell, samples' distances against held-out ones, with the
+  cell's share w of the held-out examples. Cells with at most AT_LEAST samples do not count; None if
+  no cell counts. The z of cells are independent, so that sum w z / sqrt(sum w^2) is standard normal
+  for fresh draws. The paper's weighted average, sum w z / sum w, has a smaller variance.
   """
   cells = [i for i in np.unique(held_out.cell) if np.sum(samples.cell == i) > AT_LEAST]
   if not cells:
@@ -182,7 +182,7 @@ def c_t(samples: Placed, held_out: Placed) -> DataCopying | None:
 
 
 def mann_whitney(a, b) -> float:
-  """z of the Mann-Whitney U of a [N] against b [M], corrected for ties; < 0 where a is smaller."""
+  """z of the Mann-Whitney U of a [N] against b [M], corrected for ties; < 0 if a is smaller."""
   n, m = len(a), len(b)
   _, index, alike = np.unique(np.concatenate([a, b]), return_inverse=True, return_counts=True)
   rank = (np.cumsum(alike) - (alike - 1) / 2)[index]
@@ -193,9 +193,9 @@ def mann_whitney(a, b) -> float:
 
 
 def authentic(x, train) -> np.ndarray:
-  """bool [N]: is x farther from its nearest training point t than t from its own nearest other?
+  """bool [N]: is x farther from its nearest training point t than t is from its nearest neighbour?
 
-  Equal distances are not authentic, so that no copy is; t is left out by its index.
+  Equal distances are not authentic, hence no copy is. t is excluded by its index.
   """
   distance, index = neighbours.nearest(x, train, k=1)
   t = index[:, 0]
@@ -204,9 +204,9 @@ def authentic(x, train) -> np.ndarray:
 
 
 def z_of_shares(a, b) -> float:
-  """z of the difference of the shares that are true in a [N] and in b [M], pooled; 0 if constant.
+  """Pooled z of the difference of the shares of True in a [N] and in b [M]; 0 if constant.
 
-  Of independent draws from one distribution it is nearly standard normal.
+  For independent draws from one distribution it is nearly standard normal.
   """
   share = (np.sum(a) + np.sum(b)) / (len(a) + len(b))
   variance = share * (1 - share) * (1 / len(a) + 1 / len(b))

@@ -11,8 +11,8 @@ METRICS = ('samples_per_second', 'nfe')
 
 
 def make(task: Task) -> Callable:
-  """run(params, draw) -> samples_per_second (as `draw` timed them), nfe (network evaluations)."""
-  def run(params, draw):
+  """evaluate(params, draw) -> samples_per_second (timed by draw) and nfe (network evaluations)."""
+  def evaluate(params, draw):
     del params
     x, info = draw(task.num_samples)
 
@@ -31,7 +31,7 @@ def make(task: Task) -> Callable:
                   cards.plain(nfe, evaluations, 'a count, the mean of these samples'))
     return out
 
-  return run
+  return evaluate
 
 
 ESTIMATORS = {'sample': Estimator(('sample',), make)}

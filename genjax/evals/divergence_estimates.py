@@ -1,4 +1,4 @@
-"""Divergences between known data and a model from samples: Monte Carlo, histogram."""
+"""Divergences between data of known density and a model, from samples: Monte Carlo, histogram."""
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,10 @@ NORMAL = 'normal, from independent samples of both sides'
 
 
 def monte_carlo(model, params, x_model, dataset, rng) -> dict[str, Figure]:
-  """KL both ways, JS (nats) and TV as means over exact data samples and over model samples.
+  """{name: Figure} of KL both ways, JS (nats) and TV, as means over exact data and model samples.
 
   TV = E_p (1 - q / p)_+; JS = (E_p log p / m + E_q log q / m) / 2.
+  x_model: samples of the model; dataset: with `sample` and `log_density`; rng: of its samples.
   """
   x_data = jnp.asarray(dataset.sample(rng, len(x_model)), jnp.float32)
   log_q = sharding.jit(lambda x: model.log_prob(params, {'x': x}, None))
@@ -37,13 +38,13 @@ def _mean(*groups) -> Figure:
 
 
 def histogram(x_model, dataset, rng, bins: int) -> dict[str, Figure]:
-  """Plug-in divergences between the cell masses of the data and the shares of the samples [n, 2].
+  """{name: Figure} of plug-in divergences between the data's cell masses and the shares of x_model.
 
-  bins x bins cells on the data's box; cells whose mass is below 1 / (100 n), and all outside the
-  box, are one cell. The data's masses by quadrature; 1/2 is added to each count for
-  kl_data_model alone. In expectation binning lowers a divergence and finite n raises it, by
-  (cells - 1) / (2 n) to first order in KL(model, data): 'exact_samples' in the detail is the same
-  estimate for as many exact samples of the data, which a perfect model would reach.
+  x_model: samples [n, 2] of the model; dataset: with `log_density`; rng: of its exact samples.
+  bins: cells a side on the data's box; cells of mass below 1 / (100 n), and all outside, are one.
+  Masses are quadratures; kl_data_model alone adds 1/2 to each count. Binning lowers the expected
+  divergence; finite n raises it, KL(model, data) by (cells - 1) / (2 n) to first order.
+  'exact_samples' in the detail is the estimate for n exact samples, which a perfect model reaches.
   """
   names = ('kl_data_model', 'kl_model_data', 'js', 'tv')
   n = len(x_model)
@@ -80,7 +81,7 @@ def histogram(x_model, dataset, rng, bins: int) -> dict[str, Figure]:
 
 
 def cell_masses(log_density, box, bins: int, fine: int = 8) -> np.ndarray:
-  """float64 [bins^2]: the mass of each cell of the box, by fine x fine midpoints a cell."""
+  """float64 [bins^2]: the mass of each cell of the box, from fine x fine midpoints per cell."""
   lo, hi = box
   side = lo + (hi - lo) * (np.arange(bins * fine) + 0.5) / (bins * fine)
   points = np.stack(np.meshgrid(side, side, indexing='ij'), -1).reshape(-1, 2)
@@ -91,7 +92,7 @@ def cell_masses(log_density, box, bins: int, fine: int = 8) -> np.ndarray:
 
 
 def _counts(x, box, bins: int) -> np.ndarray:
-  """Samples in each cell [bins^2]; those outside the box are in none."""
+  """Number of samples in each cell [bins^2]; samples outside the box are not counted."""
   lo, hi = box
   k = np.floor((np.asarray(x, np.float64) - lo) / (hi - lo) * bins)
   inside = np.all((k >= 0) & (k < bins), 1)
@@ -116,14 +117,14 @@ def _kl(a, b) -> float:
 
 
 def mode_counts(x, modes, radius: float) -> np.ndarray:
-  """Samples [N, d] within `radius` of their nearest mode, per mode: int [K]."""
+  """int [K]: for each mode, the number of samples [N, d] nearest to it and within `radius`."""
   distance = np.linalg.norm(x[:, None] - modes[None], axis=-1)
   near = distance.min(1) <= radius
   return np.bincount(distance.argmin(1)[near], minlength=len(modes))
 
 
 def perfect_sampler(num_modes: int, dim: int, n: int, num_std: float) -> dict[str, float]:
-  """Expected figures of exact samples of equal, separated, isotropic modes."""
+  """Expected high_quality and modes_covered of n exact samples of equal, isotropic, far modes."""
   good = float(jax.scipy.special.gammainc(dim / 2, num_std**2 / 2))  # chi^2, dim degrees
   return {'high_quality': good,
           'modes_covered': num_modes * (1 - (1 - good / num_modes) ** n)}

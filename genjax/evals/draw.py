@@ -1,4 +1,4 @@
-"""Generated samples for evaluators and programs: a key for each, drawn once, timed."""
+"""Generated samples for evaluators and programs: each has its own key, is drawn once, and timed."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from genjax import compat, prob, sharding
 from genjax.numerics import conditions, streams
 from genjax.types import BadInput, DataSpec, Model
 
-CHUNK = 256  # samples that are computed at once where the caller does not say
+CHUNK = 256  # default number of samples computed at once
 
 
 def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
@@ -22,18 +22,18 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
   """Returns draw_from(params) -> draw(n) -> (x [n, ...], info); the compiled programs are shared.
 
   x: int32 levels, or float32 for continuous data. Sample i depends on (params, seed, purpose, i)
-  alone: n, chunk, devices and hosts change it by rounding at most (of the adaptive 'ode', by its
+  only: n, chunk, devices and hosts change it by rounding at most (the adaptive 'ode' by its
   tolerance).
-  info: 'seconds' for n samples without compilation; 'nfe', network evaluations per sample, the mean
-  of these n; 'cond', the labels [n] or vectors [n, C] or None; for the cards 'sampler' and
-  'labels', how they were chosen (None: the model is unconditional).
+  info: 'seconds' for n samples without compilation; 'nfe', the mean number of network evaluations
+  per sample; 'cond', labels [n], vectors [n, C] or None. For the cards it has 'sampler' and
+  'labels', which says how labels were chosen (None: the model is unconditional).
 
-  cond: the label or vector of every sample; None: where the model is conditional, they are drawn.
-  label_counts: how often to draw each, as in the training split; None: all alike.
+  cond: the label or vector of every sample; None: a conditional model draws them.
+  label_counts: relative frequencies of the labels, as in the training split; None: uniform.
   contexts: vectors [N, C] from which those of the samples are drawn.
-  chunk: samples computed at once, which bounds the memory.
+  chunk: number of samples computed at once, which bounds the memory.
   tick: called before each chunk.
-  Raises BadInput for a label that the model cannot take, and a chunk below 1.
+  Raises BadInput for a label that the model cannot take, and for a chunk below 1.
   """
   if chunk < 1:
     raise BadInput(f'chunk={chunk}; allowed: integers >= 1')
@@ -44,7 +44,7 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
       compat.null_cond(model, 'cond=none', f'{spec.context} numbers')
   asked, labels = _asked(spec, conditional, cond, label_counts, contexts)
   program = lambda size: _program(model, spec, asked, size, seed, purpose)
-  compiled = {}  # by the number of samples; outside the clock, once for all parameters
+  compiled = {}  # number of samples -> program; compiled once, untimed, for all parameters
 
   def draw_from(params):
     parts, seconds, drawn = [], 0.0, 0
@@ -52,7 +52,7 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
     def draw(n: int):
       nonlocal seconds, drawn
       while drawn < n:
-        size = min(chunk, 1 << (n - drawn - 1).bit_length())  # few programs, little to spare
+        size = min(chunk, 1 << (n - drawn - 1).bit_length())  # few programs, few surplus samples
         first = jnp.uint32(drawn)
         if size not in compiled:
           compiled[size] = sharding.compiled(program(size).lower(params, first),
@@ -74,7 +74,7 @@ def make(model: Model, spec: DataSpec, *, seed: int, sampler: str = 'direct',
 
 
 def _program(model: Model, spec: DataSpec, asked: Callable, size: int, seed: int, purpose):
-  """(params, number of the first) -> x [size, ...], network evaluations [size], labels or None."""
+  """(params, index of the first) -> x [size, ...], network evaluations [size], labels or None."""
   @sharding.jit
   def some(params, first):
     rng_x, rng_cond = jax.random.split(streams.of_rows(streams.stream(seed, purpose), first))
@@ -87,7 +87,7 @@ def _program(model: Model, spec: DataSpec, asked: Callable, size: int, seed: int
 
 
 def _asked(spec: DataSpec, conditional: bool, cond, counts, contexts):
-  """(key, n) -> labels [n], vectors [n, C] or None; and the words for how they were chosen."""
+  """((key, n) -> labels [n], vectors [n, C] or None), and how they were chosen, in words."""
   if not conditional:
     if cond is not None:
       raise BadInput(f'cond={cond}; allowed: none, since this model is unconditional')
@@ -108,7 +108,7 @@ def _asked(spec: DataSpec, conditional: bool, cond, counts, contexts):
 
 
 def _vectors(spec: DataSpec, cond, contexts):
-  """As `_asked`, for vectors: the one that is given, or those of random training examples."""
+  """As `_asked`, for vectors: the given one, or those of random training examples."""
   if cond is not None:
     if np.shape(cond) != (spec.context,):
       raise BadInput(f'cond={cond} has {np.size(cond)} numbers; allowed: {spec.context}')

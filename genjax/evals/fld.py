@@ -1,9 +1,9 @@
 """Feature likelihood divergence: held-out likelihood of a mixture around the samples.
 
-Jiralerspong et al., 2302.04440. The mixture has a Gaussian of its own width around each sample; the
-widths are fitted to the training set, so that a copy of a training example becomes a spike, which
-held-out data do not meet. The constants are those of the published programme. Not verified here:
-its values for published samples, which need features of DINOv2 ViT-B/14.
+Jiralerspong et al., 2302.04440. The mixture has a Gaussian of its own width around each sample. The
+widths are fitted to the training set, so that a copy of a training example becomes a spike, where
+no held-out data lie. The constants are those of the published code. Values of published samples are
+not verified here: they need features of DINOv2 ViT-B/14.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from genjax.types import BadInput, Estimator
 
 METRICS = ('fld',)
 NUM_PERMUTATIONS = 199
-MEMORISED = 1000.0  # the published programme takes larger values for a memorised training set
+MEMORISED = 1000.0  # the published code reads larger values as a memorised training set
 # 1,000 simulations (60 samples, 60 held-out and 100 training rows, 3 dimensions): coverage 0.953 of
 # fresh draws, 0.952 with 20 % copies, 0.947 of shifted samples; of the expectation over held-out
 # sets, which also standardise, 0.943, 0.948 and 0.934
@@ -31,19 +31,19 @@ class Divergence(NamedTuple):
   """Negative log-likelihoods in nats per dimension."""
 
   held_out: np.ndarray  # [M], under the mixture around the samples
-  baseline: np.ndarray  # [M], around one part of the training set, fitted to the other
-  train: float  # mean over the rows to which the mixture around the samples was fitted
+  baseline: np.ndarray  # [M], under that around a part of the training set, fitted to the rest
+  train: float  # mean over the training rows to which the mixture around the samples was fitted
 
 
 def make(*, num_train: int = 50_000, num_plantings: int = 20, subset_seed: int = 0) -> OfSamples:
-  """Returns the evaluator of fld, fld_copies (training examples instead of the samples).
+  """Returns the evaluator of fld and fld_copies (training examples instead of the samples).
 
   fld: 100 x the mean over held-out examples of the negative log-likelihood per dimension, less that
-  of a mixture around training examples (`divergence`): about 0 for fresh draws of the data, large
-  for copies and for samples of low quality or diversity. gap, in the detail: 100 x (train -
-  held-out), << 0 for copies. At most num_train fixed random training examples are used; the
-  distances of all of them to all samples are in host memory, 4 bytes each. Features are those of
-  `two_sample.space`. Raises BadInput where no feature varies.
+  of a mixture around training examples (`divergence`). It is about 0 for fresh draws of the data,
+  and large for copies and for samples of low quality or diversity. gap, in the detail: 100 x
+  (train - held-out), << 0 for copies. At most num_train fixed random training examples are used;
+  their distances to all samples are in host memory, 4 bytes each. Features are those of
+  `two_sample.space`. Raises BadInput if no feature varies.
   """
   def measure(x, reference, train, encoder, card):
     x, train, held_out = (np.asarray(encoder.features(a), np.float32).reshape(len(a), -1)
@@ -70,23 +70,22 @@ def make(*, num_train: int = 50_000, num_plantings: int = 20, subset_seed: int =
 ESTIMATORS = {'features': Estimator(('sample', 'data.training_set'), make, 'samples')}
 
 
-def _value(found: Divergence, card: Callable, power: Callable) -> cards.Value:
-  shown = {'gap': 100.0 * (found.train - found.held_out.mean()),
-           'train': found.train, 'held_out': found.held_out.mean(),
-           'baseline': found.baseline.mean()}
+def _value(nll: Divergence, card: Callable, power: Callable) -> cards.Value:
+  shown = {'gap': 100.0 * (nll.train - nll.held_out.mean()),
+           'train': nll.train, 'held_out': nll.held_out.mean(), 'baseline': nll.baseline.mean()}
   own = card('fld', detail={k: float(v) for k, v in shown.items()}, power=power)
-  each = 100.0 * (found.held_out - found.baseline)
+  each = 100.0 * (nll.held_out - nll.baseline)
   if each.mean() > MEMORISED:
     return cards.plain(each.mean(), own, 'spikes around training examples decide the value')
   return cards.of_mean(each, own, ESTIMAND)
 
 
 def divergence(x, train, held_out, seed: int = 0) -> Divergence:
-  """What FLD of samples x [N, d] is the mean of: 100 (held_out - baseline).
+  """The negative log-likelihoods of FLD, which is the mean of 100 (held_out - baseline).
 
-  All are standardised by the held-out rows; features that are constant there are left out. The
-  baseline has min(N, M / 2) of the M training rows, in an order fixed by the seed, instead of
-  the samples, and is fitted to the others.
+  x, train, held_out: features [N, d], [M, d], [., d]; all are standardised by the held-out rows,
+  and features that are constant there are dropped. The baseline is around min(N, M / 2) training
+  rows instead of the samples, in an order fixed by the seed, and is fitted to the other rows.
   """
   x, train, held_out = standardise(held_out, x, train, held_out)
   train = two_sample.shuffled(train, seed)
@@ -108,12 +107,12 @@ def standardise(by, *sets) -> list[np.ndarray]:
 
 
 def lean(x, train, held_out, seed: int = 0) -> Callable:
-  """p(rows=(), copies=()): does the mixture around the samples lean to training examples?
+  """p(rows=(), copies=()) -> p-value: does the mixture around x [N, d] lean to training examples?
 
-  All rows are standardised, and the variances fitted, without knowing which are training ones;
-  the mean log-likelihood of these is compared with that under permuted labels, one-sided: exact
-  where the samples depend on no label. p(rows, copies): with the samples of these rows replaced by
-  copies of those training examples, as spikes, the variances of the others as they are.
+  Rows are standardised and variances fitted without knowing which rows are training examples. Their
+  mean log-likelihood is compared with that under permuted labels, one-sided. The test is exact if
+  the samples depend on no label. rows, copies: these samples are replaced by copies of these
+  training examples, as spikes; the variances of the others stay.
   """
   together = np.concatenate([train, held_out])
   x, points = standardise(together, x, together)

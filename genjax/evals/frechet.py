@@ -1,6 +1,6 @@
 """Frechet distance between feature distributions, and its extrapolation to infinitely many samples.
 
-Everything is float64 on the host, and no product of two covariances has its square root taken.
+Everything is float64 on the host; no square root of a product of two covariances is taken.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from genjax.evals.kinds import OfSamples
 from genjax.types import BadInput, Estimator
 
 METRICS = ('fd', 'fd_inf')
-BLOCK = 4096  # rows that are worked on at once
+BLOCK = 4096  # rows processed at once
 EPS = np.finfo(np.float64).eps
 TOLERANCE = 1e-6  # a covariance may have eigenvalues down to minus this times its largest
 NUM_SIZES = 15  # 1911.07023, section 4: from a tenth of the samples to all of them
@@ -21,18 +21,18 @@ RECIPE = (f'intercept of a line through FD_n against 1 / n; {NUM_SIZES} n, evenl
           'N / 10 to N: the first n rows in one order fixed by subset_seed, against the split')
 METHOD = 'delta method, influences of the rows times 1 + leverage'
 CALIBRATED = f'; features of a kurtosis up to {influence.KURTOSIS:g} alone'
-BIAS_ROWS = 16_384  # at most so many tell the fourth moments in the first-order bias
+BIAS_ROWS = 16_384  # largest number of rows for the fourth moments in the first-order bias
 SINGULAR = 'a covariance is singular: no influence function'
 
 
 def make(*, extrapolate: bool = True, subset_seed: int = 0) -> OfSamples:
-  """Returns the evaluator of fd, fd_inf, each with `_data` and `_single`; squared feature units.
+  """Returns the evaluator of fd and fd_inf, each with `_data` and `_single`; squared feature units.
 
   fd: squared 2-Wasserstein distance of the Gaussians fitted to the samples and to the whole split
-  (1706.08500, Eq. 6), eps 0; its expectation at equal distributions to first order in 1 / N, by the
-  fourth moments of the split, stands in the card's detail. fd_inf: FD_n extrapolated in the number
-  of samples (1911.07023), absent up to 10 d samples; not computed with extrapolate=False. Features
-  with heavy tails have no interval (`influence.refusal`).
+  (1706.08500, Eq. 6), eps 0. The card's detail has its expectation under equal distributions, to
+  first order in 1 / N, from the fourth moments of the split. fd_inf: FD_n extrapolated in the
+  number of samples (1911.07023); absent for up to 10 d samples, not computed if extrapolate=False.
+  Features with heavy tails have no interval (`influence.refusal`).
   """
   def measure(x, y, card):
     shared = {'unit': 'squared feature units', 'dim': x.shape[1], 'ddof': 1, 'eps': 0}
@@ -83,7 +83,7 @@ class Moments(NamedTuple):
 
 
 def moments(x) -> Moments:
-  """The moments of features [N, d], N > 1. For N <= d, or a singular S, S itself is not formed."""
+  """The moments of features [N, d], N > 1; `covariance` is None if N <= d or if S is singular."""
   n, d = x.shape
   mean = _mean(x)
   if n <= d:
@@ -99,7 +99,7 @@ def moments(x) -> Moments:
 
 
 def known_moments(mean, covariance) -> Moments:
-  """The moments for a given mean [d] and covariance [d, d].
+  """The moments of a given mean [d] and covariance [d, d].
 
   Raises BadInput for a negative eigenvalue beyond TOLERANCE times the largest.
   """
@@ -137,14 +137,14 @@ def _cholesky(s):
 def distance(a: Moments, b: Moments) -> float:
   """|m_1 - m_2|^2 + tr(S_1 + S_2 - 2 (S_1^(1/2) S_2 S_1^(1/2))^(1/2)), never below 0.
 
-  With S_i = R_i' R_i the trace of the square root is the nuclear norm of R_1 R_2' (its singular
-  values are the square roots of the eigenvalues of S_1 S_2): no eps, exact for any number of rows.
+  With S_i = R_i' R_i the trace of the square root is the nuclear norm of R_1 R_2', whose singular
+  values are the square roots of the eigenvalues of S_1 S_2: no eps, exact for any number of rows.
   """
   if a.regular and b.regular:
     from scipy.linalg import lapack  # not before it is needed: it takes a while to import
     product, _ = lapack.dsygst(a.covariance, b.root.T, itype=2, lower=1)  # R_2 S_1 R_2', half of it
     singular = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0.0))
-  else:  # of small singular values a Gram matrix keeps half of the digits
+  else:  # a Gram matrix loses half of the digits of small singular values
     singular = np.linalg.svd(a.root @ b.root.T, compute_uv=False)
   return _assemble(a, b, singular)
 
@@ -158,28 +158,28 @@ def frechet_distance(x, y, a: Moments | None = None,
                      b: Moments | None = None) -> tuple[float, tuple[float, float] | None]:
   """FD of features x [N, d] and y [M, d], and the ends of its interval for E[FD_N].
 
-  a, b: the moments of x and y where these are known. There is no interval, None, where a
-  covariance is singular. d FD / d m_1 = 2 (m_1 - m_2) and d FD / d S_1 = I - T, T the optimal map
-  with T S_1 T = S_2; the map back is its inverse. Two eigenproblems, and O((N + M) d^2).
+  a, b: the moments of x and y, if known. The interval is None if a covariance is singular.
+  d FD / d m_1 = 2 (m_1 - m_2) and d FD / d S_1 = I - T, where T is the optimal map, T S_1 T = S_2;
+  the map back is its inverse. Cost: two eigenproblems and O((N + M) d^2).
   """
   a, b = a or moments(x), b or moments(y)
   if not (a.regular and b.regular):
     return distance(a, b), None
   cross = a.root @ b.root.T
   l, u = np.linalg.eigh(cross @ cross.T)
-  l = np.maximum(l, len(l) * EPS * l[-1])  # the map divides by them; below this they are rounding
+  l = np.maximum(l, len(l) * EPS * l[-1])  # the map divides by them; smaller ones are rounding
   delta = a.mean - b.mean
   of_x = _influences(x, a.mean, np.linalg.solve(a.root, u), delta, np.sqrt(l), np.ones(len(l)))
   of_y = _influences(y, b.mean, a.root.T @ u, -delta, 1.0 / np.sqrt(l), 1.0 / l)
-  value = distance(a, b)  # not of these l, whose small ones are floored, and less exact
+  value = distance(a, b)  # not from these l, which are floored and less exact
   return value, influence.ends(value, of_x, of_y)
 
 
 def _influences(x, mean, basis, delta, optimal_map, precision) -> np.ndarray:
   """The influences of rows x, c = x - mean: 2 c' delta + c'c - c'Tc; T, S^-1 diagonal in c'basis.
 
-  Times 1 + leverage: to the next order in 1 / N the variance is then that of the jackknife, which
-  is not too short (Efron and Stein 1981).
+  They are multiplied by 1 + leverage. To the next order in 1 / N the variance is then that of the
+  jackknife, which is not too small (Efron and Stein 1981).
   """
   parts = []
   for c in _centred(x, mean):
@@ -197,15 +197,15 @@ def sizes(n: int) -> np.ndarray:
 def extrapolated(x, b: Moments, seed: int = 0) -> tuple[float, float]:
   """FD_inf, the intercept of FD_n against 1 / n, and its interval's half width.
 
-  FD_n is the distance of the first n rows of x [N, d], in one order fixed by the seed, to regular
-  moments b. The intercept is a sum of FD_n with fixed weights, so that a row's influence on it is
-  the sum of its influences on those FD_n in which it is. Its expectation is below FD without
-  sampling noise by terms of order (d / n)^2. Cost: one eigenproblem and O(n d^2) for each n.
+  FD_n is the distance from the first n rows of x [N, d], in one order fixed by the seed, to regular
+  moments b. The intercept is a fixed linear combination of the FD_n. So a row's influence on it
+  is that combination of its influences on the FD_n that include the row. Its expectation is
+  below the noise-free FD by terms of order (d / n)^2. Cost for each n: an eigenproblem, O(n d^2).
   """
   number = sizes(len(x))
   weights = np.linalg.pinv(np.stack([np.ones(NUM_SIZES), 1.0 / number], 1))[0]
   x = x[np.random.default_rng(seed).permutation(len(x))] - b.mean
-  z = x @ b.root.T  # R S_n R' has the eigenvalues of S_n S, and is the covariance of these
+  z = x @ b.root.T  # their covariance R S_n R' has the eigenvalues of S_n S
   total, square, gram = 0.0, 0.0, 0.0
   intercept, of_rows = 0.0, np.zeros(len(x))
   for start, n, w in zip([0, *number[:-1]], number, weights, strict=True):
@@ -227,14 +227,14 @@ def extrapolated(x, b: Moments, seed: int = 0) -> tuple[float, float]:
 def first_order_bias(moments: Moments, n: int, m: int, rows=None) -> float:
   """E FD of samples of sizes n and m from one distribution with these moments, to first order.
 
-  (1/n + 1/m) (tr S + sum_ij (E p_i^2 p_j^2 - [i = j] l_i^2) / (2 (l_i + l_j))), l and p the
-  eigenvalues and principal components of S. rows: features [N, d] of that distribution, which tell
-  the fourth moments; None: it is Gaussian, E p_i^2 p_j^2 = l_i l_j (1 + 2 [i = j]), and with the
-  identity covariance and n = m the value is d (d + 5) / (2 n).
+  It is (1/n + 1/m) (tr S + sum_ij (E p_i^2 p_j^2 - [i = j] l_i^2) / (2 (l_i + l_j))), with l and p
+  the eigenvalues and principal components of S. rows: features [N, d] that estimate the fourth
+  moments; None: Gaussian, E p_i^2 p_j^2 = l_i l_j (1 + 2 [i = j]), for which identity covariance
+  and n = m give d (d + 5) / (2 n).
   """
   l, u = np.linalg.eigh(moments.root @ moments.root.T)
-  there = l > len(l) * EPS * l[-1]
-  l, basis = l[there], moments.root.T @ u[:, there] / np.sqrt(l[there])
+  positive = l > len(l) * EPS * l[-1]
+  l, basis = l[positive], moments.root.T @ u[:, positive] / np.sqrt(l[positive])
   if rows is None:
     fourth = np.outer(l, l) + 2.0 * np.diag(l**2)
   else:

@@ -17,10 +17,10 @@ NO_INTERVAL = ('the spread over splits of one sample is no interval: each split 
 
 
 def make(*, subset_seed: int = 0) -> OfSamples:
-  """Returns the evaluator of is, of the samples, and is_data, of examples in their place.
+  """Returns the evaluator of is and is_data (examples instead of samples).
 
-  From 1 to the number of classes. It needs an encoder that classifies, and as many samples as
-  splits.
+  The score lies between 1 and the number of classes. It needs an encoder that classifies, and at
+  least NUM_SPLITS samples.
   """
   def measure(x, encoder, card):
     probs = np.asarray(encoder.probs(x), np.float64)
@@ -40,7 +40,7 @@ ESTIMATORS = {'classifier': Estimator(('sample', 'data.image'), make, 'samples')
 
 
 def inception_score(probs) -> np.ndarray:
-  """exp(mean KL(p(y|x), p(y))) of class probabilities [N, K] on each split: [NUM_SPLITS].
+  """[NUM_SPLITS]: exp(mean KL(p(y|x), p(y))) of class probabilities [N, K] on each split.
 
   1606.03498, section 4; p(y) is the mean over the split. Splits are consecutive rows of a
   permutation of all N.

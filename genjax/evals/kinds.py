@@ -7,13 +7,13 @@ from genjax.types import Estimator
 
 
 class Floor(NamedTuple):
-  """Known examples that are measured like the samples, for comparison with their figures."""
+  """Known examples that are measured like the samples, for comparison."""
 
   suffix: str  # of the metrics' names
   # 'other': the same number of examples of another split; 'split': the split itself; 'single': its
   # first example, repeated; 'copies': training examples
   examples: str
-  metrics: tuple[str, ...] = ()  # those to measure; (): all METRICS that the samples have
+  metrics: tuple[str, ...] = ()  # to measure; (): all METRICS that the samples have
 
 
 DATA, SINGLE = Floor('_data', 'other'), Floor('_single', 'single')
@@ -30,9 +30,9 @@ class OfSamples(NamedTuple):
     train: training examples, or None
     encoder: an Encoder for such data
     card: (metric, *, unit, detail={}, power=None, further protocol) -> dict, the metric's card. It
-      already has the estimator, the split, the encoder, both numbers of examples, the seed of
-      subsets and the origin of x; a keyword replaces an entry. power: plant -> dict, added to the
-      detail of the samples only, with plant(rule, signals, num_copies) -> dict, `planted.detail`
+      already has the estimator, split, encoder, both numbers of examples, seed of subsets and
+      origin of x; a keyword replaces an entry. power(plant) -> dict is added to the detail of the
+      samples only; plant(rule, signals, num_copies) -> dict is `planted.detail`
   floors: known examples that are measured as well.
   equal: use the same N on both sides: at most num_samples, and the sizes of the splits.
   at_least: least number of examples on each side.
@@ -72,5 +72,5 @@ class Task(NamedTuple):
 
 
 def that_see_samples(estimators: Mapping[str, Estimator]) -> dict[str, Estimator]:
-  """Those of the estimators that see samples alone."""
+  """The estimators that need samples only, not a model."""
   return {name: estimator for name, estimator in estimators.items() if estimator.of == 'samples'}

@@ -1,16 +1,16 @@
-"""Negative log-likelihood of a split by kind: exact, bound, estimate; never one column for two.
+"""Negative log-likelihood of a split by kind (exact, bound, estimate), a column for each.
 
-nll_exact_*, nll_bound_* and nll_estimate_*. Data with levels: `_bpd`, bits per dimension, of the
-probability mass of the integers; continuous data: `_nats` per example. Standardised data are
-measured in the units of the file: the log-volume of their scales is a term. Codes of an autoencoder
-are drawn anew from their moments for each repeat, as in training. The cards say whether and how the
-integers were dequantised, and what the model is conditioned on: 'label' means log p(x | label),
-which is no estimate of log p(x). The interval comes from the per-example values, which carry the
-noise of the estimator too. An example that is not finite makes the value None.
+Metrics are nll_exact_*, nll_bound_* and nll_estimate_*. Data with levels have `_bpd`, bits per
+dimension of the probability mass of the integers; continuous data have `_nats` per example.
+Standardised data are measured in the units of the file: the log-volume of their scales is a term.
+Codes of an autoencoder are drawn anew from their moments for each repeat, as in training. The cards
+say how the integers were dequantised, and what the model is conditioned on: 'label' means
+log p(x | label), which is no estimate of log p(x). The interval comes from per-example values, so
+it includes the noise of the estimator. A non-finite example makes the value None.
 
-Each estimator takes batch_size and num_examples, drawn from the split by subset_seed (None:
-all). Each raises BadInput for counts below 1, more examples than there are, and a metric that is
-asked for and not measured, with the keyword that would measure it.
+All estimators have batch_size and num_examples, drawn from the split by subset_seed (None: all).
+They raise BadInput for counts below 1, for more examples than the split has, and for a requested
+metric that they do not measure, naming the keyword that would measure it.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'od
 
 def exact(model: Model, task: Task, *, batch_size: int = 256, num_examples=None,
           subset_seed: int = 0) -> Callable:
-  """run(params, draw) -> nll_exact_*, by `log_prob`."""
+  """evaluate(params, draw) -> nll_exact_*, by `log_prob`."""
   def terms(params, batch, rng):
     del rng
     return {'log_prob': model.log_prob(params, batch, None)}
@@ -44,9 +44,9 @@ def exact(model: Model, task: Task, *, batch_size: int = 256, num_examples=None,
 
 def bound(model: Model, task: Task, *, num_repeats: int = 8, batch_size: int = 256,
           num_examples=None, subset_seed: int = 0) -> Callable:
-  """run(params, draw) -> nll_bound_*: the mean over num_repeats draws of the sum of `elbo`'s terms.
+  """evaluate(params, draw) -> nll_bound_*: minus the sum of `elbo`'s terms, mean of num_repeats.
 
-  Each term stands under 'terms' in the card's detail, in the metric's unit.
+  The card's detail has each term under 'terms', in the metric's unit.
   """
   _check_counts(num_repeats=num_repeats)
   return _evaluator(model, task, 'bound', model.elbo, 'population mean of the bound',
@@ -56,9 +56,9 @@ def bound(model: Model, task: Task, *, num_repeats: int = 8, batch_size: int = 2
 
 def importance_weighted(model: Model, task: Task, *, num_weights: int = 64, batch_size: int = 256,
                         num_examples=None, subset_seed: int = 0) -> Callable:
-  """run(params, draw) -> nll_bound_*: -log (1/K) sum_k w_k, K = num_weights.
+  """evaluate(params, draw) -> nll_bound_*: -log (1/K) sum_k w_k, K = num_weights.
 
-  A bound as well (IWAE, 1509.00519, Eq. 8).
+  It is a bound as well (IWAE, 1509.00519, Eq. 8).
   """
   _check_counts(num_weights=num_weights)
 
@@ -79,12 +79,11 @@ def importance_weighted(model: Model, task: Task, *, num_weights: int = 64, batc
 def ode(model: Model, task: Task, *, num_steps: int = 32, num_probes: int = 4, t_min: float = 1e-3,
         dequantisation: str = 'gaussian', batch_size: int = 256, num_examples=None,
         subset_seed: int = 0) -> Callable:
-  """run(params, draw) -> nll_estimate_*: the density of the probability-flow ODE (2011.13456, D.2).
+  """evaluate(params, draw) -> nll_estimate_*: by the probability-flow ODE (2011.13456, D.2).
 
-  An estimate, since solver and trace err on either side; the card's detail gives the spread of
-  num_probes probes and the value at half as many of num_steps steps. Data with levels get noise by
-  `dequantisation`: 'gaussian', that of the path at t_min, or 'uniform' in their cell
-  (`likelihood_ode.continuous`).
+  It is an estimate: solver and trace err in both directions. The card's detail has the spread of
+  num_probes probes, and the change at half of num_steps. dequantisation: noise on data with levels,
+  'gaussian' (that of the path at t_min) or 'uniform' in their cell (`likelihood_ode.continuous`).
   """
   _check_counts(num_steps=num_steps, num_probes=num_probes)
   if dequantisation not in likelihood_ode.DEQUANTISATIONS:
@@ -106,7 +105,7 @@ ESTIMATORS = {
     'importance_weighted': Estimator(('log_weight',), importance_weighted),
     'ode': Estimator(('denoise',), ode),
 }
-# estimator -> which field of its card each keyword decides, as far as it is known beforehand
+# estimator -> {keyword: field of the card that it decides}, as far as known before training
 DECIDES = {
     'exact': {}, 'bound': {'num_repeats': 'num_repeats'},
     'importance_weighted': {'num_weights': 'num_weights'},
@@ -115,14 +114,14 @@ DECIDES = {
 
 
 def metric_of(estimator: str, spec) -> str:
-  """The one metric that an estimator measures on such data."""
+  """The name of the only metric that an estimator measures on data of this spec."""
   return f'nll_{KINDS[estimator]}_{"nats" if spec.levels is None else "bpd"}'
 
 
 def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str,
                protocol: Mapping | None = None, *, batch_size, num_examples, subset_seed,
                repeats: int = 1) -> Callable:
-  """run(params, draw) -> {metric: Value}; terms(params, prepared batch, rng) sum to log p(x)."""
+  """evaluate(params, draw) -> {metric: Value}; terms(params, prepared batch, rng) sum to log p."""
   dataset, split, spec = task.dataset, task.split, task.dataset.spec
   _check_rows(batch_size, num_examples, len(dataset.splits[split]['x']), split)
   metric = metric_of(estimator, spec)
@@ -135,7 +134,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
   def to_unit(nats):
     return np.asarray(nats, np.float64) if spec.levels is None else prob.bits_per_dim(nats, spec)
 
-  def run(params, draw):
+  def evaluate(params, draw):
     del draw
     arrays = dataset.splits[split]
     if num_examples is not None:
@@ -145,7 +144,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     names = set(values)
     if estimator == 'importance_weighted' and model.elbo is not None:
       names = _elbo_terms(model, task.prepare, params, arrays)
-    beside = {name: values.pop(name) for name in likelihood_ode.BESIDE if name in values}
+    extra = {name: values.pop(name) for name in likelihood_ode.DIAGNOSTICS if name in values}
     if dataset.standardised is not None:
       values['log_scale_volume'] = np.full(len(arrays['x']),
                                            -prob.log_scale_volume(dataset.standardised))
@@ -153,7 +152,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     detail = {}
     if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):
       detail['terms'] = {name: float(np.mean(to_unit(-v))) for name, v in values.items()}
-      detail.update({name: float(np.mean(to_unit(v))) for name, v in beside.items()})
+      detail.update({name: float(np.mean(to_unit(v))) for name, v in extra.items()})
     noise = (how for term, how in likelihood_ode.NOISE_TERMS.items() if term in names)
     card = task.card(
         metric, kind=KINDS[estimator], n_reference=len(total), dequantisation=next(noise, 'none'),
@@ -162,23 +161,23 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
         detail=detail, **protocol)
     return {metric: cards.of_mean(total, card, estimand)}
 
-  return run
+  return evaluate
 
 
 def conditioned_on(task: Task, arrays: Mapping) -> str | None:
-  """What the likelihood of these arrays is given: 'label' means log p(x | label)."""
+  """What the likelihood is conditioned on: 'label' (log p(x | label)), 'vector' or None."""
   if not (task.conditional and 'cond' in arrays):
     return None
   return 'label' if task.dataset.spec.context is None else 'vector'
 
 
 def per_example(terms: Callable, prepare: Callable) -> Callable:
-  """(params, batch as the data hold it, key of its codes, key) -> {term: [B] nats}."""
+  """(params, raw batch, key of its codes, key) -> {term: [B] nats}."""
   return lambda params, batch, rng_codes, rng: terms(params, prepare(batch, rng_codes), rng)
 
 
 def _of_data(dataset, split: str) -> dict:
-  """What the cards say of the data that the likelihood is of."""
+  """The card's entry about the transformation of the data; {} if there is none."""
   if dataset.standardised is not None:
     return {'of': 'raw values; the model sees them standardised'}
   if 'std' in dataset.splits[split]:  # codes of an autoencoder
@@ -192,16 +191,16 @@ def _check_counts(**counts: int) -> None:
       raise BadInput(f'evaluator likelihood: {name}={value!r}; allowed: integers from 1')
 
 
-def _check_rows(batch_size: int, num_examples: int | None, there: int, split: str) -> None:
+def _check_rows(batch_size: int, num_examples: int | None, size: int, split: str) -> None:
   _check_counts(batch_size=batch_size,
                 **({} if num_examples is None else {'num_examples': num_examples}))
-  if num_examples is not None and num_examples > there:
-    raise BadInput(f'evaluator likelihood: num_examples={num_examples}; allowed: at most {there}, '
+  if num_examples is not None and num_examples > size:
+    raise BadInput(f'evaluator likelihood: num_examples={num_examples}; allowed: at most {size}, '
                    f'all of {split}')
 
 
 def _check_asked(asked, metric: str, model, spec) -> None:
-  """Refuses a metric that is asked for and not measured, naming the keyword that measures it."""
+  """Raises BadInput for a requested metric other than `metric`, naming what would measure it."""
   for other in asked:
     _, kind, unit = other.split('_')
     if other == metric:
@@ -210,10 +209,10 @@ def _check_asked(asked, metric: str, model, spec) -> None:
       values = 'continuous data' if spec.levels is None else f'data with {spec.levels} levels'
       raise BadInput(f'metric {other!r}: the likelihood of {values} is in '
                      f'{metric.rpartition("_")[2]}; allowed: {metric}')
-    given = [e for e, its_kind in KINDS.items() if its_kind == kind]
-    able = [e for e in given if not compat.missing(ESTIMATORS[e].needs, compat.provides(model))]
+    of_kind = [e for e, its_kind in KINDS.items() if its_kind == kind]
+    able = [e for e in of_kind if not compat.missing(ESTIMATORS[e].needs, compat.provides(model))]
     if not able:
-      needed = ' or '.join(' and '.join(ESTIMATORS[e].needs) for e in given)
+      needed = ' or '.join(' and '.join(ESTIMATORS[e].needs) for e in of_kind)
       raise BadInput(f'metric {other!r} needs {needed}, which this model does not provide; '
                      f'allowed: {metric}')
     raise BadInput(f'metric {other!r} is not what this config measures; allowed: {metric}, or '
@@ -221,7 +220,7 @@ def _check_asked(asked, metric: str, model, spec) -> None:
 
 
 def _elbo_terms(model, prepare, params, arrays) -> set[str]:
-  """Names of the terms of the model's bound; nothing is computed."""
+  """Names of the terms of the model's bound, by tracing alone."""
   def elbo(params, batch, rng):
     rng_codes, rng = jax.random.split(rng)
     return model.elbo(params, prepare(batch, rng_codes), rng)
@@ -232,7 +231,7 @@ def _elbo_terms(model, prepare, params, arrays) -> set[str]:
 
 
 def _keys(seed: int, split: str):
-  """(batch, repeat) -> the key of its codes, and that of the model's own noise."""
+  """(batch, repeat) -> (key of its codes, key of the model's own noise)."""
   of_split = streams.SPLITS.index(split)
 
   def keys(batch: int, repeat: int):
@@ -243,7 +242,7 @@ def _keys(seed: int, split: str):
 
 
 def _over_split(per_example, params, arrays, keys, repeats, batch_size, tick):
-  """{term: float64 [N]}, averaged over the repeats; batches of one shape, so traced once."""
+  """{term: float64 [N]}, averaged over the repeats; all batches have one shape: traced once."""
   n = len(arrays['x'])
   size = min(batch_size, n)
   total = {}

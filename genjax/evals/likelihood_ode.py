@@ -1,4 +1,4 @@
-"""Terms of log p(x) by the probability-flow ODE, and the noise that data with levels get for it."""
+"""Terms of log p(x) by the probability-flow ODE, and the noise added to data with levels."""
 
 from collections.abc import Callable
 
@@ -12,24 +12,24 @@ from genjax.numerics.path import diffuse
 from genjax.numerics.shapes import match, sum_event
 from genjax.types import DataSpec, Model
 
-# terms that noise on the integers adds, the first those of `prob.dequantise` too -> its name
+# term that the noise on the integers adds -> name of the noise; `prob.dequantise` has the first too
 CELL_TERM, GAUSSIAN_TERM = 'log_cell_volume', 'noise'
 NOISE_TERMS = {CELL_TERM: 'uniform', GAUSSIAN_TERM: 'gaussian'}
 DEQUANTISATIONS = ('gaussian', 'uniform')
 # next to the terms: the value at half the steps less that at all of them, and the standard
 # deviation of one example's value between its probes
-BESIDE = ('half_the_steps', 'probe_std')
+DIAGNOSTICS = ('half_the_steps', 'probe_std')
 
 
 def continuous(rng, x, spec, dequantisation, alpha, sigma):
-  """Noise u on integers x [B, ...], and the terms [B] that make log p(x + u) a bound on log P(x).
+  """(x + u, terms [B]): noise u on integers x [B, ...]; log p(x + u) + terms bounds log P(x).
 
-  P(x) = int p(y) P(x | y) dy, where P(x | y) is the `reconstruction` of the bound, and Jensen's
-  inequality over y = x + u. gaussian: u = sigma / alpha eps, the noise that the model knows; the
-  terms are -log q(u) and log P(x | x + u). uniform: in the cell, whose log volume is the term
-  (1511.01844); the tighter where p is smooth within a cell, and of no use where the model has
-  learned the levels, between which it rightly finds nothing. alpha, sigma [B]: where the ODE
-  starts.
+  The bound is Jensen's inequality over y = x + u in P(x) = int p(y) P(x | y) dy, where P(x | y) is
+  the `reconstruction`. 'gaussian': u = sigma / alpha eps, the noise that the model was trained on;
+  the terms are -log q(u) and log P(x | x + u). 'uniform': u lies in the cell, and the term is its
+  log volume (1511.01844). That is tighter if p is smooth within a cell, and useless if the model
+  has learned the levels, since it then has no mass between them. alpha, sigma [B]: at the start of
+  the ODE. Continuous x is returned as it is.
   """
   if spec.levels is None:
     return x, {}
@@ -45,7 +45,7 @@ def continuous(rng, x, spec, dequantisation, alpha, sigma):
 
 def terms(model: Model, spec: DataSpec, *, num_steps: int, num_probes: int, t_min: float,
           dequantisation: str) -> Callable:
-  """(params, batch on the grid, rng) -> the terms of log p(x) by the ODE, and BESIDE, [B] nats."""
+  """(params, batch on the grid, rng) -> {term of log p(x) by the ODE, or DIAGNOSTICS: [B] nats}."""
   def of_batch(params, batch, rng):
     rng_u, rng_probe = jax.random.split(rng)
     path = lambda t: model.diffusion.path(params, t)
@@ -57,11 +57,11 @@ def terms(model: Model, spec: DataSpec, *, num_steps: int, num_probes: int, t_mi
           lambda *args: model.diffusion.denoise(params, *args).x_0, path, rng_probe, x,
           batch.get('cond'), num_steps=num_steps, num_probes=num_probes, t_min=t_min)
 
-    found, half = at(num_steps), at(num_steps // 2)
-    divergence = found['divergence'].mean(0)
-    worse = found['prior'] + divergence - half['prior'] - half['divergence'].mean(0)
-    spread = found['divergence'].std(0, ddof=1) if num_probes > 1 else jnp.zeros(len(x))
-    return {'prior': found['prior'], 'divergence': divergence, **of_noise,
+    full, half = at(num_steps), at(num_steps // 2)
+    divergence = full['divergence'].mean(0)
+    worse = full['prior'] + divergence - half['prior'] - half['divergence'].mean(0)
+    spread = full['divergence'].std(0, ddof=1) if num_probes > 1 else jnp.zeros(len(x))
+    return {'prior': full['prior'], 'divergence': divergence, **of_noise,
             'half_the_steps': worse, 'probe_std': spread}
 
   return of_batch

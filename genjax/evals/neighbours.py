@@ -1,7 +1,7 @@
 """Nearest neighbours in blocks, as exact arithmetic on the float32 points would find them.
 
-Distances of all pairs are float32 with a bound of their error, and only sift: what lies within the
-bound of a decision is decided by float64 differences on the host. So a large matrix product is
+Distances of all pairs are float32 with an error bound, and only preselect: pairs that the bound
+leaves undecided are decided by float64 differences on the host. So a large matrix product is
 enough, on any device, and points that nearly coincide or tie lose no digits.
 """
 
@@ -17,25 +17,25 @@ import numpy as np
 from genjax import sharding
 from genjax.types import BadInput
 
-# up to this many coordinates the differences themselves are squared and summed, whose error is
-# relative: in the plane many points are close; beyond, |a|^2 + |b|^2 - 2 ab of the centred points
+# up to this many coordinates, differences are squared and summed: their error is relative, and in
+# the plane many points are close; above it, |a|^2 + |b|^2 - 2 ab of the centred points
 DIRECT_DIM = 16
-BLOCK = 2**24  # distances of a block at most, float32: a few of its size are in memory at once
+BLOCK = 2**24  # largest number of float32 distances in a block; memory holds a few blocks at once
 MAX_ROWS = 128
 GROUP = 32  # rows or columns that are reduced first
-# four times the unit roundoff u of float32. The errors are at most (d + 3) u of a sum of d squared
-# differences and 2 (d + 5) u (|a|^2 + |b|^2) of the other form; what is left is for radii that are
-# rounded, and for products of bfloat16 parts on a TPU (Precision.HIGHEST)
+# four times the unit roundoff u of float32. A sum of d squared differences has a relative error of
+# at most (d + 3) u, the other form an error of at most 2 (d + 5) u (|a|^2 + |b|^2). The rest is for
+# rounded radii, and for products of bfloat16 parts on a TPU (Precision.HIGHEST)
 EPS = 2.0**-22
 TINY = 1e-30  # squares below float32 are lost; coordinates are scaled to at most 1
 LARGE = 2**24  # bytes
-FAR = 2.0**40  # a coordinate of what fills the last group
+FAR = 2.0**40  # coordinate of the padding of the last group
 
 
 class Columns(NamedTuple):
   """Points on every device, against which blocks of rows are compared.
 
-  M is filled up to groups with points far from all; of a figure of columns only the first are read.
+  Points far from all others pad M to whole groups; results of the padding are not read.
   """
 
   points: jax.Array  # float32 [M, d], less centre, times scale
@@ -45,14 +45,14 @@ class Columns(NamedTuple):
 
 
 def place(y, *others) -> Columns:
-  """y float32 [M, d] as columns; rows, and their scale, may come from the others too."""
+  """y float32 [M, d] as Columns, with a scale at which rows may come from y or the others."""
   if y.nbytes > LARGE:
-    gc.collect()  # JAX lets go of the points that were placed before only now
+    gc.collect()  # JAX frees the points that were placed before only now
   centre = np.zeros(y.shape[1], np.float32)
   if y.shape[1] > DIRECT_DIM:
     centre = y.mean(0, dtype=np.float64).astype(np.float32)
-  most = max(max(float(a.max()), -float(a.min())) for a in (y, *others))
-  scale = np.float32(2.0 ** -np.clip(np.ceil(np.log2(most)) + 1 if most else 0, -100, 100))
+  largest = max(max(float(a.max()), -float(a.min())) for a in (y, *others))
+  scale = np.float32(2.0 ** -np.clip(np.ceil(np.log2(largest)) + 1 if largest else 0, -100, 100))
   points = _aligned(len(y) + -len(y) % GROUP, y.shape[1])
   points[len(y):] = FAR
   np.subtract(y, centre, out=points[:len(y)])
@@ -64,15 +64,15 @@ def place(y, *others) -> Columns:
 
 
 def _aligned(n: int, d: int) -> np.ndarray:
-  """An array float32 [n, d] that a CPU device takes as it lies, without a copy."""
+  """An empty array float32 [n, d], aligned so that a CPU device uses it without a copy."""
   space = np.empty(n * d + 16, np.float32)
   return space[-space.ctypes.data % 64 // 4:][:n * d].reshape(n, d)
 
 
 def bounds(rows, columns: Columns):
-  """Bounds float32 [B, M] of the squared distances, times scale^2, of rows [B, d] and columns.
+  """(lower, upper) float32 [B, M]: of the squared distances of rows [B, d] to columns, x scale^2.
 
-  Inside jit; Gram form and differences have each their bound. Rows are split over the devices.
+  Call it inside jit. Each of the two forms has its own error bound. Rows are sharded over devices.
   """
   x, y = sharding.constrain_batch((rows - columns.centre) * columns.scale), columns.points
   d = x.shape[1]
@@ -90,16 +90,15 @@ def bounds(rows, columns: Columns):
 def in_groups(values, axis: int):
   """[B, M] as [B / GROUP, GROUP, M] (axis 0) or [B, GROUP, M / GROUP] (1), to reduce axis 1 first.
 
-  For a reduction over more at once XLA keeps its operand in memory. Heights and widths of blocks
-  are whole groups.
+  For larger reductions XLA keeps the operand in memory. B and M are multiples of GROUP.
   """
   return values.reshape((-1, GROUP, values.shape[1]) if axis == 0 else (len(values), GROUP, -1))
 
 
 def exact(x, y, i, j):
-  """Squared distances float64 [P] of x[i] and y[j], from their differences."""
+  """float64 [P]: squared distances of x[i] and y[j], from their differences; i, j int [P]."""
   out = np.empty(len(i))
-  step = max(2**17 // x.shape[1], 1)  # in the cache
+  step = max(2**17 // x.shape[1], 1)  # fits in the cache
   for start in range(0, len(i), step):
     part = slice(start, start + step)
     difference = x[i[part]].astype(np.float64)
@@ -109,30 +108,30 @@ def exact(x, y, i, j):
 
 
 def height(n: int, m: int) -> int:
-  """Rows of a block for n rows against m columns: whole groups, which all devices share alike."""
+  """Number of rows in a block of n rows against m columns: a multiple of GROUP and of devices."""
   mesh = sharding.current_mesh()
   unit = math.lcm(GROUP, mesh.size if mesh else 1)
   return unit * -(-min(n, MAX_ROWS, max(BLOCK // m, 1)) // unit)
 
 
 def blocks(n: int, rows: int):
-  """(start, stop, indices [rows]) over n rows; the last block is filled up with the last row."""
+  """Yields (start, stop, indices [rows]) over n rows; the last row pads the last block."""
   for start in range(0, n, rows):
     yield start, min(start + rows, n), np.minimum(np.arange(start, start + rows), n - 1)
 
 
 def nearest(x, y, *, k: int, same: bool = False):
-  """The k nearest rows of y for each row of x: squared distances [N, k] and indices [N, k].
+  """Squared distances [N, k] and indices [N, k] of the k nearest rows of y for each row of x.
 
-  x [N, d] and y [M, d] are compared as float32; distances are float64, ascending. Equal distances
-  go to the lower index. same: x is y, and a point is no neighbour of itself (by its index, so
-  duplicates count). Raises BadInput where y has fewer than k points to give.
+  x [N, d] and y [M, d] are compared as float32; distances are float64, ascending. Ties go to the
+  lower index. same: x is y, and a point is not its own neighbour (by index, so duplicates count).
+  Raises BadInput if y has fewer than k candidates.
   """
   x = np.ascontiguousarray(x, np.float32)
   y = x if same else np.ascontiguousarray(y, np.float32)
   if not 0 < k <= len(y) - same:
     raise BadInput(f'k={k!r} neighbours among {len(y)} points; allowed: 1 to {len(y) - same}')
-  # of equal rows only the first k, apart from the point itself, are ever neighbours
+  # only the first k of equal rows, apart from the point itself, can be neighbours
   rows, row_of = _first_copies(x, k + 1)
   picked, _ = (rows, row_of) if same else _first_copies(y, k + 1)
   columns = place(y if len(picked) == len(y) else y[picked], x)
@@ -150,9 +149,9 @@ def nearest(x, y, *, k: int, same: bool = False):
 
 @sharding.jit(static_argnames='k')
 def _near(rows, own, columns, k):
-  """Which columns may be among the k nearest of each row: bool [B, M], own left out.
+  """bool [B, M]: whether a column may be among the k nearest of a row, excluding column `own`.
 
-  Of the least upper bounds of groups the k-th smallest is an upper bound of the k-th distance.
+  The k-th smallest of the groups' least upper bounds is an upper bound of the k-th distance.
   """
   lower, upper = bounds(rows, columns)
   own = jnp.arange(upper.shape[1])[None, :] == own[:, None]
@@ -166,9 +165,9 @@ def _near(rows, own, columns, k):
 
 
 def _first_copies(x, most: int):
-  """Indices of the first `most` copies of each distinct row; for each row, its place among them.
+  """Indices of the first `most` copies of each distinct row, and each row's position among these.
 
-  A later copy has the place of the last that is kept. Rows are equal by a digest of 128 bits.
+  A later copy has the position of the last kept one. Rows are compared by a digest of 128 bits.
   """
   digests = [hashlib.blake2b(row, digest_size=16).digest() for row in x]
   _, group = np.unique(np.array(digests, 'V16'), return_inverse=True)

@@ -1,4 +1,4 @@
-"""Are samples closer to the training set than to as many held-out examples?"""
+"""Are samples closer to the training set than to an equal number of held-out examples?"""
 
 from typing import NamedTuple
 
@@ -10,19 +10,19 @@ from genjax.evals.kinds import COPIES, OfSamples
 from genjax.types import Estimator
 
 METRICS = ('novelty_knn', 'novelty_knn_p')
-CLOSEST = (0.01, 0.05, 0.2, 1.0)  # the test looks at so large parts of the samples, the closest
+CLOSEST = (0.01, 0.05, 0.2, 1.0)  # the test looks at these parts of the samples, the closest ones
 
 
 class Near(NamedTuple):
-  """For each sample its nearest and second nearest reference point, and the first distance."""
+  """The nearest and second nearest reference point of each sample."""
 
   first: np.ndarray  # int [N]
   second: np.ndarray  # int [N]
-  distance: np.ndarray  # [N], squared
+  distance: np.ndarray  # [N], squared, to the nearest
 
 
 class Test(NamedTuple):
-  """A p-value, and for each part of CLOSEST the standardised number of training labels."""
+  """A p-value, and the standardised number of training labels in each part of CLOSEST."""
 
   p: float
   scores: np.ndarray
@@ -30,14 +30,13 @@ class Test(NamedTuple):
 
 def make(*, num_reference: int = 10_000, num_permutations: int = 9999, num_plantings: int = 20,
          subset_seed: int = 0) -> OfSamples:
-  """Returns the evaluator of novelty_knn, novelty_knn_p, both also with `_copies`, and copies.
+  """Returns the evaluator of novelty_knn and novelty_knn_p, both also with `_copies`, and copies.
 
   novelty_knn: share of samples whose nearest point among m training and m held-out examples is a
   training example (m = the smaller split, at most num_reference); about 1/2 without memorisation.
-  novelty_knn_p: p-value of `knn_test`. `_copies`: training examples instead of the samples,
-  whose share is 1 where m is the whole training set, and 1/2 + m / (2 M) of M. copies: share of
-  samples equal to a training example of the whole set, integers only. Distances are Euclidean in
-  `two_sample.space`.
+  novelty_knn_p: p-value of `knn_test`. `_copies`: training examples instead of the samples; with M
+  training examples their share is 1/2 + m / (2 M). copies: share of samples equal to any training
+  example, for integers only. Distances are Euclidean in `two_sample.space`.
   """
   def measure(x, reference, train, encoder, card):
     m = min(len(train), len(reference), num_reference)
@@ -51,7 +50,7 @@ def make(*, num_reference: int = 10_000, num_permutations: int = 9999, num_plant
 
     def power(near, plant):
       num_copies = min(len(x), len(train))
-      # of another seed than the pool's: any training example may be copied
+      # another seed than the pool's: any training example may be copied
       copies = nearest(encoder.features(two_sample.subset(train, num_copies, subset_seed + 1)),
                        points)
 
@@ -92,7 +91,7 @@ def _values(near, label, test, card, power) -> dict[str, cards.Value]:
 
 
 def pool(train, held_out, seed: int = 0):
-  """Points [2 m, d] in a fixed random order, and their labels [2 m]: 1 training, 0 held-out."""
+  """Points [2 m, d] in a fixed random order, and labels [2 m]: 1 for training, 0 for held-out."""
   points = np.concatenate([np.asarray(a, np.float32).reshape(len(a), -1)
                            for a in (train, held_out)])
   label = np.repeat([1, 0], [len(train), len(held_out)])
@@ -124,14 +123,14 @@ def share_near(near: Near, label) -> tuple[float, float]:
 
 
 def knn_test(near: Near, label, num_permutations: int = 9999, seed: int = 0) -> Test:
-  """Does the closest part of the samples lie at training points (label 1) too often? One-sided.
+  """One-sided Test: do the closest samples lie at training points (label 1) too often?
 
-  For each part of CLOSEST: of the samples that lie within so low a quantile of all distances to a
-  reference point, the number whose nearest has label 1, standardised. The statistic is the largest
-  of these. Neighbours and distances know no labels, so that under permutations of the labels,
-  which are exchangeable where the samples do not depend on them, the test is exact, however many
-  samples share a reference point (a binomial test over samples is not). A few copies hide in the
-  share of all samples, and not among the closest.
+  near: of the samples; label: [M] of the reference points; the seed fixes the permutations. For
+  each part of CLOSEST, the samples within that quantile of all distances are counted if their
+  nearest point has label 1; the statistic is the largest standardised count. Neighbours do not
+  depend on labels, which are exchangeable if the samples do not depend on them. So the test is
+  exact even if samples share a reference point, as a binomial test over samples is not. A few
+  copies show among the closest samples, and not in the share of all.
   """
   counts = np.stack([np.bincount(near.first[near.distance <= limit], minlength=len(label))
                      for limit in np.quantile(near.distance, CLOSEST, method='inverted_cdf')], 1)
@@ -139,7 +138,7 @@ def knn_test(near: Near, label, num_permutations: int = 9999, seed: int = 0) -> 
   square = (counts**2).sum(0) - total**2 / points
   std = np.sqrt(part * (1 - part) * points / (points - 1) * square)
   std = np.where(std > 0, std, np.inf)
-  # a permutation deals the labels: how many fall on points of the same counts is hypergeometric
+  # under a permutation, the number of labels on points of equal counts is hypergeometric
   rows, alike = np.unique(counts, axis=0, return_counts=True)
   dealt = np.random.default_rng(seed).multivariate_hypergeometric(
       alike, int(label.sum()), num_permutations, method='marginals')
@@ -150,7 +149,7 @@ def knn_test(near: Near, label, num_permutations: int = 9999, seed: int = 0) -> 
 
 
 def _copies(x, train, card) -> cards.Value:
-  # of all training examples: neither a subset nor an encoder is in its protocol
+  # compares with all training examples: its protocol has neither a subset nor an encoder
   own = card('copies', unit='share', n_reference=len(train), match='equal integers', encoder=None)
   own = {key: entry for key, entry in own.items() if key != 'subset_seed'}
   if not np.all(np.isfinite(x)):

@@ -1,7 +1,7 @@
-"""How often a rule would notice training examples among the samples: its power, by planting them.
+"""The power of a rule to notice training examples among the samples, by planting them.
 
-Beside a figure of novelty stands how small a share of copies it would have shown: the samples at
-hand with a share of them replaced by exact copies of training examples, again and again.
+It tells how small a share of copies a figure of novelty would have shown. A share of the given
+samples is replaced by exact copies of training examples, repeatedly.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,13 @@ LEVEL = 0.05  # of the rules
 
 def power(signals: Callable, n: int, num_copies: int, repeats: int, seed: int = 0,
           shares=SHARES) -> dict[str, float]:
-  """{share: part of `repeats` plantings that the rule signals}.
+  """{share: part of the plantings that the rule signals}, for these samples.
 
-  signals(rows [k], copies [k]) -> bool: does the rule, at LEVEL, signal when the samples of these
-  rows (of n, without replacement) are copies of those training examples (of num_copies, with
-  replacement)? k is the share of n, at least 1. Samples that are signalled as they are will be so
-  with copies among them: the power is that of the rule for these samples.
+  signals(rows [k], copies [k]) -> bool: whether the rule signals, at LEVEL, if these rows of the
+    samples are copies of these training examples; k is the share of n, at least 1.
+  n: number of samples; rows are drawn without replacement.
+  num_copies: number of training examples; copies are drawn with replacement.
+  repeats: plantings per share. Samples that signal on their own also signal with copies.
   """
   by_share = {}
   for share in shares:
@@ -34,7 +35,7 @@ def power(signals: Callable, n: int, num_copies: int, repeats: int, seed: int = 
 
 def detail(rule: str, signals: Callable, n: int, num_copies: int, repeats: int,
            seed: int = 0) -> dict:
-  """What a card says of the power of a rule, which it words; nothing without repeats."""
+  """The entries of a card about the power of a rule, in words; {} without repeats; see `power`."""
   if not repeats:
     return {}
   return {'power': power(signals, n, num_copies, repeats, seed), 'power_rule': rule,
@@ -42,7 +43,7 @@ def detail(rule: str, signals: Callable, n: int, num_copies: int, repeats: int,
 
 
 def replace(values, rows, others):
-  """values [N, ...] with others [k, ...] instead of the rows [k]."""
+  """A copy of values [N, ...] whose rows [k] are others [k, ...]."""
   out = np.array(values)
   out[rows] = others
   return out

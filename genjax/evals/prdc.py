@@ -21,15 +21,15 @@ NO_RECALL = ('no calibrated interval: a few samples with large balls decide it, 
 EQUAL_NUMBERS = 'no interval: all samples are in the same number of balls, which shows no spread'
 NOT_ALONE = ('no interval: no sample covers a reference point alone, so that leaving one out shows '
              'no spread')
-LEAST = 50  # with fewer the distributions are skewed: coverage was covered by .86, density by .93
+LEAST = 50  # fewer are skewed: intervals contained coverage in .86 of simulations, density in .93
 TOO_FEW = f'no calibrated interval: fewer than {LEAST} {{}}'
-# a pair that the bound of the error does not decide; a sample in the closed, in the open ball of a
-# reference point; that in the ball of a sample
+# bits of a pair: undecided by the error bound; sample in the closed ball, or in the open ball, of
+# the reference point; reference point in the ball of the sample
 UNSURE, INSIDE, COVERS, HOLDS = 1, 2, 4, 8
 
 
 class Counts(NamedTuple):
-  """What N samples and M reference points have of each other."""
+  """How N samples and M reference points lie in each other's balls."""
 
   inside: np.ndarray  # bool [N]: in a closed ball around a reference point
   number: np.ndarray  # int [N]: open balls around reference points that the sample is in
@@ -43,8 +43,9 @@ def make(*, k_ball: int = 3, k_density: int = 5, subset_seed: int = 0) -> OfSamp
 
   Precision and recall (1904.06991, Sec. 2): share of samples in a ball around a reference point,
   and of reference points in a ball around a sample; density and coverage: 2002.09797, Sec. 3.
-  N is the same on both sides: at most num_samples, and the sizes of the splits. Raises BadInput
-  for numbers of neighbours below 1; N must be above them.
+  k_ball, k_density: neighbours that give the radius, in the first and in the second pair. N is the
+  same on both sides: at most num_samples and the sizes of the splits. Raises BadInput for numbers
+  of neighbours below 1, or not below N.
   """
   if not (isinstance(k_ball, int) and isinstance(k_density, int) and min(k_ball, k_density) > 0):
     raise BadInput(f'evaluator prdc: k_ball={k_ball!r}, k_density={k_density!r}; '
@@ -70,32 +71,32 @@ ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 
 
 def prdc(generated, reference, k_ball: int = 3, k_density: int = 5) -> dict[str, float]:
-  """The four figures of generated [N, d] and reference [M, d] features."""
+  """{metric: value} of generated [N, d] and reference [M, d] features; k_*: see `make`."""
   counted = counts(generated, reference, k_ball, k_density)
   return {'precision': float(counted.inside.mean()), 'recall': float(counted.recalled.mean()),
           'density': float(counted.number.mean() / k_density),
           'coverage': float(counted.covered.mean())}
 
 
-def of_number(found: Counts, k: int, card: dict) -> cards.Value:
-  """Density: given the reference points, a mean of independent counts over k."""
-  if np.sum(found.number > 0) < LEAST:
-    return cards.plain(found.number.mean() / k, card, TOO_FEW.format('samples are in a ball'))
-  if np.ptp(found.number) == 0:
-    return cards.plain(found.number.mean() / k, card, EQUAL_NUMBERS)
-  return cards.of_mean(found.number / k, card, ESTIMAND)
+def of_number(counted: Counts, k: int, card: dict) -> cards.Value:
+  """Density: given the reference points, the mean of independent counts, over k."""
+  if np.sum(counted.number > 0) < LEAST:
+    return cards.plain(counted.number.mean() / k, card, TOO_FEW.format('samples are in a ball'))
+  if np.ptp(counted.number) == 0:
+    return cards.plain(counted.number.mean() / k, card, EQUAL_NUMBERS)
+  return cards.of_mean(counted.number / k, card, ESTIMAND)
 
 
-def of_covered(found: Counts, card: dict) -> cards.Value:
-  """Coverage with the jackknife: sample i leaving uncovers c_i points, those it covers alone.
+def of_covered(counted: Counts, card: dict) -> cards.Value:
+  """Coverage with its jackknife interval: deleting sample i uncovers c_i points only it covers.
 
-  sum_i (c_i / M)^2 has at least the expectation of the variance (Efron and Stein 1981). A small
-  share comes with a small estimate of its spread, so the upper end is that of the logarithm. It
-  covers .94 to .99 (tests/evals/test_prdc.py: 200 samples of Gaussians, the reference fixed).
+  sum_i (c_i / M)^2 is at least the variance in expectation (Efron and Stein 1981). A small share
+  has a small estimate of its spread, so the upper end is taken on a log scale. Its own coverage is
+  .94 to .99 (tests/evals/test_prdc.py: 200 samples of Gaussians, the reference fixed).
   """
-  share, change = found.covered.mean(), found.covers_alone / len(found.covered)
+  share, change = counted.covered.mean(), counted.covers_alone / len(counted.covered)
   half = cards.Z * np.sqrt(np.sum(change**2))
-  if np.sum(found.covered) < LEAST:
+  if np.sum(counted.covered) < LEAST:
     return cards.plain(share, card, TOO_FEW.format('reference points are covered'))
   if half == 0.0:
     return cards.plain(share, card, NOT_ALONE)
@@ -104,7 +105,7 @@ def of_covered(found: Counts, card: dict) -> cards.Value:
 
 
 def counts(x, y, k_ball: int = 3, k_density: int = 5) -> Counts:
-  """Who is in whose ball, of samples x [N, d] and reference points y [M, d]; exact, in blocks."""
+  """Exact Counts of samples x [N, d] and reference points y [M, d], computed in blocks."""
   x, y = (np.ascontiguousarray(a, np.float32) for a in (x, y))
   n, m = len(x), len(y)
   radii_x = neighbours.nearest(x, x, k=k_ball, same=True)[0][:, -1]
@@ -141,19 +142,21 @@ def counts(x, y, k_ball: int = 3, k_density: int = 5) -> Counts:
 
 @sharding.jit
 def _sift(rows, real, radii_rows, columns, radii_columns):
-  """What is sure of a block of reference points [B, d] and all samples, and the pairs to look at.
+  """Counts from the decided pairs of a block of reference points and all samples, and marks.
 
-  Radii [2, B] of the closed and the open balls around the rows, [N] of the closed balls around the
-  columns. real [B]: False for rows that fill the block. Returns inside and number [N]; of the rows
-  [B], how many samples are in their open ball, and in whose balls they are; and marks [B, N] of
-  pairs: those that are not sure, and samples that are surely alone in the open ball of a row.
+  rows: reference points [B, d]; real [B]: False for rows that pad the block.
+  radii_rows: [2, B], of the closed and the open balls around the rows.
+  columns, radii_columns: the samples, and radii [N] of the closed balls around them.
+  Returns inside and number [N] of the samples. For the rows [B], it returns the number of samples
+  in their open ball, and the number in whose balls they are. marks [B, N]: undecided pairs, and
+  samples that may be alone in a row's open ball.
   """
   lower, upper = neighbours.bounds(rows, columns)
   closed, opened = radii_rows[:, :, None]
   sure = real[:, None]
   for radius in (closed, opened, radii_columns):
     sure &= (upper < radius) | (lower > radius)
-  # one byte a pair, from which all is counted: of its parts XLA would keep each in memory
+  # one byte a pair holds all conditions: XLA would keep each of them in memory
   bit = lambda condition, value: jnp.where(condition, jnp.uint8(value), jnp.uint8(0))
   bits = (bit(upper < closed, INSIDE) | bit(upper < opened, COVERS)
           | bit(upper < radii_columns, HOLDS))

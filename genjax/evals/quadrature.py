@@ -7,13 +7,13 @@ import numpy as np
 
 from genjax import sharding
 
-TOLERANCE = 0.01  # a density whose integral is further from 1 gives no number
-EDGE_SHARE = 1e-3  # share of mass in the outermost cells above which the grid is too small
+TOLERANCE = 0.01  # largest distance from 1 of the integral of a density that gives a number
+EDGE_SHARE = 1e-3  # largest share of mass in the outermost cells; above it the grid is too small
 BATCH = 8192
 
 
 class Figure(NamedTuple):
-  """A value and the half width of its interval; None with the reason, which also names methods."""
+  """A value and the half width of its interval, or None; reason: why, or the interval's method."""
 
   value: float | None
   half: float | None
@@ -30,13 +30,16 @@ class Grid(NamedTuple):
 
 
 def stretched_grid(box, inner: int, outer: int, reach: float) -> Grid:
-  """Midpoints of inner cells a side on box = (lo, hi), outer ones growing to reach half widths."""
+  """Midpoints of inner cells a side on box = (lo, hi), and of outer growing ones beyond each edge.
+
+  reach: half side of the whole grid, in half sides of the box.
+  """
   lo, hi = float(box[0]), float(box[1])
   edges = np.linspace(lo, hi, inner + 1)
   if outer:
-    # widths grow geometrically: step * (r + r^2 + ... + r^outer) = what is left to cover
-    left, step = (reach - 1.0) * (hi - lo) / 2, (hi - lo) / inner
-    ratio = _growth(left / step, outer)
+    # widths grow geometrically: step * (r + r^2 + ... + r^outer) = margin
+    margin, step = (reach - 1.0) * (hi - lo) / 2, (hi - lo) / inner
+    ratio = _growth(margin / step, outer)
     tail = np.cumsum(step * ratio ** np.arange(1, outer + 1))
     edges = np.concatenate([lo - tail[::-1], edges, hi + tail])
   middle, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
@@ -58,7 +61,10 @@ def _growth(total: float, count: int) -> float:
 
 
 def make(model, estimator: str, dataset, grid: Grid):
-  """params -> {name: Figure} of the model against dataset.log_density on the grid."""
+  """params -> {name: Figure} of the model against dataset.log_density on the grid.
+
+  estimator: 'quadrature', by model.log_prob, or 'quadrature_energy', by model.energy.
+  """
   if estimator == 'quadrature':
     density = sharding.jit(lambda params, x: model.log_prob(params, {'x': x}, None))
   else:
@@ -66,18 +72,18 @@ def make(model, estimator: str, dataset, grid: Grid):
   log_p = _on_grid(sharding.jit(dataset.log_density), grid)
   energy = estimator == 'quadrature_energy'
 
-  def run(params):
+  def evaluate(params):
     log_q = _on_grid(lambda x: density(params, x), grid)
     log_z = _log_sum(log_q + grid.log_area) if energy else 0.0
     figures = divergences(log_p, log_q - log_z, grid)
     extra = {'log_z': log_z} if energy and np.isfinite(log_z) else {}
     return {k: f._replace(detail={**f.detail, **extra}) for k, f in figures.items()}
 
-  return run
+  return evaluate
 
 
 def _on_grid(log_density, grid: Grid) -> np.ndarray:
-  """float64 [M]: log_density of all nodes, in batches of one shape."""
+  """float64 [M]: log_density at all nodes, in batches of one shape."""
   m = len(grid.points)
   padded = np.pad(grid.points, ((0, -m % BATCH), (0, 0)), mode='edge').reshape(-1, BATCH, 2)
   return np.concatenate([np.asarray(log_density(jnp.asarray(x)), np.float64) for x in padded])[:m]
@@ -89,13 +95,13 @@ def _log_sum(a) -> float:
 
 
 def divergences(log_p, log_q, grid: Grid) -> dict[str, Figure]:
-  """KL(p, q), KL(q, p), JS (nats) and total variation from log densities float64 [M]."""
+  """{name: Figure}: KL(p, q), KL(q, p), JS (nats) and total variation; log_p, log_q float64 [M]."""
   reason = _refusal('data', log_p, grid) or _refusal('model', log_q, grid)
   names = ('kl_data_model', 'kl_model_data', 'js', 'tv')
   if reason:
     return {name: Figure(None, None, reason, {}) for name in names}
   p, q = np.exp(log_p + grid.log_area), np.exp(log_q + grid.log_area)
-  # -inf in both would be nan: the terms have no weight then
+  # -inf in both would give nan; such terms have no weight
   safe_p, safe_q = np.where(p > 0, log_p, 0.0), np.where(q > 0, log_q, 0.0)
   log_m = np.logaddexp(log_p, log_q) - np.log(2.0)
   detail = {'mass_data': float(p.sum()), 'mass_model': float(q.sum())}
@@ -122,7 +128,7 @@ def divergences(log_p, log_q, grid: Grid) -> dict[str, Figure]:
 
 
 def _refusal(name, log_density, grid: Grid) -> str:
-  """Why the grid does not do for this density; '' when it integrates to 1 on it."""
+  """Why the grid does not suit this density; '' if it does."""
   bad = int(np.sum(np.isnan(log_density) | np.isposinf(log_density)))
   if bad:
     return f'the log density of the {name} is nan or inf at {bad} of {len(log_density)} nodes'

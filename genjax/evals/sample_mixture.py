@@ -1,7 +1,7 @@
 """A mixture of Gaussians around samples, each of its own width: its fit and its likelihood.
 
-The widths are fitted to other rows (2302.04440): where one of these coincides with a sample, the
-Gaussian becomes a spike. The constants are those of the published programme.
+The widths are fitted to other rows (2302.04440): if one of these coincides with a sample, its
+Gaussian becomes a spike. The constants are those of the published code.
 """
 
 from typing import NamedTuple
@@ -16,13 +16,13 @@ from genjax.evals import neighbours
 
 LEARNING_RATE = 0.5  # of Adam on the log variances
 NUM_EPOCHS = 50
-BATCH = 10_000  # training rows of an update
-ORIGIN = 0.9  # of their distances to their mean the rows have to a component there; fitting alone
-CLIP = -40.0, 20.0  # of log variances: that of an exact copy has no minimum
-BLOCK = 2**24  # pairs in work at once
+BATCH = 10_000  # training rows per update
+ORIGIN = 0.9  # factor on the rows' distances to their mean, for the extra component while fitting
+CLIP = -40.0, 20.0  # range of log variances: that of an exact copy has no minimum
+BLOCK = 2**24  # pairs processed at once
 ROWS = 512
-NEAR = 100 * 2.0**-22  # squared distances below this times d + 8, and the sum of the squares, may
-# have lost more than a hundredth in the matrix product, and are computed from the differences
+# squared distances below this times d + 8 times the sum of squares may have lost over a hundredth
+NEAR = 100 * 2.0**-22  # in the matrix product, and are computed from the differences
 
 
 class Mixture(NamedTuple):
@@ -33,7 +33,7 @@ class Mixture(NamedTuple):
 
 
 def distances(rows, centres) -> np.ndarray:
-  """Squared distances float32 [M, N] of rows [M, d] and centres [N, d]; 0 of equal points."""
+  """float32 [M, N]: squared distances of rows [M, d] and centres [N, d]; 0 for equal points."""
   shift = centres.mean(0)
   a, b = rows - shift, centres - shift
   a2, b2 = (np.einsum('nd,nd->n', c, c)[:, None] for c in (a, b))
@@ -57,14 +57,14 @@ def _products(a, b):
 def fit(centres, rows) -> Mixture:
   """The mixture around centres [N, d] whose variances make rows [M, d] likely.
 
-  Adam from the best variance for the nearest row. While fitting, one more component, of the weight
-  of all others together, lies at the mean of the rows, so that each row has some likelihood.
+  Adam starts from the best variance for the nearest row. An extra component at the mean of the
+  rows, as heavy as all others together, gives each row some likelihood during the fit.
   """
   m, d2 = len(rows), distances(rows, centres)
   to_mean = ORIGIN**2 * np.sum((rows - rows.mean(0)) ** 2, 1, dtype=np.float32)
   size = min(m, BATCH)
   height = max(min(size, BLOCK // len(centres)), 1)
-  # [batches, blocks, height]: a batch is worked on in blocks; rows that fill up have no weight
+  # [batches, blocks, height]: a batch is processed in blocks; padding has no weight
   index = np.arange(-(-size // height) * height)[None] + np.arange(0, m, size)[:, None]
   index = index.reshape(len(index), -1, height)
   ends = np.minimum(np.arange(0, m, size) + size, m)[:, None, None]
@@ -77,7 +77,7 @@ def fit(centres, rows) -> Mixture:
 
 @sharding.jit
 def _descend(least, d2, to_mean, weight, dim):
-  """log_variance [N] after NUM_EPOCHS over the batches."""
+  """float32 [N]: log_variance after NUM_EPOCHS over the batches."""
   d2 = d2.reshape(*weight.shape, len(least))
   optimiser = optax.adam(LEARNING_RATE)
   params = {'samples': jnp.log((least + 1e-3) / dim), 'origin': jnp.zeros(())}
@@ -115,9 +115,9 @@ def _log_sum(d2, log_variance, present, dim):
 
 
 def log_likelihood(mixture: Mixture, rows, d2=None, present=True) -> np.ndarray:
-  """float64 [M]: nats per dimension of rows [M, d], without the component that helped to fit.
+  """float64 [M]: nats per dimension of rows [M, d], without the extra component of the fit.
 
-  d2: distances, where they are known; present: bool [N], the components that are there.
+  d2: `distances`, if known; present: bool [N], the components that count.
   """
   d2, dim = distances(rows, mixture.centres) if d2 is None else d2, rows.shape[1]
   height = max(BLOCK // d2.shape[1], 1)

@@ -20,10 +20,10 @@ METHOD = ("delta method, influences by Kantorovich potentials; Hall's for skewne
 def make(*, num_projections: int = 128, subset_seed: int = 0) -> OfSamples:
   """Returns the evaluator of sliced_w2, sliced_w2_data, sliced_w2_single; feature units.
 
-  The root of the mean over num_projections directions of the squared 1-D W2 between the
-  samples and the whole split; at equal distributions it is above 0, by `_data`. The card's detail
-  has mind = 3 d times the mean square (2605.06797), here of all rows. Features with heavy tails
-  have no interval (`influence.refusal`). Raises BadInput without a direction.
+  It is the root of the mean over num_projections directions of the squared 1-D W2 between the
+  samples and the whole split. Under equal distributions it is above 0; `_data` shows by how much.
+  The card's detail has mind = 3 d times the mean square (2605.06797), here of all rows. Features
+  with heavy tails have no interval (`influence.refusal`). Raises BadInput without a direction.
   """
   if not isinstance(num_projections, int) or num_projections < 1:
     raise BadInput(f"evaluator 'sliced_w2': num_projections={num_projections!r}; allowed: integers "
@@ -51,23 +51,23 @@ ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 class Coupling(NamedTuple):
   """The monotone coupling of n and m sorted points: pieces [S] of mass, ascending."""
 
-  of_x: np.ndarray  # int [S]: the row of the sorted x that a piece belongs to, and of the sorted y
-  of_y: np.ndarray
-  mass: np.ndarray  # float64 [S], of sum 1
-  start_x: np.ndarray  # int [n]: the first piece of each row of the sorted x, and of y [m]
-  start_y: np.ndarray
+  of_x: np.ndarray  # int [S]: row of the sorted x that a piece belongs to
+  of_y: np.ndarray  # int [S]: likewise for the sorted y
+  mass: np.ndarray  # float64 [S], sums to 1
+  start_x: np.ndarray  # int [n]: first piece of each row of the sorted x
+  start_y: np.ndarray  # int [m]: likewise for y
 
 
 def coupling(n: int, m: int) -> Coupling:
-  """Rows i and j share the mass that lies in [i / n, (i + 1) / n] and in [j / m, (j + 1) / m]."""
-  edges = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)  # times n m: integers
+  """Coupling by which rows i, j share the mass in [i / n, (i + 1) / n] and [j / m, (j + 1) / m]."""
+  edges = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)  # integers: times n m
   of_x, of_y = edges[:-1] // m, edges[:-1] // n
   return Coupling(of_x, of_y, np.diff(edges) / (n * m), np.searchsorted(of_x, np.arange(n)),
                   np.searchsorted(of_y, np.arange(m)))
 
 
 def directions(dim: int, number: int, seed: int = 0) -> np.ndarray:
-  """Unit vectors [dim, number]: equally spaced in the plane, elsewhere random by the seed."""
+  """Unit vectors [dim, number]: equally spaced in 2-D, otherwise random with this seed."""
   if dim == 2:
     angle = np.pi * np.arange(number) / number
     return np.stack([np.cos(angle), np.sin(angle)])
@@ -78,7 +78,7 @@ def directions(dim: int, number: int, seed: int = 0) -> np.ndarray:
 def sliced_w2_squared(x, y, num_projections: int = 128, seed: int = 0) -> float:
   """Mean over directions of the squared 1-D W2 of x [N, d] and y [M, d] (1902.00434, Eq. 9).
 
-  Exact for any N and M: the integral over [0, 1] of the squared difference of the quantiles.
+  It is exact for any N and M: the integral over [0, 1] of the squared difference of quantiles.
   """
   return squared_and_influences(x, y, num_projections, seed, influences=False)[0]
 
@@ -91,8 +91,9 @@ def sliced_w2(x, y, num_projections: int = 128, seed: int = 0) -> float:
 def squared_and_influences(x, y, num_projections: int = 128, seed: int = 0, influences=True):
   """The squared distance, and the influence of each row of x [N] and of y [M] on it.
 
-  The influence of a point on a squared W2 is its Kantorovich potential: f' = 2 (x - T(x)), T the
-  monotone map, here the mean of the points that share a point's mass.
+  x, y, num_projections, seed: as in `sliced_w2_squared`; influences=False: the influences are 0.
+  A point's influence on a squared W2 is its Kantorovich potential: f' = 2 (x - T(x)), with T the
+  monotone map, here the mean of the points that share the point's mass.
   """
   x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
   plan = coupling(len(x), len(y))
@@ -114,7 +115,7 @@ def squared_and_influences(x, y, num_projections: int = 128, seed: int = 0, infl
 
 
 def _potential(a, mapped):
-  """The integral of 2 (a - mapped) over the sorted points a, of mean 0."""
+  """The integral of 2 (a - mapped) over the sorted points a, shifted to mean 0."""
   slope = a - mapped
   steps = np.diff(a) * (slope[1:] + slope[:-1])
   potential = np.concatenate([[0.0], np.cumsum(steps)])

@@ -1,8 +1,8 @@
-"""True divergences between data of known density and a model: quadrature, or honest estimates.
+"""True divergences between data of known density and a model: by quadrature, or as estimates.
 
 kl_data_model is KL(p_data, p_model) in nats; js = (KL(p, m) + KL(q, m)) / 2 with m the mean of
-both, in nats; tv = int |p - q| / 2. modes_covered and high_quality are of the task's number of
-samples. Estimators on a grid raise BadInput where the data are not 2-D.
+both, in nats; tv = int |p - q| / 2. modes_covered and high_quality measure the task's number of
+samples. Estimators on a grid raise BadInput if the data are not 2-D.
 """
 
 from collections.abc import Callable
@@ -19,23 +19,23 @@ from genjax.types import BadInput, Estimator, Model
 METRICS = ('kl_data_model', 'kl_model_data', 'js', 'tv', 'modes_covered', 'high_quality')
 NAMES = ('kl_data_model', 'kl_model_data', 'js', 'tv')
 UNITS = {'kl_data_model': 'nats', 'kl_model_data': 'nats', 'js': 'nats', 'tv': 'share'}
-NUM_STD = 3.0  # a sample within so many standard deviations of a mode is of high quality
+NUM_STD = 3.0  # radius around a mode, in standard deviations, of high-quality samples
 
 
 def quadrature(model: Model, task: Task, *, grid: int = 256, outer: int = 48,
                reach: float = 8.0) -> Callable:
-  """run(params, draw) -> the metrics, of 2-D data and a normalised density.
+  """evaluate(params, draw) -> the metrics, for 2-D data and a normalised density.
 
-  By `grid` midpoints a side on the data's box, and `outer` cells a side that stretch to `reach`
-  half widths, so that the tails of the model count. A density that does not integrate to 1 within
-  1 % gives no number.
+  grid: midpoints a side on the data's box. outer: cells beyond each edge, which grow until the grid
+  has `reach` half widths of the box, so that the tails of the model count. A density that does not
+  integrate to 1 within 1 % gives no number.
   """
   return _by_quadrature(model, task, 'quadrature', grid, outer, reach)
 
 
 def quadrature_energy(model: Model, task: Task, *, grid: int = 256, outer: int = 48,
                       reach: float = 8.0) -> Callable:
-  """run(params, draw) -> the metrics, of 2-D data and an energy, normalised on that grid."""
+  """evaluate(params, draw) -> the metrics, for 2-D data and an energy, normalised on that grid."""
   return _by_quadrature(model, task, 'quadrature_energy', grid, outer, reach)
 
 
@@ -48,7 +48,7 @@ def _by_quadrature(model, task: Task, estimator: str, grid: int, outer: int, rea
 
 
 def monte_carlo(model: Model, task: Task) -> Callable:
-  """run(params, draw) -> the metrics: means over exact data and model samples, any dimension."""
+  """evaluate(params, draw) -> the metrics: means over exact and model samples, in any dimension."""
   n, rng = task.num_samples, _key(task)
   return _evaluator(
       model, task, lambda params, draw: estimates.monte_carlo(
@@ -57,9 +57,9 @@ def monte_carlo(model: Model, task: Task) -> Callable:
 
 
 def histogram(model: Model, task: Task, *, num_histogram: int = 32768, bins: int = 32) -> Callable:
-  """run(params, draw) -> the metrics of 2-D data, by bins x bins cells.
+  """evaluate(params, draw) -> the metrics of 2-D data, from num_histogram samples.
 
-  From num_histogram samples; the same estimate for exact samples stands in the card.
+  They are counted in bins x bins cells; the card has the same estimate for exact samples.
   """
   _check_plane('histogram', task)
   rng = _key(task)
@@ -78,13 +78,13 @@ ESTIMATORS = {
 
 
 def _evaluator(model, task: Task, divergences: Callable, **protocol) -> Callable:
-  """run(params, draw) -> {metric: Value}; divergences(params, draw) -> {name: Figure}."""
-  def run(params, draw):
+  """evaluate(params, draw) -> {metric: Value}; divergences(params, draw) -> {name: Figure}."""
+  def evaluate(params, draw):
     figures = divergences(params, draw)
     out = {name: _value(name, figures[name], task, protocol) for name in NAMES}
     return {**out, **samples_figures(model, draw, task)}
 
-  return run
+  return evaluate
 
 
 def _check_plane(estimator: str, task: Task) -> None:
@@ -110,19 +110,19 @@ def _value(name, figure, task: Task, protocol):
 
 
 def samples_figures(model, draw, task: Task) -> dict[str, cards.Value]:
-  """modes_covered and high_quality of the task's number of samples."""
+  """{metric: Value} of modes_covered and high_quality, from task.num_samples samples."""
   dataset, num_samples = task.dataset, task.num_samples
   shared = {'estimator': 'samples', 'dataset': dataset.name, 'n_generated': num_samples,
             'num_std': NUM_STD}
   covered = task.card('modes_covered', unit='modes', rule='at least one sample within num_std',
                       **shared)
   quality = task.card('high_quality', unit='share', **shared)
-  made = {'modes_covered': covered, 'high_quality': quality}
+  card_of = {'modes_covered': covered, 'high_quality': quality}
   if model.sample is None:
-    return {name: cards.absent(card, 'the model does not sample') for name, card in made.items()}
+    return {name: cards.absent(card, 'the model does not sample') for name, card in card_of.items()}
   x = np.asarray(draw(num_samples)[0], np.float64).reshape(num_samples, -1)
   if not np.all(np.isfinite(x)):
-    return {name: cards.absent(card, 'samples are not finite') for name, card in made.items()}
+    return {name: cards.absent(card, 'samples are not finite') for name, card in card_of.items()}
   return _modes(x, dataset, covered, quality)
 
 

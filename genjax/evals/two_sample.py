@@ -1,8 +1,8 @@
 """What evaluators of samples share: the space in which they compare, the splits, and subsets.
 
-The same figures are measured with known examples instead of the samples: `_data`, examples of the
-data (the floor of a distance, the ceiling of a share), and `_single`, one example repeated. Metrics
-of novelty have `_copies`: training examples. See `kinds.Floor`.
+Known examples are measured instead of the samples for metrics with a suffix (`kinds.Floor`).
+`_data`: examples of the data, the floor of a distance or ceiling of a share. `_single`: one example
+repeated. `_copies`: training examples, for metrics of novelty.
 """
 
 import functools
@@ -20,7 +20,7 @@ from genjax.types import BadInput
 PIXELS = ("encoder 'identity' compares images by their pixels, whose distances say little of how "
           'images look; allowed, and better: an encoder that was trained on such images, by '
           'python -m genjax encoder')
-# the needs of evaluators that compare features of samples
+# what evaluators that compare features of samples need
 NEEDS = ('sample', 'data.image|data.coordinates')
 
 
@@ -28,8 +28,8 @@ def of_features(metrics: tuple, measure: Callable, protocol: Mapping | None = No
                 at_least: int = 2, **options) -> OfSamples:
   """The evaluator that compares features of the samples with those of the split.
 
-  measure(x [N, d], y [M, d], card) returns {metric: Value} of float32 features; if some are not
-  finite, all metrics are absent. protocol: further entries of all cards. options: see `OfSamples`.
+  metrics: all absent if a feature is not finite. measure: (float32 x [N, d], y [M, d], card) ->
+  {metric: Value}. protocol: further entries of all cards. at_least, options: see `OfSamples`.
   """
   def of_examples(x, reference, encoder, card):
     y, x = (np.asarray(encoder.features(a), np.float32) for a in (reference, x))
@@ -39,7 +39,7 @@ def of_features(metrics: tuple, measure: Callable, protocol: Mapping | None = No
 
 
 def checked(metrics: tuple, measure: Callable, x, y, card: Callable) -> dict[str, Value]:
-  """measure(x, y, card); if features are not finite, all metrics are absent."""
+  """measure(x, y, card), or all of the metrics absent if a feature of x or y is not finite."""
   bad = sum(int(np.sum(~np.all(np.isfinite(a), axis=1))) for a in (x, y))
   if bad:
     reason = f'features of {bad} examples are not finite'
@@ -54,7 +54,7 @@ def sampled(info: Mapping) -> dict:
 
 
 def other_split(dataset, split: str) -> str | None:
-  """The split whose examples are measured like samples: train, or a held-out split for train."""
+  """The split whose examples are measured like samples: train, or a held-out one for train."""
   for name in ('train', 'test', 'validation'):
     if name != split and name in dataset.splits:
       return name
@@ -79,22 +79,22 @@ def warn_of_pixels(encoder) -> None:
 
 
 def shuffled(x, seed: int = 0):
-  """The rows of x in an order fixed by the seed."""
+  """The rows of x in a random order fixed by the seed."""
   return x[np.random.default_rng(seed).permutation(len(x))]
 
 
 def subset(x, n: int, seed: int = 0):
-  """n rows of x without replacement, fixed by the seed; all of x in its order when n >= len(x)."""
+  """n random rows of x in their order, fixed by the seed; all of x if n >= len(x)."""
   if n >= len(x):
     return x
   return x[np.sort(np.random.default_rng(seed).permutation(len(x))[:n])]
 
 
 def space(evaluator: str, encoder, pixels, dataset):
-  """The encoder in whose features samples, training and held-out examples may be compared.
+  """The encoder whose features may compare samples, training and held-out examples.
 
-  It is `pixels`, the encoder 'identity', if there is no encoder, and if the encoder was trained on
-  the same training set: it would separate training examples from held-out ones.
+  It is `pixels`, the encoder 'identity', if there is no encoder or if the encoder was trained on
+  this training set: it would separate training examples from held-out ones.
   """
   if encoder is None:
     return pixels
@@ -104,7 +104,7 @@ def space(evaluator: str, encoder, pixels, dataset):
 
 
 def require_encoder(evaluator: str, encoder, dataset):
-  """The encoder; raises BadInput if there is none, or if it reads other data."""
+  """The encoder; raises BadInput if it is None or reads data of another shape or other levels."""
   if encoder is None:
     raise BadInput(
         f'evaluator {evaluator!r} needs an encoder, and data {dataset.name!r} has none; train one '
@@ -118,7 +118,7 @@ def require_encoder(evaluator: str, encoder, dataset):
 
 
 def encoder_command(dataset) -> str:
-  """The command that trains an encoder for a data set, a user's own by its path."""
+  """The command that trains an encoder for a data set, which is named by its path if it has one."""
   kind = 'npz' if dataset.path.endswith('.npz') else 'folder'
   source = f'{kind} --path={shlex.quote(dataset.path)}' if dataset.path else dataset.name
   return f'python -m genjax encoder --data={source} --out=FILE.npz'

@@ -8,23 +8,23 @@ from genjax.evals.kinds import OfSamples
 from genjax.types import Estimator
 
 METRICS = ('vendi',)
-BLOCK = 4096  # rows that are in float64 at once
+BLOCK = 4096  # rows in float64 at once
 KERNEL = 'cosine'
 ESTIMAND = 'E[Vendi_N] over samples, at the N of this card'
 ONE_DIRECTION = 'no interval: all feature vectors have one direction, so that the score is 1'
 METHOD = ('infinitesimal jackknife, influences of the rows times 1 + leverage, and 2.5 Vendi / N '
           'for terms of second order; conservative')
-# Where influences vanish, as for two equal modes, the terms of second order are the noise. Two
-# modes of any shares are covered from here on (in the limit; 2 covers .948 of the worst shares).
+# If influences vanish, as for two equal modes, the noise comes from terms of second order. This
+# factor covers two modes of any shares, in the limit (2 covers .948 for the worst shares).
 SECOND_ORDER = 2.5
 
 
 def make(*, subset_seed: int = 0) -> OfSamples:
   """Returns the evaluator of vendi, vendi_data, vendi_single: 1 (all alike) to N (all orthogonal).
 
-  It is of the samples alone, and grows with N: `_data` is the score of as many examples. N is the
-  same for both: at most num_samples, and the sizes of the splits. Absent where a feature vector
-  is zero, which has no direction.
+  It sees only the samples, and grows with N; `_data` is the score of the same number of examples.
+  N is at most num_samples and the sizes of the splits. The score is absent if a feature vector is
+  zero, which has no direction.
   """
   def measure(x, y, card):
     del y  # nothing is compared
@@ -48,8 +48,8 @@ ESTIMATORS = {'features': Estimator(two_sample.NEEDS, make, 'samples')}
 def vendi(x) -> tuple[float, float | None]:
   """exp(-sum_i l_i log l_i), l the eigenvalues of K / N; and its interval's half width.
 
-  K_ij = x_i.x_j / (|x_i| |x_j|) of features [N, d] without zero rows (2210.02410, Eq. 3, order
-  1), float64. The half width is None where all rows have one direction.
+  K_ij = x_i.x_j / (|x_i| |x_j|) for features x [N, d] without zero rows (2210.02410, Eq. 3, order
+  1), float64. The half width is None if all rows have one direction.
   """
   l, shares = spectrum(x)
   entropy = -float(l @ np.log(l))
@@ -59,8 +59,8 @@ def vendi(x) -> tuple[float, float | None]:
   n = len(x)
   # d entropy of a row phi: -phi' log(G) phi - entropy, G the mean of phi phi'
   influence = -shares @ np.log(l) - entropy
-  # the weights take the variance to the next order in 1 / N, that of the jackknife, which is not
-  # too small (Efron and Stein 1981)
+  # with 1 + leverage the variance is, to the next order in 1 / N, that of the jackknife, which is
+  # not too small (Efron and Stein 1981)
   leverage = shares @ (1.0 / l) / (n - 1)
   variance = np.var((1.0 + leverage) * influence, ddof=1) / n + (SECOND_ORDER / n) ** 2
   return value, float(cards.Z * value * np.sqrt(variance))
@@ -70,7 +70,7 @@ def spectrum(x) -> tuple[np.ndarray, np.ndarray]:
   """The positive eigenvalues l [r] of K / N, summing to 1, and the shares (u_a.phi_i)^2 [N, r].
 
   phi_i are the rows over their norms, u the eigenvectors of G = sum_i phi_i phi_i' / N, d x d,
-  which has the same positive eigenvalues; where N < d, K / N itself is decomposed.
+  which has the same positive eigenvalues. If N < d, K / N itself is decomposed.
   """
   n, d = x.shape
   if n < d:
@@ -80,8 +80,8 @@ def spectrum(x) -> tuple[np.ndarray, np.ndarray]:
   else:
     l, u = np.linalg.eigh(sum(phi.T @ phi for phi in _blocks(x)) / n)
     shares = np.concatenate([(phi @ u) ** 2 for phi in _blocks(x)])
-  there = l > max(n, d) * np.finfo(np.float64).eps * l[-1]  # below: rounding of zeros
-  return l[there], shares[:, there]
+  positive = l > max(n, d) * np.finfo(np.float64).eps * l[-1]  # smaller: rounding of zeros
+  return l[positive], shares[:, positive]
 
 
 def _blocks(x):

@@ -1,11 +1,11 @@
-"""What a compiled program says of its collectives, and a compiler of why a program does not fit."""
+"""The collectives of a compiled program, and the compiler's reason why a program does not fit."""
 
 import math
 import re
 
 from genjax import memory
 
-# HLO's names of what moves arrays between devices
+# HLO's names of the operations that move arrays between devices
 COLLECTIVES = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'ragged-all-to-all',
                'collective-permute', 'collective-broadcast')
 BITS = {'pred': 8, 's4': 4, 'u4': 4, 'bf16': 16, 'f8e4m3fn': 8, 'f8e5m2': 8}
@@ -26,9 +26,9 @@ GIB = {'': 2.0**-30, 'K': 2.0**-20, 'M': 2.0**-10, 'G': 1.0, 'T': 2.0**10}
 
 
 def out_of_memory(error: Exception) -> tuple[float | None, float | None] | None:
-  """(needed, available) GiB of HBM of a compiler's refusal; None for any other error.
+  """(needed, available) GiB of HBM in a compiler's refusal; None for any other error.
 
-  (None, None) where it ran out of memory in words that are not known here.
+  It is (None, None) if memory ran out, but the message has an unknown form.
   """
   text = str(error)
   for pattern in NEEDED:
@@ -39,11 +39,11 @@ def out_of_memory(error: Exception) -> tuple[float | None, float | None] | None:
 
 
 def collectives(hlo: str) -> dict[str, dict]:
-  """{kind: {'count', 'bytes'}} of one run of a program: what its devices send to each other.
+  """{kind: {'count', 'bytes'}} of the collectives in one execution of a program.
 
-  hlo: the text of an optimised module. bytes: of the results on one device, added up. Bodies of
-  loops count as often as they run, where the text says how often, else once. The stages that a
-  collective was cut into, to overlap with products, count as the one that they are.
+  hlo: the text of an optimised module. bytes: sum over the results on one device. The body of a
+  loop counts as often as it is executed, or once if the text does not say how often. The stages
+  into which a collective was cut, to overlap with products, count as one collective.
   """
   totals = {}
   for kind, times, size, _ in each_collective(hlo):
@@ -54,7 +54,7 @@ def collectives(hlo: str) -> dict[str, dict]:
 
 
 def each_collective(hlo: str):
-  """Yields (kind, how often it runs, bytes of its result on a device, its line) of each."""
+  """Yields (kind, number of executions, bytes of its result on a device, its line) of each."""
   lines, entry = computations(hlo)
   seen = set()
   for name, times in _runs(lines, entry).items():
@@ -73,7 +73,7 @@ def each_collective(hlo: str):
 
 
 def computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-  """{computation: its lines} and the name of the entry."""
+  """({computation: its lines}, name of the entry) of a module's text."""
   computations, entry, lines = {}, '', None
   for line in hlo.splitlines():
     if match := HEAD.match(line):
@@ -85,7 +85,7 @@ def computations(hlo: str) -> tuple[dict[str, list[str]], str]:
 
 
 def _runs(computations: dict, entry: str) -> dict[str, int]:
-  """{computation: how often one run of the entry runs it}."""
+  """{computation: number of executions in one execution of the entry}."""
   runs = dict.fromkeys(computations, 0)
 
   def visit(name: str, times: int) -> None:
@@ -105,7 +105,7 @@ def _runs(computations: dict, entry: str) -> dict[str, int]:
 
 
 def trips(line: str, condition: list[str]) -> int:
-  """How often a loop runs: as annotated, or the constant below which it goes on; 1 if unknown."""
+  """Trip count of a loop: as annotated, or the constant in its condition; 1 if unknown."""
   if known := TRIPS.search(line):
     return int(known[1])
   constants = {m[1].lstrip('%'): int(m[2]) for row in condition if (m := CONSTANT.search(row))}
@@ -115,16 +115,16 @@ def trips(line: str, condition: list[str]) -> int:
 
 
 def _bytes(shape: str, holds_operands: bool) -> int:
-  """Of the arrays in an HLO shape; of an asynchronous start, which holds operands too, the rest."""
+  """Bytes of the arrays in an HLO shape, without the operands that an asynchronous start holds."""
   sizes = []
   for kind, axes in ARRAY.findall(shape):
-    if axes or not holds_operands:  # scalars in there are no data
+    if axes or not holds_operands:  # scalars of a start are no data
       sizes.append(size_of(kind, axes))
   return sum(sizes[len(sizes) // 2:] if holds_operands else sizes)
 
 
 def size_of(kind: str, axes: str) -> int:
-  """Bytes of an array, as of ('bf16', '32,16')."""
+  """Bytes of an array, such as ('bf16', '32,16')."""
   digits = re.search(r'\d+', kind)
   bits = BITS.get(kind) or (int(digits[0]) if digits else 0)
   return math.prod(int(n) for n in axes.split(',') if n) * bits // 8

@@ -1,14 +1,14 @@
 """FLOPs of a traced function, and the rate at which this machine multiplies matrices.
 
-XLA's cost_analysis counts the body of a loop once, however often it runs; the jaxpr knows the
-length of a scan. Only products of matrices and convolutions are counted, two FLOPs a multiply-add.
+XLA's cost_analysis counts the body of a loop only once; a jaxpr has the length of a scan. Only
+matrix products and convolutions are counted, with two FLOPs per multiply-add.
 
-Hardware FLOPs of a step are the walk of the step that runs. Its model FLOPs, which MFU is made of
-(2204.02311, App. B), leave out what rematerialisation computes a second time: they are the walk of
-the step that the same config gives with rematerialisation off. That is right where "three times
-the forward pass" is not: for a penalty on gradients, a critic updated more often than its model, a
-Markov chain inside a loss. A jaxpr with rematerialisation cannot tell: the repeated products and
-those of the backward pass stand in one body. Accumulation changes neither number.
+Hardware FLOPs are counted in the step that is executed. Model FLOPs, from which MFU is computed
+(2204.02311, App. B), exclude what rematerialisation computes a second time. They are counted in the
+same config's step without rematerialisation, since a jaxpr with it mixes repeated products with
+those of the backward pass. Unlike "three times the forward pass", this count is right for a
+gradient penalty, a critic updated more often than its model, or a Markov chain inside a loss.
+Accumulation changes neither number.
 """
 
 import functools
@@ -23,31 +23,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-# side of the matrices, products in one dispatch: 9e12 FLOPs are some 10 ms of an accelerator, and
-# 3e8 FLOPs are 2 to 20 ms of a processor
+# side of the matrices, products per dispatch: 9e12 FLOPs take about 10 ms on an accelerator, and
+# 3e8 FLOPs take 2 to 20 ms on a processor
 RATE_SIZE = {'cpu': (512, 1)}
 RATE_SIZE_ACCELERATOR = (8192, 8)
 NUM_TIMED = 5
 
 
 class Count(NamedTuple):
-  """FLOPs of matrix products and convolutions; loops: how many of unknown length count once."""
+  """FLOPs of matrix products and convolutions; loops: number of while loops, counted once each."""
 
   flops: int
   loops: int
 
 
 def of(fn: Callable, *args) -> int:
-  """FLOPs of fn(*args), args arrays or their shapes; allocates nothing. See `count`."""
+  """FLOPs of fn(*args) as in `count`; args are arrays or their shapes, and nothing is allocated."""
   return count(fn, *args).flops
 
 
 def count(fn: Callable, *args) -> Count:
-  """The FLOPs of fn(*args) by its jaxpr, and how many while loops are in there.
+  """The Count of fn(*args), by its jaxpr.
 
-  A scan counts its length times, a while loop once (its length is not known before it runs), of
-  branches the dearest, the body of a shard_map on every device. Products with padding and with the
-  zeros between dilated inputs are no FLOPs. Factorisations and triangular solves are not counted.
+  The body of a scan counts `length` times, that of a while loop once (its length is unknown), that
+  of a shard_map on every device. Only the most expensive branch counts. Products with padding
+  or the zeros between dilated inputs, factorisations and triangular solves are not counted.
   """
   return _walk(jax.make_jaxpr(fn)(*args).jaxpr)
 
@@ -79,7 +79,7 @@ def _equation(eqn) -> Count:
 
 
 def _inside(params: dict):
-  """The jaxprs among an equation's parameters, which is where all that call hold their bodies."""
+  """Yields the jaxprs among an equation's parameters: the bodies of what it calls."""
   for value in params.values():
     for item in value if isinstance(value, tuple | list) else (value,):
       if isinstance(item, core.ClosedJaxpr):
@@ -95,7 +95,7 @@ def _dot(eqn) -> int:
 
 
 def _convolution(eqn) -> int:
-  """2 (batch out) (channels out) (channels in of a group) (pairs of output and input that meet)."""
+  """2 x batch x output channels x input channels per group x meeting (output, kernel) pairs."""
   p = eqn.params
   lhs, rhs = (v.aval.shape for v in eqn.invars[:2])
   out = eqn.outvars[0].aval.shape
@@ -109,7 +109,7 @@ def _convolution(eqn) -> int:
 
 
 def _meetings(size, kernel, out, stride, low, lhs_dilation, rhs_dilation) -> int:
-  """Along one axis: the pairs (place in the output, place in the kernel) that meet a true input."""
+  """Number of pairs (output index, kernel index) along one axis that meet a real input."""
   places = (o * stride + k * rhs_dilation - low for o in range(out) for k in range(kernel))
   return sum(0 <= p <= (size - 1) * lhs_dilation and p % lhs_dilation == 0 for p in places)
 
@@ -117,9 +117,9 @@ def _meetings(size, kernel, out, stride, low, lhs_dilation, rhs_dilation) -> int
 def matrix_rate(dtype=jnp.float32, size: tuple[int, int] | None = None) -> float:
   """FLOP/s of one local device in products of large square matrices of this dtype, measured once.
 
-  The median of 5 timed dispatches at the default precision of products, which is what a network
-  has; another process on the device lowers it. size: side, products a dispatch; None: by platform
-  (a processor is timed as a whole, however many devices it is configured as).
+  It is the median of NUM_TIMED dispatches at the default precision, as in a network; another
+  process on the device lowers it. A processor is timed as a whole, for any number of devices.
+  size: (side, products per dispatch); None: by platform.
   """
   size = size or RATE_SIZE.get(jax.default_backend(), RATE_SIZE_ACCELERATOR)
   return _matrix_rate(jnp.dtype(dtype), *size)

@@ -1,7 +1,7 @@
-"""Bytes that one run of a compiled program moves: between memory and a device, and between devices.
+"""Bytes that a compiled program moves, between memory and a device and between devices.
 
-Read from the text of the optimised module. XLA's own count of bytes takes the body of a loop once,
-however often it runs; here it counts as often as it runs.
+They are read from the text of the optimised module, for one execution. XLA's own count of bytes has
+the body of a loop once; here it counts as often as it is executed.
 """
 
 import math
@@ -20,7 +20,7 @@ INNER = re.compile(r'\b(?:branch_computations|called_computations|true_computati
 FREE = ('parameter', 'constant', 'get-tuple-element', 'tuple', 'bitcast', 'while', 'conditional',
         'call', 'after-all', 'partition-id', 'replica-id', 'opt-barrier', 'domain', 'async-start')
 SLICES = ('dynamic-slice', 'slice', 'gather')
-# of the network's links: sent by a device of a ring of n, per byte of its result
+# bytes that a device in a ring of n sends, per byte of its result
 SENT = {'all-reduce': lambda n: 2 * (n - 1) / n, 'all-gather': lambda n: (n - 1) / n,
         'reduce-scatter': lambda n: n - 1, 'all-to-all': lambda n: (n - 1) / n,
         'ragged-all-to-all': lambda n: (n - 1) / n, 'collective-permute': lambda n: n > 1,
@@ -37,17 +37,17 @@ class Instruction(NamedTuple):
 
 
 class Sent(NamedTuple):
-  """Bytes that a device sends in one run, by the network that carries them."""
+  """Bytes that a device sends in one execution, by network."""
 
   ici: float  # between the chips of a slice
   dcn: float  # between slices
 
 
 def accessed(hlo: str) -> int:
-  """Bytes of memory that one run of a program reads and writes on a device.
+  """Bytes of memory that one execution of a program reads and writes on a device.
 
-  An instruction reads its operands and writes its result; a fusion what crosses its border; of a
-  slice, and of an update in place, the part alone. What the compiler keeps on the chip is free.
+  An instruction reads its operands and writes its result, a fusion what crosses its border; slices
+  and in-place updates move only their part. What the compiler keeps on the chip is free.
   """
   lines, entry = compiled.computations(hlo)
   parsed = {name: _instructions(rows) for name, rows in lines.items()}
@@ -56,11 +56,12 @@ def accessed(hlo: str) -> int:
 
 
 def sent(hlo: str, data: int, fsdp: int, num_slices: int) -> dict[str, Sent]:
-  """{mesh axis: Sent} of the collectives of one run: 'data', 'fsdp', or 'data,fsdp' for both.
+  """{mesh axis: Sent} of the collectives in one execution: 'data', 'fsdp', or 'data,fsdp' for both.
 
-  data, fsdp: the mesh, whose devices are numbered row by row, slice by slice. A ring of n sends as
-  SENT says: an all-reduce is a reduce-scatter and then an all-gather of the n-th part. Over several
-  slices each device exchanges with the others the share that it holds in its own.
+  hlo: the text of an optimised module; num_slices: of the topology.
+  data, fsdp: the mesh, whose devices are numbered row by row, slice by slice.
+  A ring of n sends as in SENT: an all-reduce is a reduce-scatter, then an all-gather of the n-th
+  part. Between slices, each device exchanges the share that it holds in its own slice.
   """
   moved = {}
   for kind, times, size, line in compiled.each_collective(hlo):
@@ -68,7 +69,7 @@ def sent(hlo: str, data: int, fsdp: int, num_slices: int) -> dict[str, Sent]:
     axis = _axis(members, fsdp)
     slices = len({i // (data * fsdp // num_slices) for i in members})
     inside = len(members) // slices
-    whole = kind == 'reduce-scatter' and ' all-reduce' in line  # a sum of which a part is kept
+    whole = kind == 'reduce-scatter' and ' all-reduce' in line  # a part of its sum is kept
     of = SENT['all-gather' if whole else kind]
     total = moved.get(axis, Sent(0.0, 0.0))
     moved[axis] = Sent(total.ici + times * size * of(inside),
@@ -77,7 +78,7 @@ def sent(hlo: str, data: int, fsdp: int, num_slices: int) -> dict[str, Sent]:
 
 
 def groups(line: str, num_devices: int) -> list[int]:
-  """The devices of the first group of a collective; all groups of one are alike."""
+  """The devices in the first group of a collective; its other groups have the same layout."""
   if pair := re.search(r'source_target_pairs=\{\{(\d+),(\d+)\}', line):
     return [int(pair[1]), int(pair[2])]
   if named := re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^ ]*)\))? \{([^}]*)\}",
@@ -102,7 +103,7 @@ def _along(sizes: dict, chosen: list[str], ids: list[int]) -> list[int]:
 
 
 def _iota(text: str) -> list[int]:
-  """'[4,4]T(1,0)': 0..15 as an array of 4 x 4, transposed, in one row."""
+  """The device ids of an HLO iota; for '[4,4]T(1,0)' 0..15 as 4 x 4, transposed, flattened."""
   shape, _, order = text.partition('T')
   sizes = [int(n) for n in shape.strip('[]').split(',')]
   axes = [int(n) for n in order.strip('()').split(',')] if order else list(range(len(sizes)))
@@ -132,7 +133,7 @@ def _instructions(rows: list[str]) -> dict[str, Instruction]:
 
 
 def _runs(lines: dict, parsed: dict, entry: str) -> dict[str, int]:
-  """{computation: how often one run of the entry runs it}, without those inside fusions."""
+  """{computation: executions in one execution of the entry}, without those inside fusions."""
   runs = {}
 
   def visit(name: str, times: int) -> None:
@@ -160,7 +161,7 @@ def _size(shape: str) -> int:
 
 
 def _bytes_of(one: Instruction, around: dict, parsed: dict) -> int:
-  """What an instruction reads and writes."""
+  """Bytes that an instruction reads and writes."""
   if one.kind in FREE or one.kind.endswith('-done') or 'AllocateBuffer' in one.attributes:
     return 0
   sizes = [_size(around[name].shape) if name in around else 0 for name in one.operands]
@@ -176,7 +177,7 @@ def _bytes_of(one: Instruction, around: dict, parsed: dict) -> int:
 
 
 def _read(inside: dict, index: int, parsed: dict) -> float:
-  """Bytes of a fusion's operand that it reads: slices of it, if nothing else is used."""
+  """Bytes that a fusion reads of an operand: its slices if nothing else uses it, else inf."""
   names = {one.name for one in inside.values()
            if one.kind == 'parameter' and one.operands == (str(index),)}
   total = 0.0
@@ -194,7 +195,7 @@ def _read(inside: dict, index: int, parsed: dict) -> float:
 
 
 def _users(inside: dict, names: set) -> Iterator[Instruction]:
-  """What uses an array of a computation, under its other names too."""
+  """Yields the instructions that use an array, under any of its names."""
   for one in inside.values():  # in the order of use
     if names & set(one.operands) and one.kind != 'parameter':
       if one.kind in ('bitcast', 'get-tuple-element'):
@@ -204,7 +205,7 @@ def _users(inside: dict, names: set) -> Iterator[Instruction]:
 
 
 def _written(inside: dict, parsed: dict) -> float:
-  """Bytes of its result that a fusion writes: of an update in place the part alone."""
+  """Bytes that a fusion writes of its result: only the part, for an in-place update."""
   [root] = [one for one in inside.values() if one.is_root]
   ends = [inside[name] for name in root.operands] if root.kind == 'tuple' else [root]
   total = 0.0

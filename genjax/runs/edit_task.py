@@ -16,27 +16,29 @@ KINDS = ('inpaint', 'super_resolve', 'colourise')
 class Task(NamedTuple):
   """A measurement, its values, and the image that was measured."""
 
-  name: str  # for people: what is known
+  name: str  # what is known, in words
   measurement: measurements.Measurement
   y: np.ndarray
-  image: np.ndarray | None  # [H, W, C] as the model sees it, x; None: y came without it
+  image: np.ndarray | None  # x [H, W, C] as the model sees it; None: y came without it
   record: dict  # the definition of the measurement, for the npz
 
 
 def task(edit: str, spec: DataSpec, *, image: str | None, mask: str | None, factor: int | None,
          resize: bool, scale: tuple | None = None) -> Task:
-  """The measurement that the flags of experiments.sample name.
+  """The Task that the flags of experiments.sample describe.
 
+  edit: one of KINDS, or FILE.npz with a matrix; image, mask: files or a box; factor: pixels a side.
+  resize: resize an image of another size.
   scale: mean and deviation of standardised data (`Dataset.standardised`).
-  Raises BadInput for what cannot be read, has another size, measures nothing or everything, and for
-  a flag of another kind of edit.
+  Raises BadInput for files that cannot be read or have another size, for masks that hide nothing or
+  everything, and for a flag of another kind of edit.
   """
   is_matrix = edit.endswith('.npz')
   if edit not in KINDS and not is_matrix:
     raise BadInput(f'--edit={edit}; allowed: {", ".join(KINDS)}, FILE.npz with the matrix A')
   for flag, value, kind in (('mask', mask, 'inpaint'), ('factor', factor, 'super_resolve')):
     if value is not None and edit != kind:
-      raise BadInput(f'--{flag}={value} is of --edit={kind}, not --edit={edit}')
+      raise BadInput(f'--{flag}={value} is for --edit={kind}, not --edit={edit}')
   if image is None and not is_matrix:
     raise BadInput(f'--edit={edit} needs --image=FILE.png')
   if image is not None and not writer.is_image(spec):
@@ -67,9 +69,9 @@ def task(edit: str, spec: DataSpec, *, image: str | None, mask: str | None, fact
 
 
 def read_image(path: str, spec: DataSpec, resize: bool, grey_too: bool = False) -> np.ndarray:
-  """x float32 [H, W, C] on the grid of levels; grey_too: a grey file may stand for a colour image.
+  """x float32 [H, W, C] on the grid of levels; grey_too: a grey file may replace a colour image.
 
-  Raises BadInput for a file that cannot be read, other channels and, without resize, another size.
+  Raises BadInput for an unreadable file, other channels and, without resize, another size.
   """
   pixels = intake.read_image(path).pixels
   height, width, channels = spec.shape
@@ -92,7 +94,7 @@ def read_image(path: str, spec: DataSpec, resize: bool, grey_too: bool = False) 
 def hidden(mask: str | None, size: tuple[int, int]) -> np.ndarray:
   """bool [H, W], true where --mask hides: white pixels of a file, or TOP,LEFT,BOTTOM,RIGHT.
 
-  Raises BadInput for another size, a box outside, and what hides nothing or everything.
+  Raises BadInput for another size, a box outside, and a mask that hides nothing or everything.
   """
   words = 'allowed: FILE.png whose white pixels are hidden, or TOP,LEFT,BOTTOM,RIGHT'
   if mask is None:
@@ -104,8 +106,8 @@ def hidden(mask: str | None, size: tuple[int, int]) -> np.ndarray:
     if not (top < bottom <= height and left < right <= width):
       raise BadInput(f'--mask={mask} is no box in {width}x{height}; allowed: TOP,LEFT,BOTTOM,RIGHT '
                      f'with TOP < BOTTOM <= {height}, LEFT < RIGHT <= {width}')
-    found = np.zeros(size, bool)
-    found[top:bottom, left:right] = True
+    is_hidden = np.zeros(size, bool)
+    is_hidden[top:bottom, left:right] = True
   elif len(parts) > 1:
     raise BadInput(f'--mask={mask}; {words}')
   else:
@@ -116,17 +118,17 @@ def hidden(mask: str | None, size: tuple[int, int]) -> np.ndarray:
     if set(np.unique(pixels)) - {0, 255}:
       raise BadInput(f'--mask={mask} has values besides 0 and 255; allowed: black (known) and '
                      'white (hidden)')
-    found = pixels == 255
-  if found.all() or not found.any():
-    raise BadInput(f'--mask={mask} hides {"everything" if found.any() else "nothing"}; allowed: '
-                   'some pixels, not all')
-  return found
+    is_hidden = pixels == 255
+  if is_hidden.all() or not is_hidden.any():
+    raise BadInput(f'--mask={mask} hides {"everything" if is_hidden.any() else "nothing"}; '
+                   'allowed: some pixels, not all')
+  return is_hidden
 
 
 def _by_matrix(path: str, spec: DataSpec, x, scale: tuple | None) -> Task:
-  """The measurement by A [M, D] of an npz, and its y [M] or A x.
+  """The Task of measuring A [M, D] of an npz, with its y [M] or A x.
 
-  scale: mean and deviation of standardised data, whose x, A and y are in the units of the file.
+  scale: mean and deviation of standardised data; A and y are in the units of the data's file.
   """
   arrays = intake.read_npz(path, ('A', 'y')).arrays
   dimensions = int(np.prod(spec.shape))
@@ -144,8 +146,8 @@ def _by_matrix(path: str, spec: DataSpec, x, scale: tuple | None) -> Task:
                    f'the model makes {spec.shape}')
   if (x is None) == ('y' not in arrays):
     raise BadInput(f'--edit={path}: '
-                   + ('no y; allowed: y [M] beside A, or --image' if x is None else
-                      'y stands beside A, and --image would give another; allowed: one of them'))
+                   + ('no y; allowed: y [M] next to A, or --image' if x is None else
+                      'has y, and --image would give another; allowed: one of them'))
   if x is not None:
     measurement = measurements.linear(matrix)
     y = np.asarray(measurements.observe(measurement, x[None])[0])

@@ -1,4 +1,4 @@
-"""Opens a run directory: to start or resume its training, or to use its model."""
+"""Opens a run directory, to start or resume its training or to use its model."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,27 +18,27 @@ from genjax.types import BadInput, Model, Objective
 
 
 class Start(NamedTuple):
-  """Where a training starts or resumes; nothing is written yet, and no fresh state is created."""
+  """Where a training starts or resumes, before anything is written or a fresh state is created."""
 
   record: dict | None  # new content of config.json; None: unchanged
   step: int
   meta: dict  # of the checkpoint
-  restored: bool  # from a checkpoint of the directory itself
+  restored: bool  # from a checkpoint of this directory
   state: Callable  # () -> the state at that step
-  warnings: tuple[str, ...]  # what is wrong with newer checkpoints
+  warnings: tuple[str, ...]  # about newer, damaged checkpoints
 
 
-def start(config, made: wiring.Run, workdir, like) -> Start:
-  """Opens a run directory for the training that `config` describes; only this function does.
+def start(config, training: wiring.Run, workdir, like) -> Start:
+  """The Start of the training that `config` describes; only this function opens it.
 
-  like: shapes and shardings of its state (`wiring.abstract_state`). Raises BadInput for a directory
-  that holds another run, is damaged, or is already beyond config.steps.
+  training: its parts; like: shapes and shardings of its state (`wiring.abstract_state`).
+  Raises BadInput for a workdir that holds another run, is damaged, or is beyond config.steps.
   """
-  # 1. The config: no key that trains may differ from that of an existing run.
-  # 2. The data, and the run in init_from: their content must be that of an existing run.
-  begins = origins.origin(config, made.dataset, workdir)
-  _, record = rundir.agree(workdir, config.to_dict(), made.dataset.identity, begins,
-                           facts(made.dataset))
+  # 1. The config: its training keys must equal those of an existing run.
+  # 2. The data, and the run in init_from: their content must equal that of an existing run.
+  begins = origins.origin(config, training.dataset, workdir)
+  _, record = rundir.agree(workdir, config.to_dict(), training.dataset.identity, begins,
+                           facts(training.dataset))
   # 3. A checkpoint: the newest undamaged one is the whole state, and the rest is skipped.
   directory = rundir.checkpoints(workdir)
   restored = checkpoint.restore(directory, like)
@@ -51,8 +51,8 @@ def start(config, made: wiring.Run, workdir, like) -> Start:
 
   def first():
     # 4. A fresh state: parameters from config.seed and the rows of the first step.
-    state = origins.fresh(config, made, like)
-    # 5. init_from: the model, and a teacher, of that state get another run's parameters.
+    state = origins.fresh(config, training, like)
+    # 5. init_from: the model and the teacher of that state get another run's parameters.
     if begins:
       state = origins.started_from(config, state, load(config.init_from, begins['step']).params)
     return state
@@ -71,13 +71,13 @@ class Loaded(NamedTuple):
   step: int
   selected: bool  # the step is the one with the best validation figure
   skipped: int  # steps up to this one whose loss or gradient was not finite
-  made: wiring.Run  # the parts of its training
+  training: wiring.Run  # the parts of its training
 
 
 def on_mesh(workdir):
   """The context in which a run is loaded on all devices of this job, sharded as in its training.
 
-  With other numbers of devices the parameters are sharded over as many as possible.
+  On another number of devices, parameters are sharded over as many as possible.
   """
   fsdp = rundir.read(workdir)['config']['mesh']['fsdp']
   hosts.meet('the devices')
@@ -85,47 +85,49 @@ def on_mesh(workdir):
 
 
 def is_conditioned_on_vectors(workdir) -> bool:
-  """Whether the model of a run is conditioned on vectors, of which its directory holds none."""
+  """Whether the model of a run is conditioned on vectors, which its directory does not hold."""
   recorded = rundir.read(workdir)
   return bool(recorded['config']['conditional'] and recorded['facts'].get('context'))
 
 
 def load(workdir, step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
          with_data: bool = False):
-  """Reads a run directory; returns Loaded.
+  """Returns `Loaded`: a run directory as a model.
 
   step: of the checkpoint; None: the best by validation if the run selects, else the last.
   ema: use the averaged parameters if the run has them.
   sampler: entries of {'name', 'kw', 'guidance'} that replace the config's. With
-    guidance['autoguidance'], the directory of a worse run of the same task, params are those of
-    `sample`, {'model', 'guide'}.
-  with_data: read the data set; else it has the facts of the directory, and shapes for arrays.
-  Raises BadInput for a directory that is no run, has no such step or is damaged, for a sampler if
-  the model needs none, for a guide on other data or another path, and for data that have moved or
-  changed.
+    guidance['autoguidance'], the directory of a worse run of the same task, params are
+    {'model', 'guide'}, as `sample` takes them.
+  with_data: read the data set; otherwise it has the recorded facts, and shapes for arrays.
+  Raises BadInput for a directory that is no run, has no such step or is damaged, and for data that
+  have moved or changed. It does so for a sampler if the model needs none, and for a guide on other
+  data or another path.
   """
   recorded = rundir.read(workdir)
   config = config_dict.ConfigDict(recorded['config'])
   if sampler:
     config.sampler = {**config.sampler.to_dict(), **sampler}
-  made = wiring.run(config, (_real_data if with_data else _known_data)(workdir, config, recorded))
-  if sampler and made.model.diffusion is None:
+  read = _real_data if with_data else _known_data
+  training = wiring.run(config, read(workdir, config, recorded))
+  if sampler and training.model.diffusion is None:
     raise BadInput(f'sampler {config.sampler.name!r}: a '
                    f'{identity.title(config, "trained by")} does not denoise; allowed: no '
                    'sampler')
-  like = wiring.abstract_state(config, made, sharding.current_mesh())
+  like = wiring.abstract_state(config, training, sharding.current_mesh())
   state, step, selected = _restored(workdir, like, step)
   params = state.ema if ema and config.ema else state.params['model']
   skipped = int(state.skipped[0]) if config.nan_steps_allowed else 0
-  model = made.model
+  model = training.model
   if sampler and sampler.get('guidance', {}).get('autoguidance'):
-    model, params = _autoguided(config, made, params, ema)
+    model, params = _autoguided(config, training, params, ema)
   hosts.meet('a loaded run')
-  return Loaded(config, made.dataset, made.objective, model, params, step, selected, skipped, made)
+  return Loaded(config, training.dataset, training.objective, model, params, step, selected,
+                skipped, training)
 
 
 def _restored(workdir, like, step: int | None) -> tuple:
-  """(state, step, whether it was selected) of a step; None: the best, else the newest."""
+  """(state, step, whether it was selected); step None: the best, else the newest."""
   directory, gone = rundir.checkpoints(workdir), None
   if step is not None:
     return checkpoint.restore(directory, like, step)[0], step, False
@@ -149,7 +151,7 @@ def _restored(workdir, like, step: int | None) -> tuple:
 
 
 def facts(dataset: data.Dataset) -> dict:
-  """The facts about the data in config.json, with which a run can be loaded without them."""
+  """The facts about the data for config.json, which let a run be loaded without its data."""
   columns = {key: [np.dtype(array.dtype).str, list(array.shape)]
              for key, array in dataset.splits.get('train', {}).items()}
   return {**data.describe(dataset), 'columns': columns,
@@ -161,12 +163,12 @@ def _known_data(workdir, config, recorded: Mapping) -> data.Dataset:
 
   A data set with a known density is defined by code, and is created again.
   """
-  there = recorded['facts']
-  if there['by_code']:
+  known = recorded['facts']
+  if known['by_code']:
     return _real_data(workdir, config, recorded)
   train = {key: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
-           for key, (dtype, shape) in there['columns'].items()}
-  return data.described(there, recorded['data'])._replace(splits={'train': train})
+           for key, (dtype, shape) in known['columns'].items()}
+  return data.described(known, recorded['data'])._replace(splits={'train': train})
 
 
 def _real_data(workdir, config, recorded: Mapping) -> data.Dataset:
@@ -186,17 +188,17 @@ def _real_data(workdir, config, recorded: Mapping) -> data.Dataset:
   return dataset
 
 
-def _autoguided(config, made, params, ema):
+def _autoguided(config, training, params, ema):
   """(model with a sampler that another run guides, parameters of both)."""
   workdir = config.sampler.guidance.autoguidance
   guide = load(workdir, None, ema)
-  spec, t = made.dataset.spec, jnp.linspace(0.0, 1.0, 9)
-  own, other = made.model.diffusion, guide.model.diffusion
+  spec, t = training.dataset.spec, jnp.linspace(0.0, 1.0, 9)
+  own, other = training.model.diffusion, guide.model.diffusion
   if other is None or other.denoise is None or guide.dataset.spec != spec:
     raise BadInput(f'autoguidance={workdir}: a {guide.config.model.family} on '
                    f'{guide.dataset.name}; allowed: a run that denoises {spec}')
   if not np.allclose(own.path(params, t), other.path(guide.params, t), atol=1e-5):
     raise BadInput(f'autoguidance={workdir}: its path has other alpha and sigma; allowed: a run '
                    'with the same schedule')
-  return (wiring.autoguided(config, spec, made.objective, made.model, guide.model),
+  return (wiring.autoguided(config, spec, training.objective, training.model, guide.model),
           {'model': params, 'guide': guide.params})

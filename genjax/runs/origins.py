@@ -18,14 +18,14 @@ from genjax.types import BadInput
 def origin(config, dataset: data.Dataset, workdir) -> dict | None:
   """{'step', 'digest'} of the checkpoint in config.init_from from which a run starts, or None.
 
-  Reads no array. An existing run keeps its origin: if that checkpoint still exists, it must be
+  It reads no array. An existing run keeps its origin: if that checkpoint still exists, it must be
   unchanged. Raises BadInput for a directory that is no run, or has other data or another model.
   """
   given = config.init_from
   if not given:
     return None
-  begun = workdir and (pathlib.Path(workdir) / 'config.json').exists()
-  known = rundir.read(workdir).get('init_from') if begun else None
+  exists = workdir and (pathlib.Path(workdir) / 'config.json').exists()
+  known = rundir.read(workdir).get('init_from') if exists else None
   if known:
     return checkpoint.identity(rundir.checkpoints(given), known['step']) or known
   there = rundir.read(given)
@@ -36,7 +36,7 @@ def origin(config, dataset: data.Dataset, workdir) -> dict | None:
   return newest
 
 
-# of a kw: what changes neither the parameters nor what they mean
+# keywords that change neither the parameters nor their meaning
 INERT = ('dropout', 'dtype', 'remat', 'num_steps')
 
 
@@ -66,17 +66,17 @@ def _check_same(given, there: Mapping, config, dataset: data.Dataset) -> None:
                               'allowed: a run on the same data with the same model']))
 
 
-def fresh(config, made: wiring.Run, like):
-  """The state before the first step, on its devices. like: its shapes and shardings."""
+def fresh(config, training: wiring.Run, like):
+  """The state before the first step, on its devices; like: its shapes and shardings."""
   shardings = jax.tree.map(lambda leaf: leaf.sharding, like) if sharding.current_mesh() else None
-  return init.initialise(made.init, streams.stream(config.seed, streams.Purpose.INIT),
-                         wiring.first_rows(config, made), shardings)
+  return init.initialise(training.init, streams.stream(config.seed, streams.Purpose.INIT),
+                         wiring.first_rows(config, training), shardings)
 
 
 def started_from(config, state, given):
-  """The fresh state with the parameters `given` for its model, and its teacher if it has one.
+  """The fresh state with the parameters `given` in its model, and in its teacher if it has one.
 
-  Raises BadInput if they do not fit.
+  Raises BadInput if their shapes differ.
   """
   shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
   if shapes(given) != shapes(state.params['model']):

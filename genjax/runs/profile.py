@@ -12,9 +12,10 @@ NUM_TRACED = 5
 
 def traced(dispatch: Callable, path: str | os.PathLike, steps: Iterable[int],
            first_step: int) -> Callable:
-  """dispatch, of which NUM_TRACED calls from `first_step` on are traced into `path`, once.
+  """dispatch, with NUM_TRACED calls traced into the folder `path`, once.
 
-  steps: of each call the step that it begins at. The lead host writes the trace.
+  steps: the first step of each call; first_step: the step from which calls are traced. The lead
+  host writes the trace.
   """
   steps, num_traced = iter(steps), 0
 

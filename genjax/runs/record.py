@@ -1,8 +1,8 @@
 """The measurements of a run: the file of each, and how metrics are added to it.
 
-A measurement has one config, split and step. For split 'test' and the step that the run stands for
-(the selected one, else the last) it is eval.json with the run's own config, and evals/HASH.json
-with another one. Any other measurement is evals/HASH-SPLIT-STEP.json.
+A measurement has one config, split and step. The standing ones have the split 'test' and the run's
+result step (the selected one, else the last). These are in eval.json for the run's own config, and
+in evals/HASH.json for another one. All others are in evals/HASH-SPLIT-STEP.json.
 """
 
 import pathlib
@@ -15,16 +15,16 @@ APART = ('evaluated_by', 'versions', 'time')  # provenance of a metric measured 
 
 
 def place(workdir, new: Mapping, is_own: bool, standing: bool) -> tuple[pathlib.Path, str]:
-  """The file of a measurement (its KEY) and the name of its samples.
+  """(file of the measurement, name of its samples).
 
-  is_own: it has the run's own config. standing: it has the split 'test' and the step that the run
-  stands for; a record there with the same KEY is the same measurement, however it was requested.
-  Raises BadInput for a damaged record.
+  new: its KEY; is_own: it has the run's own config; standing: it has the split 'test' and the run's
+  result step. A record in the standing file with the same KEY is the same measurement, however it
+  was requested. Raises BadInput for a damaged record.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / ('eval.json' if is_own else f'evals/{new["config"]}.json')
-  there = _same(disk.read_record(path), new)
-  if standing or there:
+  is_there = _same(disk.read_record(path), new)
+  if standing or is_there:
     return path, 'final' if is_own else new['config']
   name = _name(new)
   path = workdir / 'evals' / f'{name}.json'
@@ -35,8 +35,8 @@ def place(workdir, new: Mapping, is_own: bool, standing: bool) -> tuple[pathlib.
 def write(workdir, path: pathlib.Path, new: Mapping, whole: bool) -> None:
   """Adds a measurement to its file.
 
-  new: KEY, 'selected', 'metrics' and 'provenance'.
-  whole: `new` has everything that its config asks for; its provenance becomes that of the record.
+  path: of `place`. new: KEY, 'selected', 'metrics' and 'provenance'.
+  whole: `new` has all metrics of its config; its provenance becomes that of the record.
   Recorded metrics that are not measured again stay. Metrics with another provenance than the record
   have it under 'apart'. A record of another config or step in that file, for example after further
   training, moves to evals/HASH-SPLIT-STEP.json.

@@ -1,7 +1,7 @@
 """The directory of a run: its config.json, and the changes after which it is still the same run.
 
-WORKDIR has config.json, metrics.jsonl, events.*, checkpoints/, samples/, eval.json and, in evals/,
-measurements with another sampler, other evaluators or another encoder.
+WORKDIR has config.json, metrics.jsonl, events.*, checkpoints/, samples/ and eval.json. Measurements
+with another sampler, other evaluators or another encoder are in evals/.
 """
 
 import importlib.metadata
@@ -29,13 +29,13 @@ _SOURCE = pathlib.Path(__file__).resolve().parents[2]
 
 
 def record(workdir: pathlib.Path, new: Mapping | None) -> None:
-  """Writes what `agree` returned to config.json, atomically; nothing for None."""
+  """Writes the record that `agree` returned to config.json, atomically; does nothing for None."""
   if new is not None:
     disk.write_record(workdir / 'config.json', new)
 
 
 def place(workdir: str | os.PathLike | None) -> pathlib.Path:
-  """The absolute path of a run directory, `~` expanded. Raises BadInput for none and an address."""
+  """The absolute path of a run directory, `~` expanded. Raises BadInput for none or an address."""
   if not workdir:
     raise BadInput('no --workdir was given; allowed: a new directory or one of an earlier run')
   if '://' in str(workdir):
@@ -48,11 +48,11 @@ def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
           origin: Mapping | None, facts: Mapping):
   """(path of the run directory, its new record, or None if the record does not change).
 
-  config: nested dict; identity: of the data; allowed changes are recorded under 'history'.
+  config: nested dict; allowed changes of it are recorded under 'history'.
+  identity: of the data; facts: about them, for sampling without them.
   origin: of the checkpoint from which the run starts, if any.
-  facts: about the data, for sampling without them.
-  Writes nothing. Raises BadInput for a config or data that would change the trajectory so far (each
-  key with its old and new value), and for a directory that is no run.
+  It writes nothing. Raises BadInput for a directory that is no run, and for a config or data that
+  would change the trajectory so far, naming each key with its old and new value.
   """
   workdir = place(workdir)
   config, identity = _json_like(config), _json_like(identity)
@@ -70,7 +70,7 @@ def agree(workdir: str | os.PathLike, config: Mapping, identity: Mapping,
 
 
 def without_places(identity: Mapping) -> dict:
-  """The identity of data without their location: moved data are the same data."""
+  """The identity of data without their location, so that moved data are the same data."""
   kw = {k: v for k, v in (identity.get('kw') or {}).items() if k not in PLACES}
   return {**identity, 'kw': kw}
 
@@ -78,7 +78,7 @@ def without_places(identity: Mapping) -> dict:
 def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: dict) -> dict:
   """The record of a resumed run; BadInput if it would be another run."""
   was, would = trajectory(old['config']), trajectory(config)
-  if ('steps' in was) != ('steps' in would):  # then `decay` differs, and is what gets named
+  if ('steps' in was) != ('steps' in would):  # then `decay` differs, and the message names that
     was.pop('steps', None), would.pop('steps', None)
   had = {'data set': without_places(old['data']),
          **{k: old[k] for k in ('init_from',) if k in old}}
@@ -101,7 +101,7 @@ def _resumed(workdir: pathlib.Path, old: dict, config: dict, given: dict, now: d
 
 
 def _refuse_changed_files(workdir: pathlib.Path, refused: Mapping, config: Mapping) -> None:
-  """Raises BadInput, naming it, for a user's own file whose content has changed."""
+  """Raises BadInput for a user's own file whose content has changed, naming the file."""
   named = _flat(config)
   for key, (there, here) in refused.items():
     if extension.is_other_version(there, here):
@@ -111,7 +111,7 @@ def _refuse_changed_files(workdir: pathlib.Path, refused: Mapping, config: Mappi
 
 
 def read(workdir: str | os.PathLike) -> dict:
-  """config.json: shape, config, commit, versions, device, data, facts, created, history.
+  """config.json as a dict: shape, config, commit, versions, device, data, facts, created, history.
 
   Raises BadInput for a file that no training wrote, that is damaged, or that has another format.
   """
@@ -136,12 +136,12 @@ def read(workdir: str | os.PathLike) -> dict:
 
 
 def checkpoints(workdir: str | os.PathLike) -> pathlib.Path:
-  """The directory of the checkpoints of a run."""
+  """The absolute path of the checkpoints of a run."""
   return pathlib.Path(workdir).expanduser().absolute() / 'checkpoints'
 
 
 def differences(there: Mapping, here: Mapping, without: tuple[str, ...] = ()) -> list[str]:
-  """A line for each key in which two configs differ, except in the sections of `without`."""
+  """A line for each key that differs between two configs, except in the sections `without`."""
   kept = [_json_like({k: v for k, v in config.items() if k not in without})
           for config in (there, here)]
   return [f'  {key}: {json.dumps(a)} there, {json.dumps(b)} here'
@@ -149,9 +149,9 @@ def differences(there: Mapping, here: Mapping, without: tuple[str, ...] = ()) ->
 
 
 def provenance(workdir: str | os.PathLike) -> dict:
-  """Who made the numbers of a run: seed, commits, versions, device, time, seconds of training.
+  """The origin of a run's numbers: seed, commits, versions, device, time, seconds of training.
 
-  commit is that of the training, evaluated_by that of this process.
+  'commit' is that of the training, 'evaluated_by' that of this process.
   """
   record = read(workdir)
   return {'seed': record['config'].get('seed'), 'commit': record['commit'],
@@ -161,7 +161,7 @@ def provenance(workdir: str | os.PathLike) -> dict:
 
 
 def _train_seconds(workdir: str | os.PathLike) -> float | None:
-  """Of the logged steps alone: compilation and evaluation included, restarts not.
+  """Seconds of the logged steps, with compilation and evaluation, without restarts; None if 0.
 
   Raises BadInput for a log that ends before the last checkpoint, which is written after its line.
   """
@@ -183,11 +183,11 @@ def _train_seconds(workdir: str | os.PathLike) -> float | None:
 
 
 def commit() -> str | None:
-  """The git commit of this source, '-dirty' when tracked files differ; None outside git."""
+  """The git commit of this source, with '-dirty' if tracked files differ; None outside git."""
   answer = _git('rev-parse', '--show-toplevel', 'HEAD')
   top, _, head = (answer or '').strip().partition('\n')
   if not head or pathlib.Path(top).resolve() != _SOURCE:
-    return None  # no commit yet, or installed inside somebody else's repository
+    return None  # no commit yet, or installed inside another repository
   changed = _git('status', '--porcelain', '--untracked-files=no')
   return f'{head}-dirty' if changed else head
 
@@ -202,7 +202,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def versions() -> dict[str, str | None]:
-  """python, jax, jaxlib, flax, optax, orbax, numpy, genjax; None: not installed as a package."""
+  """{name: version} of python, jax, flax, ...; None: not installed as a package."""
   by_package = {'python': platform.python_version()}
   for name, package in _PACKAGES.items():
     try:
@@ -232,7 +232,7 @@ def _flat(tree: Any, prefix: str = '') -> dict[str, Any]:
 
 
 def _json_like(tree: Any) -> Any:
-  """As it will be read back: tuples become lists, keys strings."""
+  """The tree as JSON returns it: tuples become lists, keys strings."""
   return json.loads(json.dumps(tree, default=list))
 
 

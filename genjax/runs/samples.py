@@ -13,9 +13,9 @@ from genjax.runs import rundir
 from genjax.types import BadInput, DataSpec
 
 DEFAULT = ('fd', 'kid', 'precision', 'recall', 'density', 'coverage')
-NOVELTY = ('novelty_knn', 'novelty_knn_p')  # of the default where there are training examples
-COMMITTED = {'digits': 'digits', 'fashion_mnist': 'fmnist'}  # encoders by the data they are for
-BESIDE = {'_data': 'data in their place', '_single': 'one example', '_copies': 'training copies'}
+NOVELTY = ('novelty_knn', 'novelty_knn_p')  # also default if there are training examples
+COMMITTED = {'digits': 'digits', 'fashion_mnist': 'fmnist'}  # data set -> encoder
+FLOORS = {'_data': 'data instead', '_single': 'one example', '_copies': 'training copies'}
 
 
 class Set(NamedTuple):
@@ -26,23 +26,23 @@ class Set(NamedTuple):
   spec: DataSpec
   identity: dict
   sampler: str | None = None
-  notes: tuple[str, ...] = ()  # for people: what was passed over or changed, and why
-  resize: str | None = None  # how images of another size were resized, if any were
+  notes: tuple[str, ...] = ()  # what was skipped or changed and why, in words
+  resize: str | None = None  # how images of another size were resized; None: none were
 
 
 def read(where: str, levels: int | None = 256, size: tuple[int, int] | None = None,
          x_key: str = '') -> Set:
-  """Examples of `DATASET:split`, of a folder of images, or of an npz.
+  """The Set of `DATASET:split`, of a folder of images, or of an npz.
 
-  levels: of images on disk, whose 0..255 are taken back to 0..levels - 1; None: as 256.
+  levels: of images on disk, whose 0..255 are mapped back to 0..levels - 1; None: 256.
   size: (height, width) to which images of another size are resized; None: they are refused.
-  x_key: of the examples in an npz; '': by convention (`arrays.read_npz`).
-  Raises BadInput for what is none of them, or cannot be read.
+  x_key: key of the examples in an npz; '': by convention (`arrays.read_npz`).
+  Raises BadInput for anything else, and for files that cannot be read.
   """
   levels, num_resized = levels or 256, 0
   if where.endswith('.npz'):
-    found = arrays.read_npz(where, levels, x_key, 'none')
-    x, levels, notes, recipe = found.arrays['x'], found.levels, found.notes, 'examples of an npz'
+    npz = arrays.read_npz(where, levels, x_key, 'none')
+    x, levels, notes, recipe = npz.arrays['x'], npz.levels, npz.notes, 'examples of an npz'
     if size and levels and x.shape[1:3] != size:
       x, num_resized = _resized(x, levels, size), len(x)
   elif pathlib.Path(where).is_dir():
@@ -59,13 +59,13 @@ def read(where: str, levels: int | None = 256, size: tuple[int, int] | None = No
 
 
 def _resized(x, levels: int, size: tuple[int, int]):
-  """Levels [N, H, W, C] as images of another size."""
+  """Levels uint8 [N, *size, C] of images with levels x [N, H, W, C]."""
   pixels = np.stack([intake.resized(image, size) for image in disk.to_bytes(x, levels)])
   return np.rint(pixels * ((levels - 1) / 255)).astype(np.uint8)
 
 
 def of_dataset(where: str) -> tuple[data.Dataset, str]:
-  """The data set and the name of its split by `NAME:split`."""
+  """(data set, name of the split) of `NAME:split`."""
   name, _, split = where.partition(':')
   if '/' in where and not split:
     raise BadInput(f'{where!r} does not exist; allowed: DATASET:split, a folder, or FILE.npz')
@@ -77,29 +77,29 @@ def of_dataset(where: str) -> tuple[data.Dataset, str]:
 
 
 def of_run(workdir: str, num_samples: int | None, step: int | None) -> Set:
-  """Samples drawn from the model of a run directory, as many as its config says or as asked."""
-  run = runs.load(workdir, step)
-  if run.model.sample is None:
-    raise BadInput(f'--samples={workdir}: a {identity.title(run.config, "trained by")} does '
-                   'not sample')
-  draw = wiring.drawer(run.config, run, run.config.seed)
-  x, info = draw(run.params)(num_samples or run.config.evals.num_samples)
-  return Set(workdir, data.to_raw(run.dataset, x), run.dataset.spec,
-             {'run': workdir, 'step': run.step}, info['sampler'])
+  """The Set of num_samples (None: config.evals.num_samples) draws of the model of a run."""
+  loaded = runs.load(workdir, step)
+  config = loaded.config
+  if loaded.model.sample is None:
+    raise BadInput(f'--samples={workdir}: a {identity.title(config, "trained by")} does not sample')
+  draw = wiring.drawer(config, loaded, config.seed)
+  x, info = draw(loaded.params)(num_samples or config.evals.num_samples)
+  return Set(workdir, data.to_raw(loaded.dataset, x), loaded.dataset.spec,
+             {'run': workdir, 'step': loaded.step}, info['sampler'])
 
 
 def reference_set(where: str, train: str | None):
-  """The data set and its split that samples are compared with, and training examples if any.
+  """(data set, name of the split) of the reference, with a split 'train' if there is one.
 
-  A `DATASET:split` brings its training set with it. Raises BadInput where train is of other data.
+  A `DATASET:split` has its own training set. Raises BadInput if `train` is of another kind.
   """
   if where.endswith('.npz') or pathlib.Path(where).is_dir():
-    found, split = read(where), 'reference'
+    examples, split = read(where), 'reference'
     path = pathlib.Path(where).absolute()
-    # of a split's folder, where the encoder of all of them is trained
+    # for a split's folder its parent, since the encoder is trained on all splits
     path = path.parent if path.name.casefold() in layout.SPLIT_NAMES else path
-    dataset = data.Dataset(where, found.spec, {split: {'x': found.x}}, found.identity,
-                           path=str(path), notes=found.notes)
+    dataset = data.Dataset(where, examples.spec, {split: {'x': examples.x}}, examples.identity,
+                           path=str(path), notes=examples.notes)
   else:
     dataset, split = of_dataset(where)
   if train:
@@ -123,12 +123,15 @@ def evaluate(samples: str, reference: str, metrics: Sequence[str] | None = None,
              encoded: Callable = lambda n: None, resize: bool = False, x_key: str = '') -> dict:
   """{'metrics': {name: Value}, 'samples', 'reference', 'provenance'}: samples against a reference.
 
-  samples: a folder of images, an npz, or a run directory; reference: `DATASET:split`, a folder or
-  an npz; train: the same, what the model was trained on. num_samples: so many fixed random ones.
-  encoder: a name of `encoders.ENCODERS` or a file. Features and figures are kept in the cache;
-  encoded(n) is called after each n examples. resize: samples of another size are resized to the
-  reference's, which the cards say. x_key: of the samples in an npz.
-  Raises BadInput for whatever cannot be read, compared or answered.
+  samples: a folder of images, an npz, or a run directory; x_key: of the samples in an npz.
+  reference, train: `DATASET:split`, a folder or an npz; train: the training set of the model.
+  metrics: their names; None: DEFAULT, and NOVELTY if there is a training set.
+  encoder: a name of `encoders.ENCODERS` or a file; None: the one committed for the reference.
+  num_samples: size of a fixed random subset, by the seed; None: all. step: of a run.
+  progress: wraps the evaluators' names; encoded(n): called after each n encoded examples.
+  resize: resize samples of another size to the reference's; the cards say so.
+  Features and figures are kept in the cache. Raises BadInput for files that cannot be read, samples
+  that cannot be compared, and metrics that cannot be measured.
   """
   dataset, split = reference_set(reference, train)
   if _is_run(samples):
@@ -142,30 +145,30 @@ def evaluate(samples: str, reference: str, metrics: Sequence[str] | None = None,
   n = len(given.x) if num_samples is None else num_samples
   if not 1 <= n <= len(given.x):
     raise BadInput(f'--num_samples={n}; allowed: 1 to {len(given.x)}, which {samples} has')
-  # a folder may be sorted by class: a part of it would not stand for the whole
+  # a folder may be sorted by class: its first part would not represent it
   x = two_sample.shuffled(given.x, seed)[:n]
   wanted = choose(metrics, dataset)
-  name = encoder or COMMITTED.get(dataset.name) or (
+  encoder = encoder or COMMITTED.get(dataset.name) or (
       'identity' if dataset.spec.levels is None else None)
-  if name is None:
+  if encoder is None:
     raise BadInput(f'--encoder is needed for {reference}; allowed: '
                    f'{", ".join(encoders.ENCODERS)}, or a file that is trained on images with '
                    f'labels by\n  {two_sample.encoder_command(dataset)}')
   shared = {'model': None, 'family': 'samples', 'dataset': dataset, 'split': split,
             'num_samples': n, 'seed': seed,
-            'encoder': encoders.load(name, dataset.spec, encoded),
+            'encoder': encoders.load(encoder, dataset.spec, encoded),
             'samples': {'x': disk.digest({'x': x}), 'sampler': given.sampler}}
-  found = {}
-  for evaluator in progress(list(dict.fromkeys(wanted.values()))):
-    asked = tuple(metric for metric, owner in wanted.items() if owner == evaluator)
-    run = wiring.evaluator(evaluator, {}, asked=asked if metrics else (), **shared)
-    found |= run(None, lambda k: (x[:k], {'sampler': given.sampler}))
+  values = {}
+  for name in progress(list(dict.fromkeys(wanted.values()))):
+    asked = tuple(metric for metric, owner in wanted.items() if owner == name)
+    measure = wiring.evaluator(name, {}, asked=asked if metrics else (), **shared)
+    values |= measure(None, lambda k: (x[:k], {'sampler': given.sampler}))
   if given.resize:
-    found = {k: v._replace(card={**v.card, 'resize': given.resize}) for k, v in found.items()}
+    values = {k: v._replace(card={**v.card, 'resize': given.resize}) for k, v in values.items()}
   read_samples = data.Dataset(samples, given.spec, {'all': {'x': given.x}}, given.identity,
                               notes=given.notes)
   return {
-      'metrics': {k: v for k, v in found.items() if _asked(k, wanted)},
+      'metrics': {k: v for k, v in values.items() if _asked(k, wanted)},
       'samples': {'name': samples, 'n': n, 'sha256': disk.digest({'x': x}),
                   'read': data.summary(read_samples)},
       'reference': {'name': reference, 'train': train, 'identity': dataset.identity,
@@ -179,7 +182,7 @@ def _is_run(where: str) -> bool:
 
 
 def choose(metrics: Sequence[str] | None, dataset) -> dict[str, str]:
-  """{metric: evaluator that answers it from samples}; raises BadInput for one that none does."""
+  """{metric: evaluator that measures it from samples}; BadInput for a metric that none measures."""
   have = wiring.samples_provide(dataset)
   estimators = {name: kinds.that_see_samples(module.ESTIMATORS) for name, module in EVALS.items()}
   owners = {metric: name for name, module in EVALS.items() for metric in module.METRICS
@@ -199,30 +202,30 @@ def choose(metrics: Sequence[str] | None, dataset) -> dict[str, str]:
 
 
 def _asked(name: str, wanted) -> bool:
-  return name in wanted or any(name == m + suffix for m in wanted for suffix in BESIDE)
+  return name in wanted or any(name == m + suffix for m in wanted for suffix in FLOORS)
 
 
-def table(found: dict) -> str:
-  """Markdown with a row per metric: its interval, its floors, and its protocol."""
-  metrics = found['metrics']
-  columns = ['metric', 'value', 'interval of 95 %', *BESIDE.values(), 'N', 'protocol']
-  lines = [f'{found["samples"]["name"]} ({found["samples"]["n"]} samples) against '
-           f'{found["reference"]["name"]}', '', f'| {" | ".join(columns)} |',
+def table(results: dict) -> str:
+  """Markdown of the results of `evaluate`: a row per metric with interval, floors and protocol."""
+  metrics = results['metrics']
+  columns = ['metric', 'value', 'interval of 95 %', *FLOORS.values(), 'N', 'protocol']
+  lines = [f'{results["samples"]["name"]} ({results["samples"]["n"]} samples) against '
+           f'{results["reference"]["name"]}', '', f'| {" | ".join(columns)} |',
            f'|{"---|" * len(columns)}']
   for name, value in metrics.items():
-    if any(name.endswith(suffix) for suffix in BESIDE):
+    if any(name.endswith(suffix) for suffix in FLOORS):
       continue
-    beside = [_number(metrics.get(name + suffix)) for suffix in BESIDE]
+    floors = [_number(metrics.get(name + suffix)) for suffix in FLOORS]
     card = value.card
     interval = ('' if value.low is None else f'{value.low:.5g} to {value.high:.5g}')
     sizes = f'{card.get("n_generated")} / {card.get("n_reference")}'
-    row = [name, _number(value), interval, *beside, sizes, _protocol(card)]
+    row = [name, _number(value), interval, *floors, sizes, _protocol(card)]
     lines.append(f'| {" | ".join(row)} |')
   reasons = {name: v.card['interval']['reason'] for name, v in metrics.items()
-             if name in found['metrics'] and v.low is None and 'reason' in v.card['interval']
-             and not any(name.endswith(s) for s in BESIDE)}
-  beside = [*((side, found[side]['read']) for side in ('samples', 'reference')), *reasons.items()]
-  return '\n'.join([*lines, '', *(f'- {name}: {words}' for name, words in beside), ''])
+             if v.low is None and 'reason' in v.card['interval']
+             and not any(name.endswith(s) for s in FLOORS)}
+  notes = [*((side, results[side]['read']) for side in ('samples', 'reference')), *reasons.items()]
+  return '\n'.join([*lines, '', *(f'- {name}: {words}' for name, words in notes), ''])
 
 
 def _number(value) -> str:

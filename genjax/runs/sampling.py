@@ -17,7 +17,7 @@ class Samples(NamedTuple):
   """Samples and their origin."""
 
   x: np.ndarray  # [n, ...]: integer levels, or float32 in the units of the data's own file
-  cond: np.ndarray | None  # [n] labels, or [n, context], that were asked for
+  cond: np.ndarray | None  # requested labels [n] or vectors [n, context]
   classes: tuple[str, ...] | None  # their names
   spec: DataSpec
   step: int  # of the checkpoint
@@ -28,39 +28,40 @@ def sample(workdir, num: int = 64, seed: int = 0, *, cond=None,
            step: int | None = None, ema: bool = True, sampler: Mapping | None = None,
            chunk: int | None = None, pictured: bool = False,
            check: Callable[[DataSpec], None] = lambda spec: None) -> Samples:
-  """Draws num samples from the model of a run directory; sample i depends on seed and i only.
+  """Returns num `Samples` of the model of a run directory; sample i depends on seed and i only.
 
   cond: the class of every sample, by name or number, or the vector that they are conditioned on;
-    None: labels as the run's config says, vectors of random training examples.
+    None: labels as in the run's config, or vectors of random training examples.
   step: of the checkpoint; None: the selected one, else the last.
   ema: use the averaged parameters if the run has them.
   sampler: {'name', 'kw', 'guidance'}, instead of the config's (`chosen`).
   chunk: number of samples drawn at once; None: config.mesh.chunk.
   pictured: for a VAE, means of pixels instead of draws.
-  check(spec): called before anything is drawn.
+  check(spec): called before the first draw.
   Raises BadInput for a directory that is no run, a model that cannot be sampled, and a label or a
   sampler that it cannot take.
   """
   with opening.on_mesh(workdir):
-    # vectors to condition on are those of training examples
+    # the vectors come from training examples
     with_data = cond is None and opening.is_conditioned_on_vectors(workdir)
-    run = opening.load(workdir, step, ema, sampler, with_data)
-    if run.model.sample is None:
-      raise BadInput(f'a {identity.title(run.config, "trained by")} cannot be sampled')
-    check(run.dataset.spec)
-    model = wiring.pictured(run.model) if pictured else run.model
-    draw_from = wiring.drawer(run.config, run, seed, model=model, cond=condition(run, cond),
-                              chunk=chunk)
-    x, info = draw_from(run.params)(num)
-  return Samples(data.to_raw(run.dataset, x), info['cond'], run.dataset.classes, run.dataset.spec,
-                 run.step, info['nfe'])
+    loaded = opening.load(workdir, step, ema, sampler, with_data)
+    dataset = loaded.dataset
+    if loaded.model.sample is None:
+      raise BadInput(f'a {identity.title(loaded.config, "trained by")} cannot be sampled')
+    check(dataset.spec)
+    model = wiring.pictured(loaded.model) if pictured else loaded.model
+    draw_from = wiring.drawer(loaded.config, loaded, seed, model=model,
+                              cond=condition(loaded, cond), chunk=chunk)
+    x, info = draw_from(loaded.params)(num)
+  return Samples(data.to_raw(dataset, x), info['cond'], dataset.classes, dataset.spec, loaded.step,
+                 info['nfe'])
 
 
 def chosen(workdir, name: str | None, kw: Mapping, guidance: Mapping | None) -> dict:
   """The argument `sampler` of `sample`: {'name', 'kw', 'guidance'}.
 
-  name: a sampler with its own defaults; None: that of the run's config, with its keyword arguments
-  and those of kw.
+  name: a sampler with its own defaults; None: the config's, with its keyword arguments.
+  kw: further keyword arguments. guidance: 'weight', 'interval', 'autoguidance', or None.
   """
   recorded = rundir.read(workdir)['config']['sampler']
   own = {} if name else recorded['kw']
@@ -72,26 +73,26 @@ def edited(workdir, known: str, num: int = 8, seed: int = 0, *, cond: int | str 
            step: int | None = None, ema: bool = True, num_particles: int = 16,
            num_steps: int | None = None, noise: float = 0.0, progress: Callable = iter,
            check: Callable[[DataSpec], None] = lambda spec: None, **of_task):
-  """Posterior samples of a partly known image; (edit_task.Task, edit.Edited, spec, step).
+  """(edit_task.Task, edit.Edited, spec, step): posterior samples of a partly known image.
 
   known, of_task: see `edit_task.task`; the rest: see `edit.draw` and `sample`. Raises BadInput as
   these do.
   """
   with opening.on_mesh(workdir):
     # the error of the denoiser is measured on training examples
-    run = opening.load(workdir, step, ema, with_data=True)
-    spec = run.dataset.spec
-    task = edit_task.task(known, spec, **of_task, scale=run.dataset.standardised)
+    loaded = opening.load(workdir, step, ema, with_data=True)
+    spec = loaded.dataset.spec
+    task = edit_task.task(known, spec, **of_task, scale=loaded.dataset.standardised)
     check(spec)
-    drawn = edit.draw(run, task, num=num, seed=seed, cond=condition(run, cond),
+    drawn = edit.draw(loaded, task, num=num, seed=seed, cond=condition(loaded, cond),
                       num_particles=num_particles, num_steps=num_steps, noise=noise,
                       progress=progress)
-  return task, drawn._replace(x=data.to_raw(run.dataset, drawn.x)), spec, run.step
+  return task, drawn._replace(x=data.to_raw(loaded.dataset, drawn.x)), spec, loaded.step
 
 
-def condition(run: opening.Loaded, cond) -> int | tuple[float, ...] | None:
-  """The label or vector that a class by name or number, or numbers, mean to a run; or None."""
+def condition(loaded: opening.Loaded, cond) -> int | tuple[float, ...] | None:
+  """The label or vector for a class by name or number, or for numbers; None for None."""
   if cond is None:
     return None
   text = str(cond) if np.ndim(cond) == 0 else ','.join(map(str, np.asarray(cond).tolist()))
-  return data.condition_of_text(text, run.dataset)
+  return data.condition_of_text(text, loaded.dataset)

@@ -1,7 +1,7 @@
 """A training from its config to its evaluation, in one run directory.
 
-The program experiments.train and `genjax.train` call it. Text goes to say(text), progress bars come
-from progress(...), which has the interface of tqdm.
+The program experiments.train and `genjax.train` call it. say(text) prints; progress(...) returns a
+progress bar, with the interface of tqdm.
 """
 
 import functools
@@ -20,21 +20,21 @@ from genjax.runs import measuring, opening, origins, profile, rundir, writer
 from genjax.train import loop
 from genjax.types import BadInput
 
-LINES = 10  # of the summary at the end
+LINES = 10  # lines of the summary at the end
 
 
 def train(config, workdir, *, evaluate: bool = True, trace: int | None = None,
           given: Collection[str] = (), say: Callable = print, progress: Callable = tqdm) -> dict:
-  """Trains what a config describes, or resumes it, and measures it on the test split.
+  """{metric: Value} on the test split, after training what a config describes, or resuming it.
 
   config: a ConfigDict, which is not changed.
   workdir: a new directory, or that of an earlier launch of the same config, which is resumed bit
     for bit.
-  evaluate: measure at the end.
-  trace: a step from which on 5 dispatches are traced into WORKDIR/profile.
+  evaluate: measure at the end; otherwise the result is {}.
+  trace: the step from which 5 dispatches are traced into WORKDIR/profile.
   given: keys of the config that the user set one by one; a warning about one of them is an error.
-  Returns {metric: Value}, {} without the measurement. Raises BadInput for a mistake in the config,
-  a directory of another run or owned by another launch, and a training that diverged.
+  Raises BadInput for a mistake in the config, a directory of another run or owned by another
+  launch, and a training that diverged.
   """
   config = config.copy_and_resolve_references()
   configs.resolve(config)
@@ -42,10 +42,10 @@ def train(config, workdir, *, evaluate: bool = True, trace: int | None = None,
   workdir = rundir.place(workdir)
   # first, since the data of a second launch would take memory from the running one
   with lease.held(workdir, config.mesh.heartbeat) as check_owned:
-    # all hosts have arrived, and initialise their devices before one of them reads data for long
-    mesh, made = wiring.mesh(config), wiring.run(config)
+    # all hosts are here, and initialise their devices before one of them reads data for long
+    mesh, training = wiring.mesh(config), wiring.run(config)
     with sharding.on(mesh):
-      _train(config, made, workdir, mesh, check_owned, given, trace, say, progress)
+      _train(config, training, workdir, mesh, check_owned, given, trace, say, progress)
       preempt.finished('stopped in the evaluation: the training is saved; the same command '
                        'evaluates it')
       if not evaluate:
@@ -56,59 +56,60 @@ def train(config, workdir, *, evaluate: bool = True, trace: int | None = None,
       return metrics
 
 
-def _train(config, made: wiring.Run, workdir, mesh, check_owned, given, trace, say,
+def _train(config, training: wiring.Run, workdir, mesh, check_owned, given, trace, say,
            progress) -> None:
   """Trains from the checkpoint in the run directory, or from scratch, to config.steps.
 
-  Until the train step is compiled only the lease is written (`check_owned` checks it), so that a
-  preemption, or a mistake in the config, leaves the directory unchanged.
+  Until the train step is compiled only the lease is written (`check_owned` checks it), so a
+  preemption or a mistake in the config leaves the directory unchanged.
   """
-  selection = wiring.selection(config, made)
-  validate, warning = checked(config, made, given)
-  like = wiring.abstract_state(config, made, mesh)
-  start = opening.start(config, made, workdir, like)
+  selection = wiring.selection(config, training)
+  validate, warning = checked(config, training, given)
+  like = wiring.abstract_state(config, training, mesh)
+  start = opening.start(config, training, workdir, like)
   for text in start.warnings:
     say(f'warning: {text}')
-  say('\n'.join(filter(None, (headline(config, made, like, start.step), warning,
-                              data.summary(made.dataset)))))
+  say('\n'.join(filter(None, (headline(config, training, like, start.step), warning,
+                              data.summary(training.dataset)))))
   begin = functools.partial(_begin, workdir, start.record, start.step, check_owned)
   directory = rundir.checkpoints(workdir)
-  if made.objective.fit:
+  if training.objective.fit:
     log = begin()
     if not start.restored:
-      loop.fit(start.state, functools.partial(wiring.fit, config, made), directory, log)
+      loop.fit(start.state, functools.partial(wiring.fit, config, training), directory, log)
     return
   k = config.steps_per_dispatch
-  dispatch = wiring.compiled_step(config, made, mesh)
+  dispatch = wiring.compiled_step(config, training, mesh)
   hosts.meet('the first step')
   state = start.state()
-  log = _with_mfu(config, made, mesh, begin())
+  log = _with_mfu(config, training, mesh, begin())
   if trace is not None:
     dispatch = profile.traced(dispatch, workdir / 'profile', itertools.count(start.step, k), trace)
   plan = loop.Plan(config.steps, k, config.log.every, config.checkpoint.every,
                    config.checkpoint.keep_last, config.checkpoint.keep_every,
                    selection.every if selection else 0, config.nan_steps_allowed)
   with progress(total=config.steps, initial=start.step, unit='step') as bar:
-    loop.train(state, start.meta, dispatch, wiring.batches(made.source, start.step, k, mesh), plan,
-               directory, validate=validate, write=log, progress=bar, check_owned=check_owned)
+    batches = wiring.batches(training.source, start.step, k, mesh)
+    loop.train(state, start.meta, dispatch, batches, plan, directory, validate=validate, write=log,
+               progress=bar, check_owned=check_owned)
 
 
-def checked(config, made: wiring.Run, given: Collection[str] = ()) -> tuple:
+def checked(config, training: wiring.Run, given: Collection[str] = ()) -> tuple:
   """(validate or None, a warning or '') of a run; BadInput for a mistake in the config.
 
-  The evaluators are built only for their refusals. A warmup that is longer than the run is an error
+  The evaluators are built only to raise BadInput. A warmup that is longer than the run is an error
   if it is among the keys `given`, else a warning.
   """
-  beyond = wiring.warmup_beyond_the_run(config, made.objective)
+  beyond = wiring.warmup_beyond_the_run(config, training.objective)
   if beyond and 'optim.warmup' in given:
     raise BadInput(f'{beyond}; allowed: 0 to that number, or more steps')
-  validate, names = wiring.validator(config, made, preempt.check), config.evals.names
-  wiring.evaluators(config, made.dataset, made.model, 'test', names, optional=names)
+  validate, names = wiring.validator(config, training, preempt.check), config.evals.names
+  wiring.evaluators(config, training.dataset, training.model, 'test', names, optional=names)
   return validate, beyond and f'warning: {beyond}'
 
 
 def _begin(workdir, record, start: int, check_owned):
-  """Writes config.json and opens the log on the lead host; other hosts get a log without effect."""
+  """The log on the lead host, after writing config.json; on other hosts a log without effect."""
   if not hosts.is_lead():
     return lambda step, metrics: None
   check_owned()
@@ -122,11 +123,11 @@ def _begin(workdir, record, start: int, check_owned):
   return write
 
 
-def _with_mfu(config, made: wiring.Run, mesh, log):
-  """The log with 'mfu': model FLOPs per second as a share of the devices' matrix rate."""
+def _with_mfu(config, training: wiring.Run, mesh, log):
+  """The log, which adds 'mfu': model FLOPs per second over the devices' matrix rate."""
   if not config.log.mfu:
     return log
-  per_step = wiring.model_flops(config, made)
+  per_step = wiring.model_flops(config, training)
   rate = flops.matrix_rate(wiring.model_dtype(config)) * mesh.size
 
   def write(at, metrics):
@@ -136,12 +137,12 @@ def _with_mfu(config, made: wiring.Run, mesh, log):
   return write
 
 
-def headline(config, made: wiring.Run, like, start: int) -> str:
-  """One line: what is trained, on what, with how many parameters and which global batch."""
+def headline(config, training: wiring.Run, like, start: int) -> str:
+  """One line about a training: model, objective, data, number of parameters, global batch."""
   count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like.params))
   of_hosts = f' of {hosts.count()} hosts' if hosts.count() > 1 else ''
-  return (f'{identity.title(config)} ({made.estimator}) on '
-          f'{made.dataset.name}: {count:,} parameters, global batch {config.batch_size} on '
+  return (f'{identity.title(config)} ({training.estimator}) on '
+          f'{training.dataset.name}: {count:,} parameters, global batch {config.batch_size} on '
           f'{jax.device_count()} {jax.default_backend()} device(s){of_hosts}, '
           f'steps {start} to {config.steps}')
 
@@ -149,24 +150,24 @@ def headline(config, made: wiring.Run, like, start: int) -> str:
 def dry(config, workdir=None, *, given: Collection[str] = (), say: Callable = print) -> None:
   """Reports shapes, parameters, FLOPs and memory of one step; allocates no parameter.
 
-  Raises BadInput as training would: for a mistake in the config, and for a step that needs more
+  Raises BadInput as training would, for a mistake in the config and for a step that needs more
   memory than this machine has.
   """
-  made, mesh = wiring.run(config), wiring.mesh(config)
-  like = wiring.abstract_state(config, made, mesh)
-  say(headline(config, made, like, 0))
-  _, warning = checked(config, made, given)
-  origins.origin(config, made.dataset, workdir)
-  say('\n'.join(filter(None, (warning, data.summary(made.dataset)))))
+  training, mesh = wiring.run(config), wiring.mesh(config)
+  like = wiring.abstract_state(config, training, mesh)
+  say(headline(config, training, like, 0))
+  _, warning = checked(config, training, given)
+  origins.origin(config, training.dataset, workdir)
+  say('\n'.join(filter(None, (warning, data.summary(training.dataset)))))
   for path, leaf in jax.tree_util.tree_leaves_with_path(like.params):
     say(f'  {jax.tree_util.keystr(path, simple=True, separator="/")}: '
         f'{leaf.dtype.name}{list(leaf.shape)}')
-  if made.step is None:
+  if training.step is None:
     say('fitted in closed form or by EM: no gradient step')
     return
-  work = flops.of(made.step, wiring.abstract_state(config, made),
-                  wiring.abstract_rows(config, made))
-  program = wiring.compiled_step(config, made, mesh, k=1)
+  work = flops.of(training.step, wiring.abstract_state(config, training),
+                  wiring.abstract_rows(config, training))
+  program = wiring.compiled_step(config, training, mesh, k=1)
   state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
   say(f'one step: {work:.3e} FLOPs in products of matrices and convolutions, '
       f'{memory.of(program).temporaries / 2**20:.1f} MiB temporary, {state / 2**20:.1f} MiB state')

@@ -19,16 +19,16 @@ from genjax.types import BadInput, DataSpec
 
 SAMPLE_FORMATS = ('.png', '.npz')
 _FLUSH_SECONDS = 10  # of TensorBoard events, by a thread; metrics.jsonl is written at once
-_CHECKED = re.compile(r'(\{.*), "sha256": "([0-9a-f]{16})"\}')  # a line, and what ends it
-_VISIBLE = 48  # pixels: smaller images are enlarged at least to this
-_LINE, _LETTER = 12, 6  # pixels of Pillow's own font
+_CHECKED = re.compile(r'(\{.*), "sha256": "([0-9a-f]{16})"\}')  # a line and its digest
+_VISIBLE = 48  # pixels: smaller images are enlarged to at least this
+_LINE, _LETTER = 12, 6  # height and width of a letter of Pillow's own font, in pixels
 
 
 def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mapping], None]:
-  """Returns write(step, {metric: number}), for metrics.jsonl and TensorBoard.
+  """Returns write(step, {metric: number}), which adds to metrics.jsonl and TensorBoard.
 
-  Lines after the restored step `start` are removed first, since they will be written again. Needs
-  tensorboardX (imported by the first write).
+  Lines after the restored step `start` are removed first, since they will be written again. The
+  first write imports tensorboardX.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / 'metrics.jsonl'
@@ -42,7 +42,7 @@ def open_log(workdir: str | os.PathLike, start: int = 0) -> Callable[[int, Mappi
       file.write(f'{line}, "sha256": "{_digest(line)}"}}\n')
     if not events:
       from tensorboardX import SummaryWriter
-      # purge_step: TensorBoard then hides the same steps of earlier event files
+      # purge_step: TensorBoard hides these steps in earlier event files
       events.append(SummaryWriter(str(workdir), purge_step=start + 1 if start else None,
                                   flush_secs=_FLUSH_SECONDS))
     for name, value in values.items():
@@ -55,7 +55,7 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict]:
   """The rows of metrics.jsonl, in order, without an incomplete last line of a killed process.
 
   Each line ends with 16 digits of the sha256 of the rest, under 'sha256', which is not part of the
-  row; older lines without one are read, too. Raises BadInput, with its number, for a damaged line.
+  row; older lines have none. Raises BadInput for a damaged line, with its number.
   """
   return [row for _, row in _lines(pathlib.Path(workdir) / 'metrics.jsonl')]
 
@@ -67,11 +67,11 @@ def _drop_after(path: pathlib.Path, start: int) -> None:
 
 
 def _lines(path: pathlib.Path) -> list[tuple[str, dict]]:
-  """Each whole line as text and as a row."""
+  """[(text, row)] of the complete lines."""
   text = path.read_text(encoding='utf-8', errors='replace') if path.is_file() else ''
   *lines, last = text.split('\n')
   rows = [(line, _parse(line)) for line in lines]
-  if _CHECKED.match(last):  # a line that is torn has no digest
+  if _CHECKED.match(last):  # a torn line has no digest
     rows.append((last, _parse(last) if _CHECKED.fullmatch(last) else None))
   bad = next((i for i, (_, row) in enumerate(rows, 1) if row is None), None)
   if bad:
@@ -85,7 +85,7 @@ def _digest(line: str) -> str:
 
 
 def _parse(line: str) -> dict | None:
-  """The row of a line; None if it is none, or if the digest differs."""
+  """The row of a line; None if it is not a row, or if its digest differs."""
   checked = _CHECKED.fullmatch(line)
   if checked and _digest(checked[1]) != checked[2]:
     return None
@@ -102,9 +102,9 @@ def _parse(line: str) -> dict | None:
 def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: int = 64,
                   labels: np.ndarray | None = None, classes: tuple[str, ...] | None = None,
                   pictures: np.ndarray | None = None) -> None:
-  """None; PATH.npz with every sample and, of images and points, PATH.png with the first `num`.
+  """Writes PATH.npz with all samples x and, for images and points, PATH.png with the first `num`.
 
-  pictures: [num, ...] for the PNG, and next to x in the npz: a VAE's means.
+  labels, classes: as in `write_sample_file`; pictures: a VAE's means [num, ...], in npz and PNG.
   """
   path = pathlib.Path(path)
   write_sample_file(path.with_name(path.name + '.npz'), x, spec, labels, classes, pictures)
@@ -117,12 +117,12 @@ def write_samples(path: str | os.PathLike, x: np.ndarray, spec: DataSpec, num: i
 def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
                       labels: np.ndarray | None = None, classes: tuple[str, ...] | None = None,
                       pictures: np.ndarray | None = None) -> None:
-  """None; x [n, *spec.shape] as FILE.npz (key x) or FILE.png (images and 2-D points).
+  """Writes x [n, *spec.shape] to FILE.npz (key x) or FILE.png (images and 2-D points).
 
-  x: integer levels where spec.levels is set, and the npz then 0..255 (uint8) for images.
-  labels: [n] that were asked for, in npz and picture; vectors [n, C] are its key context.
+  x: integer levels if spec.levels is set; the npz of images then has 0..255 (uint8).
+  labels: requested labels [n], in npz and picture; vectors [n, C] have the key context.
   classes: their names. pictures: see `write_samples`.
-  Raises BadInput for another suffix, and for a PNG of what is no picture.
+  Raises BadInput for another suffix, and for a PNG of samples that are no picture.
   """
   path, x = pathlib.Path(path), np.asarray(x)
   if path.suffix not in SAMPLE_FORMATS:
@@ -145,7 +145,7 @@ def write_sample_file(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
 
 
 def names_of(labels: np.ndarray, classes: tuple[str, ...] | None) -> list[str]:
-  """The name of each label, or its number; 'none' for one beyond the classes, no label."""
+  """The name of each label, or its number; 'none' for "no label", which is beyond the classes."""
   if not classes:
     return [str(label) for label in labels]
   return [classes[label] if label < len(classes) else 'none' for label in labels]
@@ -153,10 +153,10 @@ def names_of(labels: np.ndarray, classes: tuple[str, ...] | None) -> list[str]:
 
 def write_folder(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
                  labels: np.ndarray | None = None, classes: tuple[str, ...] | None = None) -> None:
-  """None; a new folder with the images x [n, height, width, 1 or 3], 00000.png or 00000-NAME.png.
+  """Writes a new folder of images x [n, height, width, 1 or 3], 00000.png or 00000-NAME.png.
 
-  It appears whole, by a rename. Raises BadInput for what is no image, and for a folder that has
-  files already.
+  It appears complete, by a rename. Raises BadInput for samples that are no images, and for a folder
+  that has files. labels, classes: see `write_sample_file`.
   """
   from PIL import Image
   path = check_folder(path, spec)
@@ -164,16 +164,16 @@ def write_folder(path: str | os.PathLike, x: np.ndarray, spec: DataSpec,
       '-' + re.sub(r'[^\w.-]', '_', name) for name in names_of(labels, classes)]
   path.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as work:
-    whole = pathlib.Path(work, 'whole')
-    whole.mkdir()
+    complete = pathlib.Path(work, 'complete')
+    complete.mkdir()
     for i, (image, name) in enumerate(zip(disk.to_bytes(x, spec.levels), names, strict=True)):
       pixels = image[..., 0] if image.shape[-1] == 1 else image
-      Image.fromarray(pixels).save(whole / f'{i:05d}{name}.png')
-    whole.replace(path)  # over an empty folder too
+      Image.fromarray(pixels).save(complete / f'{i:05d}{name}.png')
+    complete.replace(path)  # also replaces an empty folder
 
 
 def check_folder(path: str | os.PathLike, spec: DataSpec) -> pathlib.Path:
-  """The path of a folder that images may be written to. Raises BadInput if there is none."""
+  """The path of a folder to which images may be written; BadInput if they may not."""
   path = pathlib.Path(path)
   if not is_image(spec):
     raise BadInput(f'{path}/: samples of shape {spec.shape} are no picture; allowed: FILE.npz')
@@ -183,7 +183,7 @@ def check_folder(path: str | os.PathLike, spec: DataSpec) -> pathlib.Path:
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-  """None; the arrays as FILE.npz, each under its name."""
+  """Writes the arrays to FILE.npz, each under its name."""
   content = io.BytesIO()
   np.savez_compressed(content, **arrays)
   disk.write_bytes(path, content.getvalue())
@@ -196,9 +196,9 @@ def is_image(spec: DataSpec) -> bool:
 
 def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int = 0,
                captions: list[str] | None = None) -> None:
-  """None; a PNG with the images x [n, height, width, 1 or 3] (levels 0..L-1), row by row.
+  """Writes a PNG with the images x [n, height, width, 1 or 3] (levels 0..L-1), row by row.
 
-  columns 0: a square. Small images are enlarged by repeating pixels. captions: one below each.
+  columns: 0: a square. captions: one below each image. Small images are enlarged by whole pixels.
   """
   from PIL import Image, ImageDraw
   n, height, width, channels = x.shape
@@ -225,15 +225,15 @@ def image_grid(x: np.ndarray, levels: int, path: str | os.PathLike, columns: int
 
 
 def captioned(path: str | os.PathLike, rows: list[list[tuple[np.ndarray | None, str]]]) -> None:
-  """None; a PNG of rows of (uint8 image [h, w, 1 or 3], caption); None: an empty place."""
+  """Writes a PNG of rows of (uint8 image [h, w, 1 or 3] or None: empty, caption)."""
   from matplotlib.figure import Figure
   columns = max(map(len, rows))
   figure = Figure(figsize=(1.3 * columns, 1.6 * len(rows)), dpi=100, layout='constrained')
   places = figure.subplots(len(rows), columns, squeeze=False)
-  for row, found in zip(places, rows, strict=True):
-    for axes in row:
+  for all_axes, row in zip(places, rows, strict=True):
+    for axes in all_axes:
       axes.set_axis_off()
-    for axes, (image, caption) in zip(row, found, strict=False):
+    for axes, (image, caption) in zip(all_axes, row, strict=False):
       axes.set_title(caption, fontsize=7)
       if image is not None:
         axes.imshow(image.repeat(3 // image.shape[-1], -1), interpolation='nearest')
@@ -243,7 +243,7 @@ def captioned(path: str | os.PathLike, rows: list[list[tuple[np.ndarray | None, 
 
 
 def scatter(x: np.ndarray, path: str | os.PathLike, box: tuple[float, float] | None = None) -> None:
-  """None; a PNG with the points x [n, 2], on the square box x box or around the points."""
+  """Writes a PNG with the points x [n, 2], on the square box x box or around the points."""
   from matplotlib.figure import Figure  # without pyplot: no window system, no global state
   figure = Figure(figsize=(4, 4), dpi=100)
   axes = figure.add_axes((0.1, 0.08, 0.87, 0.87))

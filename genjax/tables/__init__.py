@@ -1,1 +1,1 @@
-"""Tables of finished runs: which cells there are, running them, reducing seeds, rendering."""
+"""Tables of finished runs: their cells, running these, reducing seeds, rendering."""

@@ -1,4 +1,4 @@
-"""The cells of a table: a config, its overrides and a seed, and the names that follow."""
+"""The cells of a table: a config, its overrides and a seed, and the names derived from these."""
 
 import re
 import shlex
@@ -10,14 +10,14 @@ from genjax.identity import config_hash, run_hash
 
 
 class Row(NamedTuple):
-  """A row of a table: one config with several seeds, and the figures that a paper printed."""
+  """A row of a table: one config with several seeds, and the figures that papers published."""
 
   label: str
   config: str  # 'configs/FILE.py:ARGUMENT'
   overrides: dict = {}  # dotted key -> value
   published: dict = {}  # metric -> {'value', 'source', 'protocol'}
   note: str = ''
-  curve: str = ''  # of the table's figure, the line that the row is a point of
+  curve: str = ''  # the line in the table's figure that has the row as a point
 
 
 class Cell(NamedTuple):
@@ -26,18 +26,19 @@ class Cell(NamedTuple):
   label: str  # of its row
   seed: int
   steps: int
-  config_hash: str  # what the measurement must carry: training and evaluation
-  run_hash: str  # what the run directory must hold: the training alone
+  config_hash: str  # of training and evaluation: the measurement must have it
+  run_hash: str  # of the training alone: the run directory must have it
   workdir: str
-  train: str  # the shell line that trains the run, and measures it as this cell asks
-  measure: str  # the shell line that measures a run that is trained
+  train: str  # shell line that trains the run and measures it for this cell
+  measure: str  # shell line that measures a trained run
   origin: str = ''  # the run directory that its training starts from
 
 
 def cell(row: Row, seed: int, config: Mapping, root: str) -> Cell:
-  """The cell of a row and a seed. config: the row's, resolved, as a plain dict with that seed.
+  """The cell of a row and a seed.
 
-  Its run directory is named by what is trained, whatever row or table asks for it.
+  config: the row's, resolved, as a plain dict with that seed. root: folder of the run directories,
+  which are named by what is trained, so that rows and tables can share them.
   """
   trained = run_hash(config)
   named = (config['data']['name'], config['model']['family'], config['objective']['name'])
@@ -48,7 +49,7 @@ def cell(row: Row, seed: int, config: Mapping, root: str) -> Cell:
 
 
 def command(program: str, row: Row, seed: int, workdir: str) -> str:
-  """The shell line that makes a cell: the verb train, or evaluate of its run."""
+  """The shell line for a cell; program: the verb, train or evaluate."""
   overrides = {**row.overrides, 'seed': seed}
   return shlex.join([
       'python', '-m', 'genjax', program, f'--config={row.config}',

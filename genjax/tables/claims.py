@@ -1,4 +1,4 @@
-"""Claims on cells, by which several runs of tables that share trainings share the work."""
+"""Claims on cells: processes that fill tables with common trainings share the work by these."""
 
 import contextlib
 import fcntl
@@ -13,9 +13,10 @@ FOLDER = '.claims'  # next to the run directories
 def take(cell: Cell, trains: bool) -> list[int] | None:
   """The open files that hold the claim, or None while another process has it.
 
-  trains: the command trains the run, which is then claimed too. A claim is a lock on an open file,
+  trains: the command trains the run, so the run is claimed too. A claim is a lock on an open file,
   which ends with the last process that has the file open. The command must inherit the files, since
-  it may outlive a table that is killed. If files cannot be locked, every claim is granted: [].
+  it may outlive the killed process of its table. If files cannot be locked, every claim is granted
+  as [].
   """
   workdir = pathlib.Path(cell.workdir)
   names = [f'{workdir.name}-{cell.config_hash}', *([workdir.name] if trains else [])]

@@ -1,4 +1,4 @@
-"""From finished cells to a table: one protocol per column, a mean over seeds, missing cells named.
+"""From finished cells to a table: one protocol per column, means over seeds, missing cells listed.
 
 A table is plain data, ready for JSON: {'rows': [{'label', 'values': {column: summary}, ...}], ...}.
 """
@@ -13,8 +13,8 @@ from genjax.tables import interval, run
 from genjax.tables.cells import Cell, Row
 from genjax.types import BadInput
 
-# entries of a card that are no protocol: the interval's method, and further figures
-BESIDE = ('interval', 'detail', 'reason', 'metric')
+# entries of a card that are not protocol: the interval's method, and further figures
+NOT_PROTOCOL = ('interval', 'detail', 'reason', 'metric')
 KIND = re.compile(r'nll_(exact|bound|estimate)')
 
 
@@ -27,7 +27,7 @@ def check_columns(columns: Sequence[Mapping]) -> None:
 
 
 def check_published(rows: Sequence[Row], columns: Sequence[Mapping]) -> None:
-  """Raises BadInput for a published figure of a metric that no column has."""
+  """Raises BadInput for a row's published figure whose metric no column has."""
   metrics = {metric: None for column in columns for metric in column['metric']}
   for row in rows:
     for metric in row.published:
@@ -38,9 +38,11 @@ def check_published(rows: Sequence[Row], columns: Sequence[Mapping]) -> None:
 
 def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mapping],
             commit: str, reasons: Mapping[tuple, str] = MappingProxyType({})) -> dict:
-  """The table of all cells that are finished; raises BadInput where a column is no one protocol.
+  """The table of all finished cells.
 
-  reasons: {(row, seed): why a cell that is not finished cannot be, or failed}, where it is known.
+  rows, cells, columns: of the table; commit: of this source, to mark rows of other commits.
+  reasons: {(row, seed): why a cell failed or cannot be finished}, if known.
+  Raises BadInput if the cards of a column differ in their protocol.
   """
   check_columns(columns)
   check_published(rows, columns)
@@ -51,15 +53,15 @@ def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mappin
            'rows': []}
   for row in rows:
     mine = {c.seed: results.get((row.label, c.seed)) for c in cells if c.label == row.label}
-    done = {seed: found for seed, found in mine.items() if found is not None}
-    commits = {s: found.get('provenance', {}).get('commit') or 'unknown'
-               for s, found in done.items()}
+    done = {seed: record for seed, record in mine.items() if record is not None}
+    commits = {s: record.get('provenance', {}).get('commit') or 'unknown'
+               for s, record in done.items()}
     table['rows'].append({
         'label': row.label, 'config': row.config, 'overrides': row.overrides, 'note': row.note,
         'published': row.published, 'curve': row.curve,
         'seeds': sorted(done), 'seeds_wanted': len(mine),
         'other_commits': {s: c for s, c in commits.items() if c != commit},
-        'provenance': {s: found.get('provenance', {}) for s, found in done.items()},
+        'provenance': {s: record.get('provenance', {}) for s, record in done.items()},
         'values': {c['label']: _summary(c, done) for c in columns}})
   for column in columns:
     check_protocol(column, _cards(column, table['rows']))
@@ -75,37 +77,37 @@ def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mappin
   return table
 
 
-def value(column: Mapping, found: Mapping) -> dict | None:
-  """{'value', 'low', 'high', 'card'} of a column in one eval.json; None if it has none."""
+def value(column: Mapping, record: Mapping) -> dict | None:
+  """{'value', 'low', 'high', 'card'} of a column in an eval.json; None if it lacks the metric."""
   if column['source'] == 'provenance':
-    provenance = found.get('provenance', {})
+    provenance = record.get('provenance', {})
     value = provenance.get(column['metric'][0])
     card = {'metric': column['metric'][0], **{
         field: provenance.get(field) for field in column['axes']}}
     return None if value is None else {'value': value, 'low': None, 'high': None, 'card': card}
-  present = [name for name in column['metric'] if name in found['metrics']]
+  present = [name for name in column['metric'] if name in record['metrics']]
   if not present:
     return None
   if len(present) > 1:
     raise BadInput(f'column {column["label"]!r}: a run has both {" and ".join(present)}; '
                    'allowed: columns of their own')
-  entry = found['metrics'][present[0]]
+  entry = record['metrics'][present[0]]
   entry = {'low': None, 'high': None, 'card': {}, **entry}
   split = entry['card'].get('split')
   if split not in (None, column['split']):
     entry = {**entry, 'value': None, 'low': None, 'high': None, 'card': {
         **entry['card'], 'reason': f'measured on {split}, and the column is {column["split"]}'}}
   if column['excess']:
-    return _excess(entry, found['metrics'].get(column['floor']))
+    return _excess(entry, record['metrics'].get(column['floor']))
   return _detail(entry, column['detail']) if column['detail'] else entry
 
 
 def _excess(entry: dict, floor: Mapping | None) -> dict:
-  """A value less the floor: the score of the same number of data examples, in the same record.
+  """The entry less its floor: the score of the same number of data examples, in the same record.
 
   The half widths below and above add in quadrature, as for independent figures. Both figures use
-  one reference, so that its noise partly cancels and the interval is too wide. All rows and seeds
-  subtract the same floor; these ends hold its noise, the spread over seeds does not.
+  one reference, so its noise partly cancels and the interval is too wide. All rows and seeds
+  subtract the same floor: its noise is in these ends, but not in the spread over seeds.
   """
   card = {**entry['card'], 'less': 'no floor' if floor is None else floor['card'].get('metric')}
   none = {'value': None, 'low': None, 'high': None}
@@ -127,7 +129,7 @@ def _excess(entry: dict, floor: Mapping | None) -> dict:
 
 
 def _detail(entry: dict, path: str) -> dict:
-  """The value replaced by an entry of its card's detail, without an interval."""
+  """The entry with a figure of its card's detail as value, without an interval."""
   value = entry['card'].get('detail', {})
   for key in path.split('/'):
     value = value.get(key) if isinstance(value, Mapping) else None
@@ -138,8 +140,8 @@ def _detail(entry: dict, path: str) -> dict:
 
 
 def _summary(column: Mapping, done: Mapping[int, Mapping]) -> dict | None:
-  """One cell of the table: the mean over seeds, or why there is none; None: no such metric."""
-  entries = {seed: value(column, found) for seed, found in done.items()}
+  """One cell of the table: the mean over seeds, or the reasons for none; None: no such metric."""
+  entries = {seed: value(column, record) for seed, record in done.items()}
   present = {seed: entry for seed, entry in entries.items() if entry is not None}
   if not present:
     return None
@@ -149,7 +151,7 @@ def _summary(column: Mapping, done: Mapping[int, Mapping]) -> dict | None:
   summary = {'value': None, 'half_width': None, 'n': len(entries), 'low': None, 'high': None,
              'seeds': {s: None if s in bad else entry['value'] for s, entry in present.items()},
              'cards': {s: entry['card'] for s, entry in present.items()}, 'reasons': bad}
-  if bad:  # a mean over the seeds that happened to be finite would hide the others
+  if bad:  # a mean over the finite seeds would hide the others
     return summary
   values = [entry['value'] for entry in present.values()]
   ends = [[entry[end] for entry in present.values()] for end in ('low', 'high')]
@@ -163,9 +165,9 @@ def _cards(column: Mapping, rows: Iterable[Mapping]) -> list[tuple[str, Mapping]
 
 
 def check_protocol(column: Mapping, cards: Sequence[tuple[str, Mapping]]) -> None:
-  """Raises BadInput if cards of a column differ in a field that is no declared row axis.
+  """Raises BadInput if cards of a column differ in a field that is not a declared row axis.
 
-  cards: [(where, card), ...]; all of them whole, or all as far as they are known early.
+  cards: [(where, card), ...], all complete, or all as far as known before training.
   """
   if any(name.startswith('nll') for name in column['metric']):
     kinds = {}
@@ -173,13 +175,13 @@ def check_protocol(column: Mapping, cards: Sequence[tuple[str, Mapping]]) -> Non
       kinds.setdefault(f'nll_{card.get("kind")}', []).append(where)
     if len(kinds) > 1:
       raise BadInput(_mixed(column['label'], [f'{k} ({", ".join(w)})' for k, w in kinds.items()]))
-  for field in sorted({f for _, card in cards for f in card} - {*BESIDE, *column['axes']}):
+  for field in sorted({f for _, card in cards for f in card} - {*NOT_PROTOCOL, *column['axes']}):
     by_value = {}
     for where, card in cards:
       by_value.setdefault(json.dumps(card.get(field), sort_keys=True), where)
     if len(by_value) > 1:
       shown = '; '.join(f'{value} in {where}' for value, where in by_value.items())
-      raise BadInput(f'column {column["label"]!r} is no one protocol: {field} is {shown}. '
+      raise BadInput(f'column {column["label"]!r} mixes protocols: {field} is {shown}. '
                      'Allowed: one value, or a declared row axis')
 
 
@@ -193,7 +195,7 @@ def _check_seeds(column: Mapping, rows: Iterable[Mapping]) -> None:
 
 
 def _axes(columns: Sequence[Mapping], row: Mapping) -> dict:
-  """{axis: {column: value}} that a row prints: the declared fields of its cards."""
+  """{axis: {column: value}} that a row prints, from the declared fields of its cards."""
   axes = {}
   for column in columns:
     cards = (row['values'][column['label']] or {}).get('cards', {})
@@ -205,9 +207,9 @@ def _axes(columns: Sequence[Mapping], row: Mapping) -> dict:
 
 
 def _floor(column: Mapping, results: Iterable[Mapping]) -> dict | None:
-  """The score of the data themselves: one value, or its range over the runs."""
-  values = [v for found in results
-            if _finite(v := found['metrics'].get(column['floor'], {}).get('value'))]
+  """{'metric', 'low', 'high'}: range over the runs of the data's own score; None if none has it."""
+  values = [v for record in results
+            if _finite(v := record['metrics'].get(column['floor'], {}).get('value'))]
   return {'metric': column['floor'], 'low': min(values), 'high': max(values)} if values else None
 
 

@@ -1,4 +1,4 @@
-"""The curves of a table: one column against another, a line for each curve that the rows name."""
+"""The figure of a table: one column against another, with a line for each curve that rows name."""
 
 import math
 import pathlib
@@ -15,11 +15,12 @@ KEYS = ('x', 'y', 'x_scale', 'y_scale')
 
 
 def check(figure: Mapping, rows: Sequence, columns: Sequence[Mapping], path: str) -> None:
-  """None; raises BadInput for a figure that no run of the table can draw.
+  """Raises BadInput for a figure that the table can never draw.
 
   figure: what figure() of a table config returns: 'x' and 'y', labels of columns (x may be 'row'),
-  and how their axes are divided, 'x_scale' ('log' unless given; 'category' for 'row') and 'y_scale'
-  ('log', linear below the smallest positive value, or 'linear').
+  'x_scale' and 'y_scale'. x_scale defaults to 'log', for 'row' to 'category'. y_scale is 'linear',
+  or by default 'log', which is linear below the smallest positive value.
+  rows, columns: of the table; path: of its config, for messages.
   """
   labels = [column['label'] for column in columns]
   stray = [key for key in figure if key not in KEYS]
@@ -42,11 +43,11 @@ def check(figure: Mapping, rows: Sequence, columns: Sequence[Mapping], path: str
 
 
 def curves(table: Mapping, x: str, y: str) -> dict[str, list[tuple]]:
-  """{curve: [(x, y, low, high), ...]} of the rows that have both values; in the order of x.
+  """{curve: [(x, y, low, high), ...]} of the rows that have both values, in the order of x.
 
-  table: of `collect`; x, y: labels of columns; x 'row': the label of each row, in their order. low,
-  high: the interval that holds the evaluation noise, else that over seeds, or None. Raises BadInput
-  for a label that is no column.
+  table: of `collect`; x, y: labels of columns; x 'row': the labels of the rows, in their order.
+  low, high: the interval that includes evaluation noise, else that over seeds, or None. Raises
+  BadInput for a label that no column has.
   """
   labels = [column['label'] for column in table['columns']]
   for label in (x, y):
@@ -68,7 +69,7 @@ def curves(table: Mapping, x: str, y: str) -> dict[str, list[tuple]]:
 
 def draw(table: Mapping, file: str | pathlib.Path | BinaryIO, x: str, y: str, x_scale: str = '',
          y_scale: str = 'log') -> bool:
-  """Whether there was a point to draw: then `plot` is written to the file as a PNG."""
+  """Whether there is a point to draw; if so, writes `plot` of the other arguments as a PNG."""
   figure = plot(table, x, y, x_scale, y_scale)
   if figure is not None:
     figure.savefig(file, format='png')
@@ -76,11 +77,11 @@ def draw(table: Mapping, file: str | pathlib.Path | BinaryIO, x: str, y: str, x_
 
 
 def plot(table: Mapping, x: str, y: str, x_scale: str = '', y_scale: str = 'log'):
-  """The matplotlib figure of the curves, or None where no row has both values.
+  """The matplotlib figure of the curves, or None if no row has both values.
 
-  x_scale: log, linear, or category, evenly spaced values; '': category for rows, else log. y_scale:
-  log down to the smallest positive value and linear below, since an excess may be negative; or
-  linear.
+  table, x, y: see `curves`.
+  x_scale: log, linear, or category (evenly spaced); '': category for rows, else log.
+  y_scale: linear, or log above the smallest positive value, since an excess may be negative.
   """
   from matplotlib.figure import Figure  # without pyplot: no window system, no global state
   lines = curves(table, x, y)
@@ -115,8 +116,8 @@ def plot(table: Mapping, x: str, y: str, x_scale: str = '', y_scale: str = 'log'
 def ticks(low: float, high: float) -> list[float]:
   """At least two round numbers in [low, high], 0 < low < high, for a logarithmic axis.
 
-  1, 2 and 5 times powers of ten, or those powers alone over more than four of them; in a range that
-  holds fewer than three, even steps.
+  They are 1, 2 and 5 times powers of ten, or powers alone over more than four decades. If the range
+  has fewer than three of them, they are even steps.
   """
   from matplotlib.ticker import MaxNLocator
   decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -129,7 +130,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _places(table: Mapping, lines: Mapping) -> dict:
-  """{value: 0, 1, ...}: the categories in the order of the rows, numbers in their own."""
+  """{value: 0, 1, ...} for categories: labels in the order of the rows, numbers sorted."""
   values = {point[0] for points in lines.values() for point in points}
   if all(isinstance(value, str) for value in values):
     values = [row['label'] for row in table['rows'] if row['label'] in values]
@@ -139,7 +140,7 @@ def _places(table: Mapping, lines: Mapping) -> dict:
 
 
 def _log_above(axes, points: Iterable[tuple]) -> None:
-  """The y axis logarithmic; linear around 0 where a value or an interval is not positive."""
+  """Makes the y axis logarithmic; linear around 0 if a value or interval is not positive."""
   points = list(points)
   ends = [end for _, *numbers in points for end in numbers if end is not None]
   positive = [value for _, value, *_ in points if value > 0]
@@ -154,11 +155,11 @@ def _log_above(axes, points: Iterable[tuple]) -> None:
   low, high = axes.get_ylim()
   below = ticks(edge, -low) if low < -edge else []
   _label(axes.yaxis, [*(-place for place in below[::-1]), 0.0, *ticks(edge, high)])
-  axes.set_ylim(low, high)  # ticks beyond them would move them
+  axes.set_ylim(low, high)  # ticks outside would widen them
 
 
 def _label(axis, places: Iterable[float], labels: Sequence[str] = ()) -> None:
-  """Puts ticks at the places, with the labels or the places' own numbers, and no others."""
+  """Sets the ticks of an axis to these places, with the labels, by default the numbers."""
   from matplotlib.ticker import NullFormatter, NullLocator
   places = list(places)
   axis.set_minor_locator(NullLocator())

@@ -1,8 +1,8 @@
-"""The intervals of a mean over seeds: what another training moves, and what other test data move.
+"""The intervals of a mean over seeds: its error from other trainings and from other test data.
 
-A value of seed s is mu + a_s + b + e_s. The seed determines a_s, the effect of the training, and
-e_s, that of the samples that are measured. b is the error of the test data, which all seeds share,
-so that no spread over seeds shows it.
+The value of seed s is mu + a_s + b + e_s. The seed determines a_s, the effect of the training, and
+e_s, the effect of the measured samples. All seeds share b, the error of the test data, which no
+spread over seeds shows.
 """
 
 import math
@@ -17,8 +17,8 @@ LEVEL = 0.95
 class Interval(NamedTuple):
   """The error of a mean; None where it is unknown."""
 
-  half_width: float | None  # over seeds alone: for mu + b, other seeds on the same test data
-  low: float | None  # over seeds and test data: for mu; of one seed, its evaluation noise alone
+  half_width: float | None  # over seeds alone, for mu + b: other seeds on the same test data
+  low: float | None  # over seeds and test data, for mu; for one seed, its evaluation noise alone
   high: float | None
 
 
@@ -26,10 +26,10 @@ def of_mean(values: Sequence[float], lows: Sequence[float | None],
             highs: Sequence[float | None]) -> Interval:
   """The intervals of the mean of one value for each seed.
 
-  lows, highs: the ends of each seed's own evaluation interval, None where it has none. Ends for mu
-  need all of them: the half width over seeds and the mean evaluation half width, taken as the error
-  that all seeds share, meet in quadrature. Simulated coverages: .946 to 1 (benchmarks/
-  2026-11-29-coverage.md).
+  lows, highs: the ends of each seed's own evaluation interval, or None. The ends for mu need all of
+  them. They add in quadrature the half width over seeds and the mean evaluation half width, taken
+  as the error that all seeds share. Simulated coverages: .946 to 1
+  (benchmarks/2026-11-29-coverage.md).
   """
   values = np.asarray(values, np.float64)
   half, mean = t_half_width(values), float(values.mean())

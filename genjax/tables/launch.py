@@ -1,4 +1,4 @@
-"""Fills cells by the commands that `list` shows, several at a time, and stops them together."""
+"""Fills cells with the commands that `list` shows, several at a time, and stops them together."""
 
 import contextlib
 import os
@@ -15,14 +15,14 @@ from genjax.tables import claims, run
 from genjax.tables.cells import Cell, slug
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-POLL, LOOK = 0.1, 2.0  # seconds between looks at the commands, and at what others have done
-AGAIN = 30.0  # seconds before a command that met another owner of its run is tried again
+POLL, LOOK = 0.1, 2.0  # seconds between checks of the commands, and of what others have done
+AGAIN = 30.0  # seconds before a command whose run had another owner is tried again
 
 
 class Stopped(Exception):
-  """Signals ended the table, and the commands that ran have ended too.
+  """Signals stopped the table, and its commands have ended.
 
-  killed: whether by a second SIGINT, without a save.
+  killed: by a second SIGINT, without a save.
   """
 
   def __init__(self, received: list[int]):
@@ -31,7 +31,7 @@ class Stopped(Exception):
 
 
 class Failure(NamedTuple):
-  """A cell that was not filled, the exit code of its command and its last lines."""
+  """A cell that was not filled, with the exit code and the last lines of its command."""
 
   cell: Cell
   code: int
@@ -39,7 +39,7 @@ class Failure(NamedTuple):
 
 
 class Job(NamedTuple):
-  """A command that runs."""
+  """A running command."""
 
   cell: Cell
   child: subprocess.Popen
@@ -51,13 +51,14 @@ class Job(NamedTuple):
 def fill(cells: Iterable[Cell], logs: str, jobs: int = 1,
          on_done: Callable = lambda cell, code: None,
          on_wait: Callable = lambda cell: None) -> list[Failure]:
-  """Fills the cells in their order, `jobs` at a time; returns the failures.
+  """Returns the failures after filling the cells, in their order.
 
-  No two commands train one run, here or in another process: a cell that another process fills is
-  waited for, after one on_wait(cell). A cell that waits for a training follows it, or fails with
-  it. Each command writes to LOGS/NAME.log, and on_done(cell, exit code) is called after it. SIGNALS
-  reach the commands as SIGTERM, at which they save and end; a second SIGINT kills them. Then
-  Stopped is raised.
+  logs: folder, in which each command writes NAME.log; jobs: number of commands at a time.
+  on_done(cell, exit code): called after each command.
+  on_wait(cell): called once before waiting for a cell that another process fills.
+  No two commands train one run, in any process. A cell that waits for a training follows it, or
+  fails with it. SIGNALS reach the commands as SIGTERM, at which they save and end; a second SIGINT
+  kills them. Then Stopped is raised.
   """
   pathlib.Path(logs).mkdir(parents=True, exist_ok=True)
   work = _Work(list(cells), pathlib.Path(logs), jobs, on_done, on_wait)
@@ -74,7 +75,7 @@ def fill(cells: Iterable[Cell], logs: str, jobs: int = 1,
 
 
 class _Work:
-  """The cells that are left, the commands that run, and what failed."""
+  """The remaining cells, the running commands, and the failures."""
 
   def __init__(self, left: list[Cell], logs: pathlib.Path, jobs: int, on_done: Callable,
                on_wait: Callable):
@@ -88,7 +89,7 @@ class _Work:
     self.looked = -LOOK
 
   def step(self) -> None:
-    """Takes in what has ended, and starts what can start."""
+    """Handles the commands that have ended, and starts what can start."""
     ended = [job for job in self.running if job.child.poll() is not None]
     for job in ended:
       self.running.remove(job)
@@ -102,7 +103,7 @@ class _Work:
   def _take_in(self, job: Job) -> None:
     claims.release(job.claim)
     code = job.child.returncode
-    if code == 1 and run.is_owned(job.cell):  # by a launch that is no table's
+    if code == 1 and run.is_owned(job.cell):  # by a training that no table started
       self.not_before[job.cell] = time.monotonic() + AGAIN
       self.left.insert(0, job.cell)
       self._say_wait(job.cell)
@@ -115,7 +116,7 @@ class _Work:
     self.on_done(job.cell, code)
 
   def _drop_broken(self) -> None:
-    """Gives up the cells whose training, or the one that they start from, has failed."""
+    """Fails the cells whose training, or the one that they start from, has failed."""
     for cell in tuple(self.left):
       origin = next((o for o in (cell.workdir, cell.origin) if o in self.broken), None)
       if origin is not None:
@@ -148,7 +149,7 @@ class _Work:
         self._say_wait(cell)
         continue
       self.left.remove(cell)
-      [state] = run.states([cell])  # another process may have ended it before it gave up its claim
+      [state] = run.states([cell])  # another process may have finished it and released its claim
       if state == 'finished':
         claims.release(claim)
         self.on_done(cell, 0)
@@ -162,7 +163,7 @@ class _Work:
 def _on_cores(share: int, jobs: int) -> Iterator[None]:
   """The context in which commands start on their share of the cores.
 
-  Commands that share all of them spend a third of their time in waiting for each other's threads.
+  Commands that share all cores spend a third of their time waiting for each other's threads.
   """
   if sys.platform != 'linux' or jobs == 1:
     yield
@@ -176,7 +177,7 @@ def _on_cores(share: int, jobs: int) -> Iterator[None]:
 
 
 def _launch(cell: Cell, state: str, logs: pathlib.Path, claim: list[int], share: int) -> Job:
-  """Starts the command of a cell, out of reach of the terminal's signals: they are passed on."""
+  """The Job of a cell's command, in its own process group: the table passes signals on."""
   log = logs / f'{slug(cell.label)}-{pathlib.Path(cell.workdir).name}.log'
   program, *rest = shlex.split(run.command(cell, state))
   with open(log, 'w', encoding='utf-8') as output:
@@ -188,7 +189,7 @@ def _launch(cell: Cell, state: str, logs: pathlib.Path, claim: list[int], share:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-  """The list to which the numbers of received SIGNALS are added, of those that are not ignored."""
+  """A context with the list of received SIGNALS; ignored ones stay ignored."""
   received = []
   before = {number: signal.getsignal(number) for number in SIGNALS}
   before = {number: how for number, how in before.items() if how is not signal.SIG_IGN}
@@ -215,7 +216,7 @@ def _end(jobs: list[Job], received: list[int]) -> None:
 
 
 def _tail(log: pathlib.Path, most: int = 6) -> str:
-  """What a command said at last: from its error on, else its last lines."""
+  """The end of a command's log: from its last error on, else the last lines."""
   text = log.read_text(encoding='utf-8', errors='replace').replace('\r', '\n')
   lines = text.strip().splitlines()
   errors = [i for i, line in enumerate(lines) if line.startswith('error: ')]

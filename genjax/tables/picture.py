@@ -15,11 +15,11 @@ BINS, NUM_CLOUDS = 96, 3  # points: a picture of 96 x 96 pixels for each of up t
 
 
 def draw(rows: Sequence[Row], cells: Sequence[Cell]) -> Image.Image | None:
-  """Labels, and the samples next to them; None if no cell has any.
+  """A picture of labels and the samples next to them; None if no cell has samples.
 
   Images: the first NUM samples of the first finished seed. Points: one cloud per seed, all on one
-  square that holds 99 % of all points. `samples/reference.npz` of a cell, if there is one, is the
-  first line.
+  square that contains 99 % of all points. `samples/reference.npz` of a cell, if there is one, is
+  the first line.
   """
   strips = [(row.label, [x for c in cells if c.label == row.label
                          if (x := samples(c, run.samples(c))) is not None]) for row in rows]
@@ -37,7 +37,7 @@ def draw(rows: Sequence[Row], cells: Sequence[Cell]) -> Image.Image | None:
 
 
 def samples(cell: Cell, name: str) -> np.ndarray | None:
-  """What samples/NAME.npz shows: uint8 [N, H, W, C] or float [N, 2]; None if absent or neither."""
+  """The samples in samples/NAME.npz: uint8 [N, H, W, C] or float [N, 2]; None if there are none."""
   path = pathlib.Path(cell.workdir, 'samples', f'{name}.npz')
   try:
     with np.load(path, allow_pickle=False) as file:
@@ -50,7 +50,7 @@ def samples(cell: Cell, name: str) -> np.ndarray | None:
 
 
 def _images(seeds: list) -> list[np.ndarray]:
-  """Tiles [TILE, TILE, 3] of the first images; whole pixels are repeated, not interpolated."""
+  """Tiles [TILE, TILE, 3] of the first images, enlarged by repeating pixels."""
   tiles = []
   for image in seeds[0][:NUM] if seeds else []:
     rgb = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from genjax.tables.collect import BESIDE
+from genjax.tables.collect import NOT_PROTOCOL
 
 ARROWS = {'lower': ' ↓', 'higher': ' ↑', '': ''}
 ABSENT = '–'  # the row has no such metric
@@ -16,9 +16,9 @@ FLOOR_LABEL = '*the data themselves*'
 
 def markdown(table: Mapping, title: str, note: str = '',
              pictures: Mapping[str, str] = MappingProxyType({})) -> str:
-  """The table, what is missing with the commands that fill it, its notes and its protocol.
+  """The page of a table: rows, missing cells with the commands that fill them, notes, protocol.
 
-  pictures: {words: file} of those that it shows.
+  table: of `collect`; note: a text below it; pictures: {caption: file}.
   """
   notes = []  # footnotes in the order in which the rows need them
   axes = list(dict.fromkeys(axis for row in table['rows'] for axis in table['axes'][row['label']]))
@@ -46,16 +46,16 @@ def markdown(table: Mapping, title: str, note: str = '',
 
 
 def number(value: float, digits: int) -> str:
-  """A number with `digits` digits after the point; in powers of ten where they would show none."""
+  """The value with `digits` digits after the point, in powers of ten if all would be 0."""
   if value and abs(value) < 0.5 * 10.0 ** -digits:
     return f'{value:.1e}'
   return f'{value:,.{digits}f}'
 
 
 def summary(entry: Mapping | None, column: Mapping) -> str:
-  """`mean ± half-width (n seeds) [low, high]`, `value [low, high]`, or why there is no value.
+  """`mean ± half-width (n seeds) [low, high]`, `value [low, high]`, or `none in 1 of 3`.
 
-  The half width is over seeds alone; the ends hold the evaluation noise too (`interval.of_mean`).
+  The half width is over seeds alone; the ends include evaluation noise (`interval.of_mean`).
   """
   if entry is None:
     return ABSENT
@@ -73,7 +73,7 @@ def summary(entry: Mapping | None, column: Mapping) -> str:
 
 
 def line(table: Mapping, label: str, most: int = 4) -> str:
-  """The first values of a row in one line: `FD 0.23 [0.2, 0.3]; recall 0.912`."""
+  """The first `most` values of a row in one line: `FD 0.23 [0.2, 0.3]; recall 0.912`."""
   row = next(row for row in table['rows'] if row['label'] == label)
   shown = [(column, row['values'][column['label']]) for column in table['columns']]
   return '; '.join(f'{column["label"]} {summary(entry, column)}' for column, entry in [
@@ -86,12 +86,12 @@ def seeds(n: int) -> str:
 
 
 def to_json(table: Mapping) -> str:
-  """The whole table with every card and every provenance; nan is written as null."""
+  """The whole table as JSON, with every card and provenance; nan is written as null."""
   return json.dumps(_plain(table), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
 
 
 def to_csv(table: Mapping) -> str:
-  """One line per row and column, with value, intervals, seeds, unit, axes and commits."""
+  """The table as CSV: a line per row and column, with intervals, seeds, unit, axes and commits."""
   out = io.StringIO()
   writer = csv.writer(out, lineterminator='\n')
   writer.writerow(['row', 'column', 'metric', 'value', 'half_width', 'n', 'low', 'high', 'unit',
@@ -104,7 +104,7 @@ def to_csv(table: Mapping) -> str:
 
 
 def _published(table: Mapping, column: Mapping) -> list[str]:
-  """The metric of which rows have a paper's figure, if this is its first column."""
+  """[metric of this column for which rows have published figures], in its first column; else []."""
   known = {metric for row in table['rows'] for metric in row['published']}
   first = {metric: c['label'] for c in reversed(table['columns']) for metric in c['metric']}
   return [m for m in column['metric'] if m in known and first[m] == column['label']][:1]
@@ -192,7 +192,7 @@ def protocol(table: Mapping, column: Mapping) -> dict:
   for row in table['rows']:
     for card in ((row['values'][column['label']] or {}).get('cards', {})).values():
       return {k: v for k, v in card.items()
-              if k not in (*BESIDE, *column['axes']) and v is not None}
+              if k not in (*NOT_PROTOCOL, *column['axes']) and v is not None}
   return {}
 
 
@@ -209,7 +209,7 @@ def _protocols(table: Mapping) -> str:
 
 
 def _covered(table: Mapping, column: Mapping) -> list[str]:
-  """What the evaluation intervals of a column cover and how they are made, or why there is none."""
+  """The estimands and methods of a column's evaluation intervals, or the reasons for none."""
   covered = {}
   for row in table['rows']:
     for card in ((row['values'][column['label']] or {}).get('cards', {})).values():

@@ -1,4 +1,4 @@
-"""The run directories of cells: which are finished, and their measurements."""
+"""The run directories of cells: their status and measurements."""
 
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -9,13 +9,13 @@ from genjax.tables.cells import Cell
 from genjax.types import BadInput
 
 TO_TRAIN = ('missing', 'started', 'stale')
-OWN = 'eval.json'  # what the run's own config asks; other measurements: evals/CONFIG_HASH.json
+OWN = 'eval.json'  # measurement by the run's own config; others are evals/CONFIG_HASH.json
 
 
 def read(cell: Cell) -> dict | None:
   """The record of a measured cell; None if there is none for its config.
 
-  Raises BadInput for a file that is damaged.
+  Raises BadInput for a damaged file.
   """
   for name in (OWN, f'evals/{cell.config_hash}.json'):
     record = disk.read_record(pathlib.Path(cell.workdir, name))
@@ -34,9 +34,9 @@ def samples(cell: Cell) -> str:
 
 
 def status(cell: Cell) -> str:
-  """'finished', 'trained' (not measured as asked now), 'started', 'missing', or 'stale'.
+  """'finished', 'trained' (but not measured by this config), 'started', 'missing', or 'stale'.
 
-  Stale: its directory holds another training, which the cell's commands refuse to touch.
+  Stale: the directory holds another training, which the cell's commands refuse to touch.
   """
   if read(cell) is not None:
     return 'finished'
@@ -51,7 +51,7 @@ def status(cell: Cell) -> str:
 
 
 def fault(cell: Cell) -> str:
-  """The damage to the files of a cell, with the remedy; '' for none."""
+  """The message about damage to the files of a cell, with the remedy; '' for none."""
   try:
     status(cell)
   except BadInput as error:
@@ -60,7 +60,7 @@ def fault(cell: Cell) -> str:
 
 
 def states(cells: Iterable[Cell]) -> list[str]:
-  """The status of each cell, 'damaged' with a `fault`, 'waiting' if another must train first.
+  """The status of each cell; also 'damaged' (see `fault`), or 'waiting' for another to train first.
 
   The other one is an earlier cell with the same run, or one of the run from which this one starts.
   """
@@ -75,10 +75,10 @@ def states(cells: Iterable[Cell]) -> list[str]:
 
 
 def is_owned(cell: Cell) -> bool:
-  """Whether a launch owns the run directory, or did when it was killed (`genjax.cluster.lease`)."""
+  """Whether a training owns the run directory, or did when killed (`genjax.cluster.lease`)."""
   return any(pathlib.Path(cell.workdir).glob('lease.*.json'))
 
 
 def command(cell: Cell, state: str) -> str:
-  """The shell line that fills a cell whose state is `state`: its run is trained if need be."""
+  """The shell line that fills a cell in this state: it trains the run if necessary."""
   return cell.train if state in TO_TRAIN else cell.measure

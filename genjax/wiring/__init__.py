@@ -1,7 +1,7 @@
 """From a config to the parts of a run: the only reader of a ConfigDict.
 
-A make(...) receives the arguments that its signature names: those that wiring offers (spec, critic,
-...) and the config's keyword arguments. Others are refused before an array exists.
+A make(...) receives the arguments in its signature: those that wiring offers (spec, critic, ...)
+and the config's keyword arguments. Others are refused before an array exists.
 """
 
 from genjax.wiring.evaluation import (

@@ -19,11 +19,11 @@ from genjax.types import BadInput, DataSpec, Model, Objective
 from genjax.wiring.parts import SAMPLER_ARGS, choose, plain, provided, suited
 from genjax.wiring.training import Run, abstract_rows, abstract_state
 
-LITTLE = 1e10  # FLOPs that samples may always cost: about a second of one processor
+LITTLE = 1e10  # FLOPs that samples may always cost, about a second of one processor
 
 
 def encoder(config, spec: DataSpec):
-  """The encoder that config.evals.encoder names, for these data; None without a name."""
+  """The encoder that config.evals.encoder names, for data of this spec; None without a name."""
   return encoders.load(config.evals.encoder, spec) if config.evals.encoder else None
 
 
@@ -31,14 +31,15 @@ def evaluator(name: str, eval_kw: Mapping, *, model: Model | None, family: str, 
               encoder: Encoder | None, num_samples: int, seed: int, conditional: bool = False,
               asked: tuple[str, ...] = (), samples: Mapping | None = None,
               tick: Callable = lambda: None) -> Callable:
-  """Returns run(params, draw) -> {metric: Value} of one evaluator.
+  """Returns evaluate(params, draw) -> {metric: Value} of one evaluator.
 
+  name, eval_kw: of the evaluator, with its estimator and keyword arguments.
   model: None if there are samples only; then only evaluators of samples work.
-  family: name of the model, or of the samples, in a refusal.
+  family: name of the model, or of the samples, for messages.
+  dataset, split, encoder, num_samples, seed: of the measurement, see `kinds.Task`.
   conditional: whether the model is conditioned on the labels of the data.
-  asked: metrics that run must return; (): any.
-  samples: plain data that identify the samples of draw; part of the key under which figures are
-    kept.
+  asked: metrics that evaluate must return; (): any.
+  samples: plain data that identify the samples of draw, for the key of kept figures.
   tick: called during long computations.
   Raises BadInput if the evaluator cannot measure this model on these data.
   """
@@ -51,12 +52,15 @@ def evaluator(name: str, eval_kw: Mapping, *, model: Model | None, family: str, 
 
 
 def estimator_of(name: str, model: Model | None, family: str, dataset, asked: str | None) -> str:
-  """The name of the estimator of an evaluator: `asked`, or the first legal one; or BadInput."""
+  """The name of an evaluator's estimator: `asked`, or the first legal one; BadInput if none is.
+
+  model: None if there are samples only; family: name of either, for messages.
+  """
   if model is not None:
     return choose('evaluator', name, EVALS, model, family, dataset, asked)
   tables = {other: kinds.that_see_samples(module.ESTIMATORS) for other, module in EVALS.items()}
   if not pick('evaluator', name, tables):
-    raise BadInput(f'evaluator {name!r} measures a model, and here are {family} alone; allowed: '
+    raise BadInput(f'evaluator {name!r} measures a model, and here are only {family}; allowed: '
                    f'{", ".join(other for other, estimators in tables.items() if estimators)}')
   return compat.choose('evaluator', name, pick('evaluator', name, tables), samples_provide(dataset),
                        asked, model=family, data=dataset.name, others=tables,
@@ -64,16 +68,16 @@ def estimator_of(name: str, model: Model | None, family: str, dataset, asked: st
 
 
 def samples_provide(dataset) -> frozenset[str]:
-  """What is there for evaluators where samples are all that there is, as `compat.provides` says."""
+  """What evaluators may need, as in `compat.provides`, if there are samples of a model only."""
   return frozenset({'sample', *(f'data.{name}' for name in data.properties(dataset))})
 
 
 def answering(names: Iterable[str],
               known: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
-  """{evaluator: metrics asked of it}, for names of evaluators (which ask no metric) and metrics.
+  """{evaluator: requested metrics}, for names of evaluators (no metric) or of metrics.
 
-  known: evaluators of the config, which may be in files of a user's own. Raises BadInput for
-  unknown names.
+  known: evaluators of the config, which may be in a user's own files. Raises BadInput for unknown
+  names.
   """
   names = [extension.pinned(name) for name in names]
   modules = {**EVALS, **{name: pick('evaluator', name, EVALS) for name in (*known, *names)
@@ -90,10 +94,11 @@ def answering(names: Iterable[str],
 def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
                asked: Mapping[str, tuple[str, ...]] | None = None,
                tick: Callable = lambda: None) -> dict:
-  """{name: evaluator} for those of the names that can measure this model on these data.
+  """{name: evaluate(params, draw)} for the names that can measure this model on these data.
 
+  dataset, model, split: what is measured; names: of evaluators.
   optional: names that are skipped if they cannot; for others BadInput is raised.
-  asked: see `answering`; the metrics that an evaluator must return.
+  asked: {name: metrics that the evaluator must return}, see `answering`. tick: see `evaluator`.
   """
   own = {extension.stem(name): name for name in (*config.evals.names, *names)
          if extension.is_path(name)}
@@ -113,7 +118,7 @@ def evaluators(config, dataset, model: Model, split: str, names, *, optional=(),
 
 
 def _check_metrics(own: Iterable[str]) -> None:
-  """Refuses evaluators in files of their own whose metrics another evaluator has."""
+  """Raises BadInput for a user's own evaluator with a metric that another evaluator has."""
   owners = {metric: name for name, module in EVALS.items() for metric in module.METRICS}
   for name in own:
     for metric in pick('evaluator', name, EVALS).METRICS:
@@ -123,7 +128,7 @@ def _check_metrics(own: Iterable[str]) -> None:
 
 
 def sampler_of(config, objective: Objective) -> str:
-  """The sampler as cards show it: all arguments, defaults included, and the guidance."""
+  """The sampler as cards show it: all arguments, including defaults, and the guidance."""
   name, given = suited(objective.sampler, config.sampler.name, plain(config.sampler.kw))
   parameters = inspect.signature(pick('sampler', name, SAMPLERS)).parameters
   values = {key: given.get(key, parameter.default) for key, parameter in parameters.items()
@@ -144,31 +149,31 @@ def sampler_name(config, objective: Objective) -> str:
   return sampler_of(config, objective) if objective.model.diffusion else 'direct'
 
 
-def affordable(config, made: Run, model: Model, params) -> int:
+def affordable(config, training: Run, model: Model, params) -> int:
   """The number of samples for evaluators: config.evals.num_samples, or fewer.
 
-  After a short training it is the number that costs config.evals.budget times its FLOPs, or LITTLE,
-  in whole chunks of 256, at least one. It depends on the config only, not on the machine.
+  After a short training, samples may cost config.evals.budget times its FLOPs, or LITTLE, rounded
+  to whole chunks, at least one. The number depends on the config only, not on the machine.
   params: those of `sample`, or their shapes.
   """
   n, budget = config.evals.num_samples, config.evals.budget
-  if not budget or n <= draw.CHUNK or made.step is None or model.sample is None:
+  if not budget or n <= draw.CHUNK or training.step is None or model.sample is None:
     return n
   cond = None
   if config.conditional:
-    cond = jax.eval_shape(lambda: conditions.null(made.dataset.spec)(draw.CHUNK))
+    cond = jax.eval_shape(lambda: conditions.null(training.dataset.spec)(draw.CHUNK))
   key = jax.eval_shape(lambda: streams.stream(0, Purpose.TEST_DRAWS))
   chunk = flops.of(lambda *args: model.sample(*args[:2], draw.CHUNK, args[2])[0], params, key, cond)
-  training = config.steps * flops.of(
-      made.step, abstract_state(config, made), abstract_rows(config, made))
-  chunks = max(1, int(max(LITTLE, budget * training) / chunk)) if chunk else n
+  training_flops = config.steps * flops.of(
+      training.step, abstract_state(config, training), abstract_rows(config, training))
+  chunks = max(1, int(max(LITTLE, budget * training_flops) / chunk)) if chunk else n
   return min(n, draw.CHUNK * chunks)
 
 
 def draws_pixels(model: Model) -> bool:
   """Whether samples may contain pixel noise that `rsample` does not have.
 
-  True for a VAE, and also for densities with a bound such as a flow, whose two draws look alike.
+  It is true for a VAE, and for densities with a bound such as a flow, whose two draws look alike.
   """
   return model.rsample is not None and model.elbo is not None
 
@@ -187,9 +192,10 @@ def pictured(model: Model) -> Model:
 def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond=None,
            purpose: Purpose = Purpose.TEST_DRAWS, chunk: int | None = None,
            tick: Callable = lambda: None) -> Callable:
-  """draw_from(params) -> draw(n) of `evals.draw`, conditional as the config says.
+  """draw_from(params) -> draw(n) of `evals.draw`, with the sampler and labels of the config.
 
-  model: instead of the run's own. chunk: instead of config.mesh.chunk.
+  model, chunk: replace those of the run and config.mesh.chunk. seed, cond, purpose, tick: see
+  `draw.make`.
   """
   by_data = config.evals.labels == 'data'
   return draw.make(
@@ -202,6 +208,6 @@ def drawer(config, run: Run, seed: int, *, model: Model | None = None, cond=None
 
 
 def _contexts(dataset) -> np.ndarray | None:
-  """The vectors [N, C] of the training examples that are here, if they have any."""
+  """The vectors [N, C] of the training examples; None if they have none or are not loaded."""
   vectors = dataset.splits.get('train', {}).get('cond') if dataset.spec.context else None
   return vectors if isinstance(vectors, np.ndarray) else None

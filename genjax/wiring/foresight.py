@@ -1,4 +1,4 @@
-"""The cards of a run as far as they are known before training, to compare columns early."""
+"""The cards of a run, as far as known before training, to compare columns early."""
 
 from genjax import compat, data, encoders, extension
 from genjax.compat import pick
@@ -9,45 +9,45 @@ from genjax.wiring.parts import plain
 from genjax.wiring.training import Run, abstract_state
 
 
-def cards(config, made: Run, split: str = 'test') -> dict[str, dict]:
-  """{metric: card, as far as it is known} of the config's metrics on `split`.
+def cards(config, training: Run, split: str = 'test') -> dict[str, dict]:
+  """{metric: partial card} of the config's metrics on `split`.
 
-  Known are the estimator, the data, the encoder, the sampler, the number of samples, and the
-  evaluator's own arguments. Unknown before the work are fields that depend on the model's terms
-  (the dequantisation of a bound), and whether a figure is finite. Raises BadInput for an estimator
-  that the model or the data do not allow.
+  It has the estimator, the data, the encoder, the sampler, the number of samples, and the
+  evaluator's own arguments. It lacks fields that depend on the model's terms (the dequantisation of
+  a bound), and whether a figure is finite. Raises BadInput for an estimator that the model or the
+  data do not allow.
   """
-  have = compat.provides(made.model, data.properties(made.dataset))
+  have = compat.provides(training.model, data.properties(training.dataset))
   shared = {'split': split, 'data': [extension.label(config.data.name), plain(config.data.kw)]}
-  params = abstract_state(config, made).params['model']
-  drawn, foreseen = affordable(config, made, made.model, params), {}
-  spec = made.dataset.spec
-  task = Task(made.dataset, split, drawn, conditional=config.conditional,
+  params = abstract_state(config, training).params['model']
+  drawn, foreseen = affordable(config, training, training.model, params), {}
+  spec = training.dataset.spec
+  task = Task(training.dataset, split, drawn, conditional=config.conditional,
               encoder=encoder(config, spec), pixels=encoders.load('identity', spec))
   for name in config.evals.names:
     module = pick('evaluator', name, EVALS)
     if not compat.legal(module.ESTIMATORS, have):
       continue
     given = plain(config.evals.kw.get(extension.stem(name), {}))
-    estimator = estimator_of(name, made.model, config.model.family, made.dataset,
+    estimator = estimator_of(name, training.model, config.model.family, training.dataset,
                        given.pop('estimator', None))
     one = module.ESTIMATORS[estimator]
     own, card = compat.arguments(one.make, given), {**shared, 'estimator': estimator}
-    if module is likelihood:  # which asks for no samples, and gives one of its metrics
-      card['conditioned_on'] = likelihood.conditioned_on(task, made.dataset.splits[split])
+    if module is likelihood:  # it needs no samples, and measures one of its metrics
+      card['conditioned_on'] = likelihood.conditioned_on(task, training.dataset.splits[split])
       foreseen |= _of_likelihood(card, estimator, own, spec)
       continue
     if one.of == 'samples':
       used = caller.space(name, one, task)
       card |= {'encoder': used.name, 'sha256': used.card['sha256']}
-    if made.model.sample is not None:
-      card |= {'n_generated': drawn, 'sampler': sampler_name(config, made.objective)}
+    if training.model.sample is not None:
+      card |= {'n_generated': drawn, 'sampler': sampler_name(config, training.objective)}
     foreseen |= dict.fromkeys(module.METRICS, {**card, **own})
   return foreseen
 
 
 def _of_likelihood(card: dict, estimator: str, own: dict, spec) -> dict[str, dict]:
-  """{metric: card} of the one likelihood that this estimator returns on these data."""
+  """{metric: card} of the only likelihood that this estimator measures on these data."""
   fields = {field: own[key] for key, field in likelihood.DECIDES[estimator].items()}
   if spec.levels is None:
     fields.pop('dequantisation', None)

@@ -1,4 +1,4 @@
-"""Networks by role, from config.networks, for the families and objectives that name the role."""
+"""Networks by role, from config.networks, for the families and objectives that use the role."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,8 +12,8 @@ from genjax.nn.dense import product_dtype
 from genjax.objectives import OBJECTIVES
 from genjax.types import BadInput, DataSpec, Network
 
-SIDE = 16  # of images from which on convolutions are the default
-DEFAULT = {  # kind -> network of vectors, of small images, of larger ones
+SIDE = 16  # smallest side of images for which convolutions are the default
+DEFAULT = {  # kind -> networks for vectors, for small images, for larger ones
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit', 'dit'),
     'causal': ('transformer', 'transformer', 'transformer')}
@@ -23,38 +23,38 @@ SUITED = {
     ('generator', 'mlp'): {'activation': 'relu'},
     ('conditioner', 'mlp'): {'features': (96, 96), 'residual': True},
 }
-# roles that are applied without a random key, so that dropout has no effect
+# roles that are applied without a random key, hence without dropout
 WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'conditioner')
 
 
 def roles(*makes: Callable) -> tuple[str, ...]:
-  """The roles that these make(...) have as parameters."""
+  """The roles among the parameters of these make(...) functions."""
   return tuple(role for role in ROLES
                if any(role in inspect.signature(make).parameters for make in makes))
 
 
 def of_run(family: str, objective: str, estimator: str | None) -> tuple[str, ...]:
-  """The roles of this family and this estimator (None: any) of the objective."""
+  """The roles of a family and of an estimator (None: any) of an objective."""
   estimators = pick('objective', objective, OBJECTIVES).ESTIMATORS
   makes = [estimators[estimator]] if estimator else estimators.values()
   return roles(pick('model family', family, FAMILIES).make, *(each.make for each in makes))
 
 
 def taking(keyword: str, networks: Mapping, spec: DataSpec, used: tuple[str, ...]) -> list[str]:
-  """The used roles whose networks have this keyword."""
+  """The roles in `used` whose networks, for data of this spec, have this keyword."""
   return [role for role in used if keyword in inspect.signature(
       module_of(role, spec, networks[role]['name'])[1]).parameters]
 
 
 def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
-  """{role: (sizes of the role) -> Network} for data of a spec, by config.networks.
+  """{role: (sizes of the role) -> Network} for data of a spec, from config.networks.
 
-  networks: {role: {'name', 'kw'}}; an empty name, and a role without an entry, mean the default for
-  the data. The sizes are keyword arguments, by kind:
+  networks: {role: {'name', 'kw'}}; an empty name or a missing role gets the default for the data.
+  The sizes are keyword arguments, by kind:
 
     to_vector     out
     from_vector   out: number of outputs per element of the spec's shape
-    denoiser      out: likewise
+    denoiser      out: as above
     causal        out: number of outputs per token
     conditioner   given, shape: shapes of the given and of the other part; out: number of outputs
                   per element of the other part
@@ -67,7 +67,7 @@ def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
 
 
 def refuse_strays(networks: Mapping, used: tuple[str, ...], who: str) -> None:
-  """Raises BadInput for settings of an unused role. who: family and objective, in words."""
+  """Raises BadInput for settings of an unused role; who: family and objective, for messages."""
   for role, section in networks.items():
     pick('role of a network', role, ROLES)
     if role not in used and (section['name'] or section['kw']):
@@ -77,20 +77,20 @@ def refuse_strays(networks: Mapping, used: tuple[str, ...], who: str) -> None:
 
 
 def default(role: str, shape: tuple[int, ...]) -> str:
-  """The default network of a role for data (for a conditioner: a given part) of this shape."""
+  """The name of a role's default network for data (a conditioner: a given part) of this shape."""
   of_vectors, of_small, of_large = DEFAULT[ROLES[role]]
   if len(shape) != 3:
     return of_vectors
-  # a part of an image has half its side
+  # a conditioner's part has half the side of the image
   side = min(shape[:2]) * (2 if ROLES[role] == 'conditioner' else 1)
   return of_large if side >= SIDE else of_small
 
 
 def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | None = None):
-  """(name, class) of the network of a role; '' is the default for the data.
+  """(name, class) of a role's network; name '': the default for the data.
 
-  shape: of a conditioner's given part. Raises BadInput for an unknown name, and for a network of
-  images on other data.
+  spec: of the data; shape: of a conditioner's given part. Raises BadInput for an unknown name, and
+  for a network of images on other data.
   """
   kind, of = ROLES[role], shape or spec.shape
   name = name or default(role, of)
@@ -125,7 +125,7 @@ def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
 def of_module(module, stepped: bool = False) -> Network:
   """A flax module as a Network; stepped: with `start` and `step`.
 
-  No module here has running statistics, so that `writes` is empty.
+  `writes` is always empty, since no module here has running statistics.
   """
 
   def init(rng, *inputs):

@@ -22,19 +22,19 @@ SAMPLER_ARGS = ('denoise', 'flow_map', 'path', 'rng', 'x_T', 'cond', 'cost', 're
 
 
 def plain(section) -> dict:
-  """The keyword arguments of a config section as plain Python."""
+  """The keyword arguments of a config section as a plain dict."""
   return {k: tuple(v) if isinstance(v, list) else v for k, v in section.items()}
 
 
 def dataset(config) -> data.Dataset:
-  """The data set that config.data names, in memory or mapped to memory."""
+  """The data set that config.data names, in memory or memory-mapped."""
   return data.load(config.data.name, **plain(config.data.kw))
 
 
 def spec_of_model(config, spec: DataSpec) -> DataSpec:
-  """The spec that the model gets: with the condition of the data only if config.conditional.
+  """The spec for the model, which has the condition of the data only if config.conditional.
 
-  Raises BadInput if the data have no condition, or the family no network to take it.
+  Raises BadInput if the data have no condition, or the family no network that takes it.
   """
   if not config.conditional:
     return spec._replace(num_classes=None, context=None)
@@ -54,7 +54,7 @@ def sections(config) -> dict:
 
 
 def model_roles(config) -> tuple[str, ...]:
-  """The roles of the networks that the model has."""
+  """The roles of the networks in the model."""
   return networks.roles(pick('model family', config.model.family, FAMILIES).make)
 
 
@@ -62,7 +62,7 @@ def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = Mapping
            ) -> Model:
   """models/NAME.make(spec, its networks, **given), before a sampler is added.
 
-  by_role: see `sections`; a role without an entry has the default network for the data.
+  by_role: see `sections`; a role without an entry gets the default network for the data.
   """
   make = pick('model family', name, FAMILIES).make
   owners = {**{f'model {other!r}': module.make for other, module in FAMILIES.items()},
@@ -73,26 +73,26 @@ def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = Mapping
 
 
 def suited(trained_for: tuple | None, name: str, given: Mapping) -> tuple[str, dict]:
-  """(sampler, its keyword arguments): `name`, or for '' the one that suits the model.
+  """(name of the sampler, its keyword arguments); name '': the one that suits the model.
 
-  trained_for: `Objective.sampler`, which suits, with defaults of keyword arguments; None: ddim.
+  trained_for: `Objective.sampler`, which suits, with default keyword arguments; None: ddim.
   """
-  default, its_own = trained_for or ('ddim', {})
+  default, default_kw = trained_for or ('ddim', {})
   if name not in ('', default):
     return name, dict(given)
-  # the steps and the times on the way are one choice
+  # times determine the number of steps
   if given.get('times') is not None:
-    its_own = {k: v for k, v in its_own.items() if k != 'num_steps'}
-  return default, {**its_own, **given}
+    default_kw = {k: v for k, v in default_kw.items() if k != 'num_steps'}
+  return default, {**default_kw, **given}
 
 
 def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, weight: float = 1.0,
                  interval: tuple[float, ...] = (), guide: Model | None = None) -> Model:
-  """The model with `sample`, if it has a denoiser or a flow map.
+  """The model, with `sample` if it has a denoiser or a flow map.
 
-  name, given: see `suited`. weight, interval, guide: of the guidance, see `sampling.by_denoiser`.
-  Raises BadInput if the model lacks the denoiser or flow map that the sampler needs, and for
-  guidance if the model was never trained without a label.
+  name, given: see `suited`. weight, interval, guide: guidance, see `sampling.by_denoiser`. Raises
+  BadInput if the model lacks the denoiser or flow map that the sampler needs, and for guidance if
+  the model was never trained without a label.
   """
   sampler = pick('sampler', name, SAMPLERS)
   name, is_map = extension.stem(name), takes_flow_map(sampler)
@@ -106,7 +106,7 @@ def with_sampler(model: Model, spec: DataSpec, name: str, given: Mapping, *, wei
   if model.sample is not None or model.diffusion is None:
     return model
   if is_map and weight != 1.0:
-    raise BadInput(f'sampler {name!r} takes no guidance, which is of denoisers, but its weight is '
+    raise BadInput(f'sampler {name!r} takes no guidance, which is for denoisers, but its weight is '
                    f'{weight}; allowed: 1.0')
   if (model.flow_map if is_map else model.diffusion.denoise) is None:
     lacks, table = ('flow_map', DENOISING) if is_map else ('denoise', FLOW_MAP)
@@ -130,7 +130,7 @@ def takes_flow_map(sampler: Callable) -> bool:
 
 
 def _try(sampler: Callable, spec: DataSpec, given: Mapping, learned_variance: bool) -> None:
-  """Traces a sampler with a trivial denoiser, so that it refuses bad keyword arguments."""
+  """Traces a sampler with a trivial denoiser, so that it raises for bad keyword arguments."""
   learned = {'reverse': lambda x_t, *_: (x_t, jnp.zeros_like(x_t))} if learned_variance else {}
 
   def trace(rng, x_T):
@@ -143,7 +143,7 @@ def _try(sampler: Callable, spec: DataSpec, given: Mapping, learned_variance: bo
 
 
 def guidance_of(config) -> dict:
-  """weight and interval of config.sampler.guidance."""
+  """{'weight', 'interval'} of config.sampler.guidance, with defaults."""
   given = plain(config.sampler.guidance)
   return {'weight': float(given.get('weight', 1.0)), 'interval': tuple(given.get('interval', ()))}
 
@@ -151,7 +151,7 @@ def guidance_of(config) -> dict:
 def sampled(config, spec: DataSpec, objective: Objective) -> Model:
   """The model of an objective with the sampler and the guidance of config.sampler.
 
-  If config.sampler names a worse run as guide, `sample` is unchanged: `autoguided` adds it. cond
+  If config.sampler names a worse run as guide, `sample` is unchanged: `autoguided` sets it. cond
   None means "no label" to `sample`, which raises BadInput if the model was not trained for that.
   """
   guided, conditional = guidance_of(config), config.conditional
@@ -159,7 +159,7 @@ def sampled(config, spec: DataSpec, objective: Objective) -> Model:
   null = {} if conditional else {'null_cond': conditions.null(spec)}
   model = objective.model._replace(**null)
   if config.sampler.guidance.get('autoguidance'):
-    with_sampler(model, spec, *chosen, **guided, guide=model)  # for its refusals
+    with_sampler(model, spec, *chosen, **guided, guide=model)  # only to raise BadInput
     return model
   if guided['weight'] != 1.0 and not conditional:
     raise BadInput(f'guidance weight = {guided["weight"]}, but conditional is not True; '
@@ -169,7 +169,7 @@ def sampled(config, spec: DataSpec, objective: Objective) -> Model:
 
 
 def autoguided(config, spec: DataSpec, objective: Objective, model: Model, guide: Model) -> Model:
-  """`model` with the sampler of config, guided by another model's denoiser on the same path."""
+  """`model` with the sampler of config, guided by the denoiser of `guide` on the same path."""
   both = model.null_cond if guide.null_cond is not None else None
   chosen = suited(objective.sampler, config.sampler.name, plain(config.sampler.kw))
   model = with_sampler(model._replace(sample=None, null_cond=both), spec, *chosen,
@@ -178,7 +178,7 @@ def autoguided(config, spec: DataSpec, objective: Objective, model: Model, guide
 
 
 def _unlabelled(model: Model) -> Model:
-  """The model whose `sample` takes cond None as "no label", if it was trained with that."""
+  """The model, whose `sample` takes cond None as "no label" if it was trained with that."""
   def sample(params, rng, n, cond):
     if cond is None:
       cond = compat.null_cond(model, 'cond=None', 'a label each')(n)
@@ -188,7 +188,7 @@ def _unlabelled(model: Model) -> Model:
 
 
 def provided(spec: DataSpec) -> dict[str, frozenset[str]]:
-  """{family: what it provides on such data with its defaults}, without families that refuse."""
+  """{family: what it provides by default on such data}, without families that refuse the data."""
   by_family = {}
   for name in FAMILIES:
     try:
@@ -212,7 +212,7 @@ def choose(kind: str, name: str, table: Mapping, model: Model, family: str, data
 def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
   """(objective, name of its estimator) of config on its model and data.
 
-  The objective's model has the sampler of config; only the objective knows which one suits.
+  The objective's model has the sampler of config, since only the objective knows which one suits.
   """
   spec = spec_of_model(config, dataset.spec)
   name, given = config.objective.name, plain(config.objective.kw)
@@ -251,10 +251,10 @@ def settings(config, player: str) -> dict:
 
 
 def warmup_beyond_the_run(config, objective: Objective) -> str:
-  """A line about a warmup that is longer than the run; '' if it is not."""
+  """A message about a warmup that is longer than the run; '' if it is not."""
   for player in objective.players:
-    of, updates = settings(config, player.name), config.steps * player.num_updates
-    if of['warmup'] > updates:
-      return (f'optim.warmup={of["warmup"]} is more than the {updates} updates of the run, whose '
-              f'learning rate ends at {updates / of["warmup"]:.2g} of optim.lr')
+    warmup, updates = settings(config, player.name)['warmup'], config.steps * player.num_updates
+    if warmup > updates:
+      return (f'optim.warmup={warmup} is more than the {updates} updates of the run, whose '
+              f'learning rate ends at {updates / warmup:.2g} of optim.lr')
   return ''

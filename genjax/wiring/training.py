@@ -17,14 +17,14 @@ from genjax.train import step
 from genjax.types import BadInput, Model, Objective
 from genjax.wiring import networks, parts
 
-# keys that every config must have, with those of ranges.BY_KEY
+# keys that every config must have, in addition to those of ranges.BY_KEY
 KEYS = ('data.name', 'data.kw', 'model.family', 'model.kw', 'objective.name',
         'objective.kw', 'networks', 'conditional', 'sampler.name', 'sampler.kw',
         'sampler.guidance', 'augment', 'init_from', 'optim', 'optim_by_player', 'select.metric',
         'evals.names', 'evals.kw', 'evals.labels', 'evals.encoder', 'log.mfu')
 
 LABELS = ('data', 'uniform')  # distributions of the labels of samples
-TRIES = 3  # settings tried for each kind of remedy, the mildest first
+TRIES = 3  # settings tried for each kind of remedy, mildest first
 
 
 class Run(NamedTuple):
@@ -44,8 +44,8 @@ class Run(NamedTuple):
 def run(config, known: data.Dataset | None = None) -> Run:
   """All parts of the run that a config describes. Raises BadInput for any mistake in it.
 
-  known: a data set to use instead of reading one, perhaps with shapes only; such a run can be
-  compiled and loaded, not trained.
+  known: a data set to use instead of reading one, possibly with shapes only. Such a run can be
+  compiled and loaded, but not trained.
   """
   check(config)
   source_data = known or parts.dataset(config)
@@ -88,7 +88,7 @@ def run(config, known: data.Dataset | None = None) -> Run:
 
 
 def check(config) -> None:
-  """Raises BadInput for missing keys, numbers out of range, and intervals that do not fit."""
+  """Raises BadInput for missing keys, numbers out of range, and intervals that do not divide."""
   for key in KEYS:
     _at(config, key)
   for key, interval in ranges.BY_KEY.items():
@@ -116,7 +116,7 @@ def _at(config, key: str):
 
 
 def mesh(config) -> Mesh:
-  """The mesh of a training run on this job's devices. Raises BadInput if they cannot share it."""
+  """The mesh of a training run on this job's devices. Raises BadInput if sizes do not divide."""
   fsdp, devices, slices = config.mesh.fsdp, jax.device_count(), config.accumulate
   if devices % fsdp:
     raise BadInput(f'mesh.fsdp={fsdp} does not divide the {devices} device(s) of this job')
@@ -126,51 +126,52 @@ def mesh(config) -> Mesh:
   return sharding.make_mesh(fsdp)
 
 
-def first_rows(config, made: Run) -> dict:
-  """Raw rows for the initialisation of parameters: those of the first step."""
-  if made.source is not None:
-    return made.source[0]
-  train = made.dataset.splits['train']
+def first_rows(config, training: Run) -> dict:
+  """The raw rows of the first step, with which parameters are initialised."""
+  if training.source is not None:
+    return training.source[0]
+  train = training.dataset.splits['train']
   return {k: v[:config.batch_size] for k, v in train.items()}
 
 
-def abstract_rows(config, made: Run) -> dict:
+def abstract_rows(config, training: Run) -> dict:
   """Shapes and dtypes of the raw rows of one step; the data may be shapes only."""
-  slices = max(1, sum(p.num_updates for p in made.objective.players))
+  slices = max(1, sum(p.num_updates for p in training.objective.players))
   return {key: jax.ShapeDtypeStruct((config.batch_size * slices, *array.shape[1:]), array.dtype)
-          for key, array in made.dataset.splits['train'].items()}
+          for key, array in training.dataset.splits['train'].items()}
 
 
-def abstract_state(config, made: Run, on_mesh=None):
-  """Shapes and dtypes of the state, with shardings if there is a mesh; allocates nothing."""
-  like = jax.eval_shape(made.init, streams.stream(config.seed, streams.Purpose.INIT),
-                        abstract_rows(config, made))
+def abstract_state(config, training: Run, on_mesh=None):
+  """Shapes and dtypes of the state, with shardings if there is a mesh; nothing is allocated."""
+  like = jax.eval_shape(training.init, streams.stream(config.seed, streams.Purpose.INIT),
+                        abstract_rows(config, training))
   if on_mesh is None or on_mesh.size == 1:
     return like
   return jax.tree.map(lambda leaf, of: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=of),
                       like, sharding.state_sharding(on_mesh, like))
 
 
-def compiled_step(config, made: Run, on_mesh, k: int | None = None) -> Callable:
+def compiled_step(config, training: Run, on_mesh, k: int | None = None) -> Callable:
   """(state, rows) -> state, metrics: k train steps in one dispatch, compiled.
 
-  k: None: config.steps_per_dispatch. Raises BadInput, with settings that would fit, if it needs
-  more memory than the devices have.
+  k: None: config.steps_per_dispatch; on_mesh: the mesh. Raises BadInput, with settings that would
+  fit, if the step needs more memory than the devices have.
   """
-  function, all_steps, *shapes = dispatched(config, made, on_mesh)
+  function, all_steps, *shapes = dispatched(config, training, on_mesh)
   return step.compile_step(function, k or all_steps, *shapes,
-                           remedies=functools.partial(lighter, config, made, on_mesh))
+                           remedies=functools.partial(lighter, config, training, on_mesh))
 
 
-def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
-  """Settings, as flags, under which a step fits into `has` bytes; each was compiled.
+def lighter(config, training: Run, on_mesh, need: memory.Memory, has: int) -> str:
+  """Flags of settings with which a step fits into `has` bytes; each was compiled.
 
-  The first setting tried assumes that temporaries are proportional to the rows computed at once.
+  need: memory of the step that does not fit. The first settings tried assume that temporaries are
+  proportional to the rows computed at once.
   """
   def fits(settings: dict) -> bool:
     other = changed(config, settings)
     try:
-      other_run = run(other, made.dataset)
+      other_run = run(other, training.dataset)
     except BadInput:
       return False
     lowered = step.lower_step(*dispatched(other, other_run, on_mesh))
@@ -179,7 +180,7 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
   free = max(has - need.arguments - need.results, 1)
   first = math.ceil(math.log2(max(need.temporaries / free, 2)))
   divisors = [2**n for n in range(first, first + TRIES) if config.batch_size % 2**n == 0]
-  remat = remat_settings(config, made.dataset.spec, True)
+  remat = remat_settings(config, training.dataset.spec, True)
   ways = [[remat] if remat else [],
           [{'accumulate': config.accumulate * n} for n in divisors],
           [{'batch_size': config.batch_size // n} for n in divisors]]
@@ -190,7 +191,7 @@ def lighter(config, made: Run, on_mesh, need: memory.Memory, has: int) -> str:
 
 
 def changed(config, settings: dict):
-  """A copy of the config with dotted keys set; keys of a `kw` may be new."""
+  """A copy of the config with the dotted keys of settings set; keys of a `kw` may be new."""
   other = config.copy_and_resolve_references()
   with other.unlocked():
     for key, value in settings.items():
@@ -200,7 +201,7 @@ def changed(config, settings: dict):
 
 
 def remat_settings(config, spec, value: bool) -> dict[str, bool]:
-  """{key: value} for every network of the run whose rematerialisation differs from `value`."""
+  """{dotted key: value} for all networks of the run whose rematerialisation is not `value`."""
   used = networks.of_run(config.model.family, config.objective.name,
                          config.objective.kw.get('estimator'))
   return {f'networks.{role}.kw.remat': value
@@ -208,19 +209,20 @@ def remat_settings(config, spec, value: bool) -> dict[str, bool]:
           if bool(config.networks[role].kw.get('remat')) != value}
 
 
-def dispatched(config, made: Run, on_mesh) -> tuple:
+def dispatched(config, training: Run, on_mesh) -> tuple:
   """(step, number of steps, mesh, shapes of state, shapes of rows) of one dispatch.
 
   The devices of the mesh need not exist.
   """
-  return (made.step, config.steps_per_dispatch, on_mesh, abstract_state(config, made),
-          abstract_rows(config, made))
+  return (training.step, config.steps_per_dispatch, on_mesh, abstract_state(config, training),
+          abstract_rows(config, training))
 
 
 def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None = None):
   """An iterator over the raw rows of steps start, start + k, ...: [R, ...] if k = 1, [k, R, ...].
 
-  On several devices these are global arrays, and each host reads the rows of its own devices.
+  source: of one step's rows; on_mesh: a mesh. On several devices the rows are global arrays, and
+  each host reads those of its own devices.
   """
   of_step = source if k == 1 else data.stack(source, k)
   if on_mesh is None or on_mesh.size == 1:
@@ -230,19 +232,19 @@ def batches(source: data.BatchSource, start: int, k: int, on_mesh: Mesh | None =
           for rows in data.loader(mine, start // k))
 
 
-def fit(config, made: Run):
-  """Parameters by the objective's closed form or EM, on the whole training split."""
-  batch = data.prepare({'x': made.dataset.splits['train']['x']}, made.dataset.spec)
+def fit(config, training: Run):
+  """The parameters by the objective's closed form or EM, on the whole training split."""
+  batch = data.prepare({'x': training.dataset.splits['train']['x']}, training.dataset.spec)
   rng = streams.stream(config.seed, streams.Purpose.FIT)
-  return made.objective.fit(rng, np.asarray(batch['x']))
+  return training.objective.fit(rng, np.asarray(batch['x']))
 
 
-def model_flops(config, made: Run) -> int:
-  """FLOPs of the products of one step, without those that rematerialisation repeats."""
-  if off := remat_settings(config, made.dataset.spec, False):
+def model_flops(config, training: Run) -> int:
+  """FLOPs of the products in one step, without those that rematerialisation repeats."""
+  if off := remat_settings(config, training.dataset.spec, False):
     config = changed(config, off)
-    made = run(config, known=made.dataset)
-  return flops.of(made.step, abstract_state(config, made), abstract_rows(config, made))
+    training = run(config, known=training.dataset)
+  return flops.of(training.step, abstract_state(config, training), abstract_rows(config, training))
 
 
 def model_dtype(config):

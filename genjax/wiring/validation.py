@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is its result: the best on the validation split, if that is cheap."""
+"""Selects the checkpoint that is a run's result: the best on the validation split, if cheap."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from genjax.numerics.streams import Purpose
 from genjax.wiring.evaluation import answering, drawer, estimator_of, evaluators
 from genjax.wiring.training import Run
 
-LIKELIHOOD = 'nll'  # metric: the likelihood that trained the model
-ESTIMATORS = ('exact', 'bound', 'importance_weighted')  # of objectives that train by a likelihood
+LIKELIHOOD = 'nll'  # the metric for the likelihood that trained the model
+ESTIMATORS = ('exact', 'bound', 'importance_weighted')  # of objectives that train by likelihood
 TIMES = 10  # default number of validations per run
 SHARE = 0.05  # largest cost of all validations, as a share of the training's
-FORWARD = 3  # cost of a training example in passes of a validation example
-LEAST = 100  # least number of validation examples; with fewer the choice is chance
-FEWEST = 5  # least number of validations; with fewer there is little to choose from
+FORWARD = 3  # cost of a training example, in forward passes of a validation example
+LEAST = 100  # least number of validation examples; fewer make the choice random
+FEWEST = 5  # least number of validations; fewer leave little to choose from
 REPEATS = 8  # largest number of draws of a bound's noise
 
 
@@ -29,23 +29,23 @@ class Selection(NamedTuple):
   likelihood: dict  # keyword arguments of the evaluator, for the metric LIKELIHOOD
 
 
-def selection(config, made: Run) -> Selection | None:
-  """How config.select chooses a checkpoint; None: the last one is the result.
+def selection(config, training: Run) -> Selection | None:
+  """The Selection by config.select; None: the last checkpoint is the result.
 
   The default metric 'nll' applies if a likelihood trains the model and there is a validation split.
-  Draws and examples are reduced until it costs at most SHARE of the training. A run too short for
-  LEAST examples or FEWEST validations takes its last step. config.select.every lifts the limit.
+  Draws and examples are reduced until all cost at most SHARE of the training; config.select.every
+  lifts this limit. A run too short for LEAST examples or FEWEST validations takes its last step.
   """
   metric, every, k = config.select.metric, config.select.every, config.steps_per_dispatch
-  if not metric or made.step is None:
+  if not metric or training.step is None:
     return None
   often = every or k * math.ceil(config.steps / (TIMES * k))
   if metric != LIKELIHOOD:
     return Selection(metric, often, {})
-  if made.estimator not in ESTIMATORS or 'validation' not in made.dataset.splits:
+  if training.estimator not in ESTIMATORS or 'validation' not in training.dataset.splits:
     return None
-  available = len(made.dataset.splits['validation']['x'])
-  rows = config.batch_size * sum(player.num_updates for player in made.objective.players)
+  available = len(training.dataset.splits['validation']['x'])
+  rows = config.batch_size * sum(player.num_updates for player in training.objective.players)
   passes = available * REPEATS if every else int(SHARE * FORWARD * often * rows)
   count = min(available, passes)
   if not every and (count < min(available, LEAST) or config.steps // often < FEWEST):
@@ -54,20 +54,19 @@ def selection(config, made: Run) -> Selection | None:
                                    'num_repeats': min(REPEATS, passes // count)})
 
 
-def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | None:
-  """validate(state) -> the metric of `selection`, smaller is better; None without a selection."""
-  chosen = selection(config, made)
+def validator(config, training: Run, tick: Callable = lambda: None) -> Callable | None:
+  """validate(state) -> the metric of `selection`, lower is better; None without a selection."""
+  chosen = selection(config, training)
   if chosen is None:
     return None
   by_likelihood = chosen.metric == LIKELIHOOD
   if by_likelihood:
     config = config.copy_and_resolve_references()
-    config.evals.kw = {'likelihood': _keywords(config, made, chosen.likelihood)}
+    config.evals.kw = {'likelihood': _keywords(config, training, chosen.likelihood)}
   asked = {'likelihood': ()} if by_likelihood else answering([chosen.metric], config.evals.names)
-  [(name, evaluate)] = evaluators(config, made.dataset, made.model, 'validation', tuple(asked),
-                                  asked=asked, tick=tick).items()
-  draw_from = drawer(config, made, config.seed,
-                     purpose=Purpose.VALIDATION_DRAWS, tick=tick)
+  [(name, evaluate)] = evaluators(config, training.dataset, training.model, 'validation',
+                                  tuple(asked), asked=asked, tick=tick).items()
+  draw_from = drawer(config, training, config.seed, purpose=Purpose.VALIDATION_DRAWS, tick=tick)
 
   def validate(state):
     params = state.ema if config.ema else state.params['model']
@@ -79,8 +78,9 @@ def validator(config, made: Run, tick: Callable = lambda: None) -> Callable | No
   return validate
 
 
-def _keywords(config, made: Run, likelihood: dict) -> dict:
-  """Those of the likelihood's keywords that its estimator for this model takes."""
-  estimator = estimator_of('likelihood', made.model, config.model.family, made.dataset, None)
+def _keywords(config, training: Run, likelihood: dict) -> dict:
+  """The keyword arguments among `likelihood` that the estimator for this model takes."""
+  estimator = estimator_of('likelihood', training.model, config.model.family, training.dataset,
+                           None)
   taken = compat.arguments(EVALS['likelihood'].ESTIMATORS[estimator].make, {})
   return {key: value for key, value in likelihood.items() if key in taken}

@@ -295,7 +295,7 @@ def test_the_table_of_ones_own_data(argument, families, tmp_path):
 
 
 def test_a_table_without_an_argument_refuses_one():
-  with pytest.raises(BadInput, match="'a=1' stands behind the colon"):
+  with pytest.raises(BadInput, match="'a=1' follows the colon"):
     table_program.read('configs/tables/divergences_toy2d.py:a=1', 'tiny')
 
 

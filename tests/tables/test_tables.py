@@ -162,7 +162,7 @@ def test_log_p_of_x_and_of_x_given_its_label_are_two_columns(tmp_path):
   for cell, label in zip(cells, (None, 'label'), strict=True):
     finish(cell, {'nll_exact_bpd': value(1.0, metric='nll_exact_bpd', kind='exact',
                                          conditioned_on=label)})
-  with pytest.raises(BadInput, match='no one protocol: conditioned_on is null in .*"label" in'):
+  with pytest.raises(BadInput, match='mixes protocols: conditioned_on is null in .*"label" in'):
     table_of(ROWS, cells, [column('nll_exact_bpd')])
   table_of(ROWS, cells, [column('nll_exact_bpd', axes=('conditioned_on',))])
 
