@@ -54,7 +54,7 @@ DIT_RECIPE = {'steps': 400000, 'batch_size': 256, 'optim.lr': 1e-4, 'ema': 0.999
 # of a job of days on many devices: rare saves, some kept for later, and a step that is not finite
 # does not end it
 POD = {'log.every': 100, 'log.mfu': True, 'checkpoint.every': 5000, 'checkpoint.keep_every': 50000,
-       'nan_steps_allowed': 10, 'networks.denoiser.kw.dtype': 'bfloat16'}
+       'nan_steps_allowed': 10}
 
 
 def parse(argument: str, names: Mapping[str, tuple], default: Mapping[str, object]) -> dict:
@@ -135,7 +135,14 @@ def diffusion(args: Mapping, data: str, settings: Mapping[str, object]):
   own = FEW_STEPS.get(('diffusion', args['objective']), {})
   if own:
     settings = {k: v for k, v in settings.items() if not k.startswith('sampler.')}
-  return build({**args, 'data': data, 'family': 'diffusion'}, {**POD, **settings, **own})
+  return build({**args, 'data': data, 'family': 'diffusion'}, {
+      **POD, 'networks.denoiser.kw.dtype': 'bfloat16', **settings, **own})
+
+
+def autoregressive(args: Mapping, data: str, settings: Mapping[str, object]):
+  """`build` of an autoregressive model on a pod, as `diffusion` for one of those."""
+  return build({**args, 'data': data, 'family': 'autoregressive'}, {
+      **POD, 'networks.causal.kw.dtype': 'bfloat16', **settings})
 
 
 def imagenet(args: Mapping, side: int):
