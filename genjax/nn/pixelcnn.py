@@ -4,9 +4,9 @@ Two stacks of gated residual convolutions see the pixels before a pixel without 
 vertical one the rows above, the horizontal one the pixels to the left in its row and, through the
 vertical one, the rows above. Both are causal by shifts: the first inputs are shifted by a row and
 by a pixel, and all convolutions are padded above or on the left alone. Blocks for each channel
-follow, which also see the channels of the pixel before it.
+follow, which also see the earlier channels of the same pixel.
 
-Sizes: B batch, H, W, C of the image, F width, K = (kernel_size + 1) / 2.
+Sizes: B batch; H, W, C of the image; F width; D = H W C tokens.
 """
 
 import flax.linen as nn
@@ -30,9 +30,10 @@ def gated(y: jax.Array) -> jax.Array:
 
 
 class PixelBlock(nn.Module):
-  """A gated convolution of each stack, added to its input, which starts as 0: v, h [B, H, W, F].
+  """v, h [B, H, W, F] of the two stacks -> the same, each plus a gated convolution of it.
 
-  c: the condition [B, D] or None; it shifts what enters both gates.
+  c: the condition [B, 4 F] or None; it shifts what enters both gates. What is added is 0 at
+  initialisation.
   """
 
   width: int
@@ -52,13 +53,12 @@ class PixelBlock(nn.Module):
 
   def __call__(self, v, h, c, deterministic: bool = True):
     v, h = constrain_batch(v), constrain_batch(h)
-    past, side = self.kernel_size // 2, self.kernel_size // 2
-    shift_v, shift_h = self.shifts(c)
-    v = self.vertical(v, v, shift_v, ((past, 0), (side, side)))
-    return v, self.horizontal(h, h, self.link(v), shift_h, ((0, 0), (past, 0)), deterministic)
+    side, (shift_v, shift_h) = self.kernel_size // 2, self.shifts(c)
+    v = self.vertical(v, v, shift_v, ((side, 0), (side, side)))
+    return v, self.horizontal(h, h, self.link(v), shift_h, ((0, 0), (side, 0)), deterministic)
 
   def shifts(self, c):
-    """What c adds in the vertical and the horizontal gate: [B, 1, 1, 2 F] each, or 0."""
+    """What c adds in the vertical and in the horizontal gate: [B, 1, 1, 2 F] each, or 0."""
     if c is None:
       return 0.0, 0.0
     return jnp.split(self.shift(c)[:, None, None], 2, -1)
@@ -73,11 +73,15 @@ class PixelBlock(nn.Module):
     return h + self.project_h(self.drop(y, deterministic))
 
   def start(self, c, batch_size: int, columns: int) -> dict:
-    """The cache before the first row: shifts; the last inputs of the stacks; links of the row."""
-    past = self.kernel_size // 2
+    """The cache before the first row, with side = kernel_size // 2.
+
+    'shifts': see above; 'above' [B, side, W, F] and 'left' [B, 1, side, F]: the last inputs of the
+    stacks; 'links' [B, 1, W, 2 F]: of the row, from the vertical to the horizontal stack.
+    """
+    side = self.kernel_size // 2
     return {'shifts': self.shifts(c),
-            'above': jnp.zeros((batch_size, past, columns, self.width)),
-            'left': jnp.zeros((batch_size, 1, past, self.width)),
+            'above': jnp.zeros((batch_size, side, columns, self.width)),
+            'left': jnp.zeros((batch_size, 1, side, self.width)),
             'links': jnp.zeros((batch_size, 1, columns, 2 * self.width), self.dtype)}
 
   def row(self, v, cache: dict):
@@ -97,7 +101,7 @@ class PixelBlock(nn.Module):
 
 
 class ChannelBlock(nn.Module):
-  """y [..., F] plus a gated layer of it, which starts as 0."""
+  """y [..., F] -> the same plus a gated layer of it, which is 0 at initialisation."""
 
   width: int
   dropout: float = 0.0
@@ -111,19 +115,20 @@ class ChannelBlock(nn.Module):
 
 
 class PixelCNN(nn.Module):
-  """Numbers of each token given the tokens before it in raster order, and a condition.
+  """Outputs of each token given the tokens before it in raster order, and a condition.
 
-  shape: (H, W, C); a token is a channel of a pixel: those of a pixel follow one another.
+  shape: (H, W, C); a token is one channel of one pixel, and the channels of a pixel follow one
+    another.
   levels: number of values of a token.
   out: numbers per token; None: a logit of each level.
   kernel_size: odd; a block adds kernel_size // 2 rows and columns to what a pixel sees.
   table: embed a token by a table of the levels too, and not by its value in [-1, 1] alone.
   dropout: of the gates of the horizontal stack and of the channels.
-  dtype: of the products; what the blocks add to stays float32.
+  dtype: of the products; the sums of the residual blocks stay float32.
   remat: keep only the activations between blocks for the backward pass.
 
-  Tables of rows and columns tell where a pixel is. Raises BadInput unless the data are images and
-  kernel_size is odd.
+  A table per axis embeds the position. Raises BadInput unless the data are images and kernel_size
+  is odd.
   """
 
   shape: tuple[int, ...]
