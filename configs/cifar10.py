@@ -5,6 +5,7 @@
   --config=configs/cifar10.py:objective=kl,conditional=True
   --config=configs/cifar10.py:family=vae,objective=kl
   --config=configs/cifar10.py:family=implicit,objective=adversarial,objective.gradient_penalty=1.0
+  --config=configs/cifar10.py:family=autoregressive,causal.width=64
   --config=configs/cifar10.py:model.schedule=edm,model.prediction=edm,objective.weighting=edm,denoiser.residual_scale=0.7071
   --config=configs/cifar10.py:objective=kl,model.schedule=learned,denoiser.multipliers=(1,),denoiser.num_blocks=32,denoiser.attention=(),denoiser.fourier=(7,8)
 
@@ -14,8 +15,10 @@ SECTION.KEY (grammar: configs/common.py). Defaults: denoiser=unet, size=S. The l
 the choices of EDM and of VDM; all choices of a diffusion: configs/digits.py. The UNet's sizes, its
 optimiser, its noise and the flips of images are those of 2006.11239 (appendix B; VDM's figure is of
 images as they are, --config.augment=), its layout is genjax's (43 M parameters, 36 M there); dit is
-DiT-S/2 of 2212.09748, with its recipe. The other families' sizes are starting points, not those of
-a paper. The data set must have been prepared: python -m experiments.prepare --data=cifar10.
+DiT-S/2 of 2212.09748, with its recipe. An autoregressive model is a PixelCNN with the width,
+likelihood, dropout, rate and average of 1701.05517, whose layout is another, on images as they are.
+The sizes of the other families are starting points, not those of a paper. The data set must have
+been prepared: python -m experiments.prepare --data=cifar10.
 
 Pod check (compiled, not run; own batch, level O0; more pods in benchmarks/2026-11-22-pods.md):
 v5e:4x4. UNet: 0.88 of 15.75 GiB a device, 5.1e12 model FLOPs a step; assumed at 40 % of the peak
@@ -34,8 +37,9 @@ UNET = {'steps': 800000, 'batch_size': 128, 'optim.lr': 2e-4, 'optim.warmup': 50
         'networks.denoiser.kw.multipliers': (1, 2, 2, 2), 'networks.denoiser.kw.num_blocks': 2,
         'networks.denoiser.kw.attention': (16,), 'networks.denoiser.kw.num_heads': 1,
         'networks.denoiser.kw.dropout': 0.1}
-
-
+PIXELCNN = {'networks.causal.name': 'pixelcnn', 'model.kw.likelihood': 'logistic_mixture',
+            'augment': '', 'steps': 400000, 'batch_size': 128, 'optim.lr': 1e-3,
+            'optim.warmup': 1000, 'optim.decay': 'constant', 'ema': 0.9995}
 # the networks of the other families; those of a name that the argument gives keep their own sizes
 IMAGES = {'width': 128, 'num_blocks': 2, 'patch': 2, 'dtype': 'bfloat16'}
 NETWORKS = {
@@ -43,7 +47,7 @@ NETWORKS = {
     'implicit': {'generator': IMAGES},
     'ebm': {'energy': IMAGES},
     'flow': {'conditioner': {'width': 128, 'num_blocks': 3, 'dtype': 'bfloat16'}},
-    'autoregressive': {'causal': {'width': 512, 'num_blocks': 12, 'num_heads': 8, 'remat': True,
+    'autoregressive': {'causal': {'width': 160, 'num_blocks': 12, 'dropout': 0.5,
                                   'dtype': 'bfloat16'}},
 }
 CRITICS = (('adversarial', ''), ('adversarial', 'critic'), ('wasserstein', ''),
@@ -84,4 +88,5 @@ def without_path(args):
       'steps': 200000, 'steps_per_dispatch': 10,
       'batch_size': 256, 'optim.clip': 1.0,
       **common.BY_OBJECTIVE.get(args['objective'], common.OTHERWISE),
+      **(PIXELCNN if args['family'] == 'autoregressive' and not args['causal'] else {}),
       'evals.names': ('likelihood', 'novelty', 'cost'), 'evals.num_samples': 10000})

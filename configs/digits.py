@@ -3,6 +3,7 @@
   --config=configs/digits.py:family=vae,objective=kl
   --config=configs/digits.py:family=implicit,objective=adversarial,divergence=reverse_kl
   --config=configs/digits.py:family=mixture,model.discretised=False,model.num_components=20
+  --config=configs/digits.py:family=autoregressive,causal=pixelcnn,model.likelihood=logistic_mixture
 
 A diffusion is four choices: model.schedule (cosine, linear_beta, linear_logsnr, zero_terminal_snr,
 ve, sub_vp, edm, linear, learned), model.prediction (noise, data, v, score, velocity, edm, levels),

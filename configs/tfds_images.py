@@ -2,6 +2,7 @@
 
   --config=configs/tfds_images.py:data=fashion_mnist,family=diffusion,objective=score_matching
   --config=configs/tfds_images.py:data=cifar10,family=vae,objective=kl
+  --config=configs/tfds_images.py:family=autoregressive,causal=pixelcnn,model.likelihood=logistic_mixture
   --config=configs/tfds_images.py:family=diffusion,objective=score_matching,model.schedule=linear,model.prediction=velocity,objective.weighting=flow_matching
 
 Names: data (any TFDS name, or FILE.py), family, objective, estimator, divergence, conditional,

@@ -109,6 +109,29 @@ def logistic_cell_log_prob(x, mean, log_scale, levels: int):
                    jnp.where(last, jax.nn.log_sigmoid(-lower), middle))
 
 
+def logistic_mixture_log_prob(x, logits, means, log_scales, levels: int):
+  """Log-mass [...] of the cell of x [...] under a mixture of logistics with parameters [..., K].
+
+  PixelCNN++ (1701.05517), Eqs. 1 and 2, with weights softmax(logits).
+  """
+  log_p = logistic_cell_log_prob(x[..., None], means, log_scales, levels)
+  return jax.nn.logsumexp(jax.nn.log_softmax(logits) + log_p, -1)
+
+
+def nucleus(logits, share: float):
+  """The logits with -inf for all but the likeliest values, as few as have at least this share.
+
+  Of probability; a share of 1 keeps all, and equal logits stay or go together (1904.09751, Sec. 3).
+  """
+  if share == 1.0:
+    return logits
+  ordered = -jnp.sort(-logits, -1)
+  p = jax.nn.softmax(ordered)
+  within = jnp.cumsum(p, -1) - p < share  # what stands before has less than the share
+  least = jnp.where(within, ordered, jnp.inf).min(-1, keepdims=True)
+  return jnp.where(logits >= least, logits, -jnp.inf)
+
+
 def grid(levels: int) -> jax.Array:
   """The levels as x: float32 [levels]."""
   return from_levels(jnp.arange(levels), levels)

@@ -19,6 +19,7 @@ MANY = f'[1, {LARGEST}]'
 # of the keyword arguments of models, networks, objectives, samplers, evaluators and data
 BY_KEYWORD = {
     'dropout': OPEN_SHARE, 'label_dropout': OPEN_SHARE,
+    'temperature': POSITIVE, 'top_p': '(0, 1]',
     'restart': SHARE, 'apart': SHARE, 'eta': SHARE, 't_min': OPEN_SHARE,
     'clip': POSITIVE, 'gradient_clip': POSITIVE, 'rho': POSITIVE, 'rtol': POSITIVE,
     'atol': POSITIVE, 'snr': POSITIVE, 'step_size': POSITIVE, 'sigma_data': POSITIVE,

@@ -15,6 +15,7 @@ A role fixes the fields in SIZES; the others are a config's to choose (`wiring.n
 from genjax.nn.convnet import ConvConditioner, ConvFromVector, ConvToVector
 from genjax.nn.dit import DiT
 from genjax.nn.mlp import MLP
+from genjax.nn.pixelcnn import PixelCNN
 from genjax.nn.time_mlp import TimeMLP
 from genjax.nn.transformer import TokenTransformer
 from genjax.nn.unet import UNet
@@ -23,7 +24,7 @@ NETWORKS = {
     'to_vector': {'mlp': MLP, 'conv': ConvToVector},
     'from_vector': {'mlp': MLP, 'conv': ConvFromVector},
     'denoiser': {'time_mlp': TimeMLP, 'dit': DiT, 'unet': UNet},
-    'causal': {'transformer': TokenTransformer},
+    'causal': {'transformer': TokenTransformer, 'pixelcnn': PixelCNN},
     'conditioner': {'mlp': MLP, 'conv': ConvConditioner},
 }
 ROLES = {
@@ -31,6 +32,6 @@ ROLES = {
     'critic': 'to_vector', 'energy': 'to_vector', 'classifier': 'to_vector',
     'denoiser': 'denoiser', 'causal': 'causal', 'conditioner': 'conditioner',
 }
-ON_IMAGES = ('conv', 'dit', 'unet')  # those that take images alone
+ON_IMAGES = ('conv', 'dit', 'unet', 'pixelcnn')  # those that take images alone
 # fields that a role fixes: sizes, what cond is, and where the output starts
 SIZES = ('out', 'shape', 'levels', 'num_classes', 'context', 'zero_out')

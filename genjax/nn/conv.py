@@ -1,5 +1,6 @@
 """The convolution of every network here, and changes of the side that are no convolutions."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,55 +10,71 @@ from flax import linen as nn
 
 from genjax.sharding import constrain_batch
 
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
 
 class Conv(nn.Module):
-  """[B, H, W, d] -> [B, H, W, features]: stride 1, zeros outside, kernel [k, k, d, features]."""
+  """[B, H, W, d] -> [B, H', W', features]: stride 1, kernel [*kernel_size, d, features].
+
+  kernel_size: (rows, columns), or the side of a square. padding of a call: see `convolve`.
+  """
 
   features: int
-  kernel_size: int = 3
+  kernel_size: int | tuple[int, int] = 3
   kernel_init: Callable = nn.initializers.lecun_normal()
   dtype: Any = None  # of the product; None: that of the input and parameters
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+  def __call__(self, x: jax.Array, padding: Padding | None = None) -> jax.Array:
+    sides = self.kernel_size
+    shape = (*(sides if isinstance(sides, tuple) else (sides, sides)), x.shape[-1], self.features)
     kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
     bias = self.param('bias', nn.initializers.zeros_init(), (self.features,))
     dtype = self.dtype or jnp.result_type(x, jnp.float32)
-    y = convolve(x.astype(dtype), kernel.astype(dtype))
+    y = convolve(x.astype(dtype), kernel.astype(dtype), padding)
     return constrain_batch(y + bias.astype(dtype))
 
 
-@jax.custom_jvp
-def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """x [B, H, W, d], kernel [k, k, d, features] -> [B, H, W, features]: zeros outside, k odd.
+def convolve(x: jax.Array, kernel: jax.Array, padding: Padding | None = None) -> jax.Array:
+  """x [B, H, W, d], kernel [k, l, d, features] -> [B, H', W', features].
+
+  padding: numbers of zeros ((above, below), (left, right)), which are less than k and l; the result
+  has H' = H + above + below - k + 1 rows. None: the input's H and W, for odd k and l.
 
   Its gradients are convolutions of this form too, with explicit transpositions. XLA's CPU backend
   brings others into it outside of loops only; in a loop (Langevin chains, scanned layers,
   accumulated gradients) its own gradients take 10 to 100 times as long.
   """
-  side = kernel.shape[0] // 2
-  return _convolve(x, kernel, side)
+  if padding is None:
+    padding = tuple((side // 2, side // 2) for side in kernel.shape[:2])
+  return _padded(x, kernel, padding)
 
 
-@convolve.defjvp
-def _convolve_jvp(primals, tangents):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _padded(x, kernel, padding: Padding):
+  return _convolve(x, kernel, padding)
+
+
+@_padded.defjvp
+def _padded_jvp(padding, primals, tangents):
   (x, kernel), (x_dot, kernel_dot) = primals, tangents
-  side = kernel.shape[0] // 2
-  y = convolve(x, kernel)
+  y = _padded(x, kernel, padding)
 
   def by_x(g):  # the cotangents of x and of the kernel for g, that of y
-    return _convolve(g, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), side)
+    rest = tuple((side - 1 - before, side - 1 - after)
+                 for side, (before, after) in zip(kernel.shape[:2], padding, strict=True))
+    return _convolve(g, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), rest)
 
   def by_kernel(g):
-    return _convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), side).transpose(1, 2, 0, 3)
+    return _convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding).transpose(
+        1, 2, 0, 3)
 
   return y, jax.linear_transpose(by_x, y)(x_dot)[0] + jax.linear_transpose(by_kernel, y)(
       kernel_dot)[0]
 
 
-def _convolve(x, kernel, side: int):
-  return jax.lax.conv_general_dilated(x, kernel, (1, 1), [(side, side)] * 2,
+def _convolve(x, kernel, padding: Padding):
+  return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding,
                                       dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 

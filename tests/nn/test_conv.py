@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from genjax import sharding
 from genjax.nn.conv import convolve
@@ -14,26 +15,32 @@ X = jax.random.normal(jax.random.key(0), (3, 6, 4, 2))
 KERNEL = jax.random.normal(jax.random.key(1), (3, 3, 2, 5))
 
 
-def reference(x, kernel):
-  return jax.lax.conv_general_dilated(x, kernel, (1, 1), 'SAME',
+def reference(x, kernel, padding='SAME'):
+  return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding,
                                       dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
-def results(f):
+def results(f, kernel):
   """Value, gradients, forward derivative, and gradients of the length of a gradient."""
   loss = lambda x, kernel: (jnp.tanh(f(x, kernel)) ** 2).sum()
   slope = lambda x, kernel: (jax.grad(loss)(x, kernel) ** 2).sum()
-  _, forward = jax.jvp(f, (X, KERNEL), (jnp.cos(X), jnp.sin(KERNEL)))
-  batched = jax.vmap(jax.grad(loss), (0, None))(X[:, None], KERNEL)
-  return (f(X, KERNEL), *jax.grad(loss, (0, 1))(X, KERNEL), forward,
-          *jax.grad(slope, (0, 1))(X, KERNEL), batched)
+  _, forward = jax.jvp(f, (X, kernel), (jnp.cos(X), jnp.sin(kernel)))
+  batched = jax.vmap(jax.grad(loss), (0, None))(X[:, None], kernel)
+  return (f(X, kernel), *jax.grad(loss, (0, 1))(X, kernel), forward,
+          *jax.grad(slope, (0, 1))(X, kernel), batched)
 
 
-def test_values_and_derivatives_are_those_of_the_native_convolution():
-  for ours, native in zip(jit(lambda: results(convolve))(), jit(lambda: results(reference))(),
-                          strict=True):
-    assert ours.shape == native.shape
-    np.testing.assert_allclose(ours, native, rtol=1e-5, atol=1e-5 * jnp.abs(native).max())
+@pytest.mark.parametrize(('sides', 'padding'), [
+    ((3, 3), None), ((2, 3), ((1, 0), (1, 1))), ((1, 4), ((0, 0), (3, 1))),
+    ((3, 1), ((0, 0), (0, 0)))])
+def test_values_and_derivatives_are_those_of_the_native_convolution(sides, padding):
+  kernel = KERNEL if sides == (3, 3) else jax.random.normal(jax.random.key(2), (*sides, 2, 5))
+  ours = jit(lambda: results(lambda x, kernel: convolve(x, kernel, padding), kernel))()
+  native = jit(lambda: results(
+      lambda x, kernel: reference(x, kernel, padding or 'SAME'), kernel))()
+  for a, b in zip(ours, native, strict=True):
+    assert a.shape == b.shape
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * jnp.abs(b).max())
 
 
 def labels(f):

@@ -18,7 +18,8 @@ LARGE = DataSpec((16, 16, 3), 17, 10)
 SMALL = {'mlp': {'features': (8,)}, 'conv': {'width': 8}, 'time_mlp': {'width': 8},
          'dit': {'width': 8, 'num_heads': 2, 'num_blocks': 1},
          'unet': {'width': 8, 'num_heads': 2, 'num_blocks': 1, 'multipliers': (1,)},
-         'transformer': {'width': 8, 'num_heads': 2, 'num_blocks': 1}}
+         'transformer': {'width': 8, 'num_heads': 2, 'num_blocks': 1},
+         'pixelcnn': {'width': 8, 'num_blocks': 1}}
 
 
 @pytest.mark.parametrize(('spec', 'names'), [
@@ -37,7 +38,7 @@ def test_roles_are_of_kinds_and_no_role_is_a_section():
   assert set(nn.ROLES.values()) <= set(nn.NETWORKS)
   assert not set(nn.ROLES) & {key for key in defaults.get() if key != 'networks'}
   for kind, table in nn.NETWORKS.items():
-    assert set(table) & set(nn.ON_IMAGES) or kind == 'causal'
+    assert set(table) & set(nn.ON_IMAGES), f'{kind}: none for images'
     assert set(table) - set(nn.ON_IMAGES), f'{kind}: none for vectors'
     for role in (role for role, of in nn.ROLES.items() if of == kind):
       assert set(networks.DEFAULT[nn.ROLES[role]]) <= set(table)
@@ -94,6 +95,7 @@ def test_every_network_plays_every_role_of_its_kind(role, name, data):
     ('critic', {'kw': {'dtype': 'half'}}, "'half'"),
     ('critic', {'name': 'conv', 'spec': PLANE}, r'needs images, not shape \(2,\); allowed: mlp'),
     ('denoiser', {'name': 'unet', 'spec': PLANE}, r'\(2,\); allowed: time_mlp'),
+    ('causal', {'name': 'pixelcnn', 'spec': PLANE}, r'shape \(2,\); allowed: transformer'),
     ('conditioner', {'name': 'conv'}, r'\(4,\); allowed: mlp, or model.split=checkerboard')])
 def test_what_does_not_fit_is_refused_before_an_array_exists(role, section, words):
   section = dict(section)
@@ -154,7 +156,8 @@ def test_the_settings_of_rematerialisation_are_those_of_networks_that_have_it():
     pytest.param('ebm', {'energy': ('conv', {'width': 8})}, {'sampler_steps': 2},
                  marks=pytest.mark.slow),
     ('flow', {'conditioner': ('conv', {'width': 8, 'num_blocks': 1})},
-     {'num_couplings': 2, 'split': 'checkerboard'})])
+     {'num_couplings': 2, 'split': 'checkerboard'}),
+    ('autoregressive', {'causal': ('pixelcnn', {'width': 8, 'num_blocks': 1})}, {})])
 def test_families_take_images_and_vectors_for_conditions(name, used, kw):
   """With convolutions, conditioned on vectors: the condition is heard, none of it is no NaN."""
   spec = DataSpec((8, 8, 1), 17, None, 4)
