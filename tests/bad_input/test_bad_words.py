@@ -198,7 +198,9 @@ IN_FULL = {  # every program once as a user starts it, imports and all
 }
 
 
-@pytest.mark.parametrize('program', IN_FULL)
+@pytest.mark.parametrize('program', [
+    program if program in ('train', 'table') else pytest.param(program, marks=pytest.mark.slow)
+    for program in IN_FULL])
 def test_every_program_as_a_user_starts_it(program, tmp_path):
   done = programs.run_in_full(f'experiments.{program}', *IN_FULL[program],
                               env={'GENJAX_DATA': str(tmp_path)})

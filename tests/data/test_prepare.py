@@ -285,6 +285,7 @@ def run(*argv):
                         capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_program(tmp_path):
   write_idx(tmp_path / 'idx', size=4)
   (tmp_path / 'c' / 'mine').mkdir(parents=True)

@@ -23,6 +23,7 @@ def covers(test: c2st.Test, accuracy: float) -> bool:
   return value.low <= accuracy <= value.high
 
 
+@pytest.mark.slow
 def test_p_is_uniform_and_the_interval_covers_one_half_at_equal_distributions():
   rng = np.random.default_rng(0)
   trials, n, found = 1000, 40, []

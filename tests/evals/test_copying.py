@@ -65,6 +65,7 @@ def test_distances_are_those_within_the_cell():
   assert len(np.unique(cells.cell)) == 3
 
 
+@pytest.mark.slow
 def test_many_dimensions_are_projected():
   train, x = draws(2, 300, 100, dim=80)
   weight = np.where(np.arange(80) < 64, 10.0, 1e-3).astype(np.float32)
@@ -94,6 +95,7 @@ def test_the_cells_of_a_training_set_are_made_once(monkeypatch, tmp_path):
     copying.partition(train + 1.0)
 
 
+@pytest.mark.slow
 def test_fresh_draws_give_a_standard_normal():
   # 1,000 draws of two other sizes: standard deviation 0.98 and 1.02, of the average 0.57 and 0.60
   value, average, _, z = fresh(200)

@@ -244,6 +244,7 @@ def test_the_ode_estimate_of_levels_is_of_the_dequantised_mass():
   assert set(value.card['detail']['terms']) == {'prior', 'divergence', 'log_cell_volume'}
 
 
+@pytest.mark.slow
 def test_noise_of_the_path_keeps_what_a_model_knows_of_the_levels():
   """Independent levels, with their exact denoiser: -log P(x), which uniform noise hides."""
   log_p = jnp.log(jnp.asarray([0.5, 0.1, 0.05, 0.3, 0.05]))

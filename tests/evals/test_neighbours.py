@@ -133,6 +133,7 @@ assert 'f32[32,288]' in text and 'f32[256,288]' not in text, text  # each device
 """
 
 
+@pytest.mark.slow
 def test_rows_are_split_over_devices():
   flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'
   env = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}

@@ -83,6 +83,7 @@ def test_the_interval_covers(copied):
   assert np.mean(halves) < 3 * np.std(shares) * 1.96
 
 
+@pytest.mark.slow
 def test_p_is_uniform_for_fresh_draws():
   trials = 300
   p = np.array([figures(*draws(np.random.default_rng(i), 500, 100, 100), seed=i,

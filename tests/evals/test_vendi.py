@@ -82,7 +82,9 @@ def populations(rng):
   }
 
 
-@pytest.mark.parametrize('name', populations(None))
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=pytest.mark.slow) if name == 'fewer than features' else name
+    for name in populations(None)])
 def test_intervals_cover_the_expected_score(name):
   trials = 1000
   n, sample = populations(np.random.default_rng(3))[name]

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests import programs
 
 CODE = """
@@ -30,6 +32,7 @@ def test_programs_are_kept_and_read_again(tmp_path):
   assert entries == {p.name: p.stat().st_mtime_ns for p in (tmp_path / 'new' / 'xla').iterdir()}
 
 
+@pytest.mark.slow
 def test_an_entry_torn_by_a_kill_is_compiled_again(tmp_path):
   run(GENJAX_CACHE=str(tmp_path))
   for path in (tmp_path / 'xla').iterdir():

@@ -72,6 +72,7 @@ def test_some_rows_alone_with_those_that_they_start_from(path, tmp_path):
       table_config.read(path, 'tiny', only=only)
 
 
+@pytest.mark.slow
 def test_collect_leaves_its_files_and_one_likelihood_column_over_both_kinds_exits_1(path, tmp_path):
   out = tmp_path / 'out'
   cells = table_config.read(path, 'tiny', str(out)).cells

@@ -319,6 +319,7 @@ def test_a_diffusion_provides_what_its_schedule_and_its_variance_allow():
   assert provided(schedule='learned') == fixed - {'fixed_path'} | {'schedule_loss'}
 
 
+@pytest.mark.slow
 def test_learned_variance_stands_beside_levels():
   spec = DataSpec((3,), 5, None)
   model = made(spec, width=8, num_blocks=1, num_steps=4, variance='learned')

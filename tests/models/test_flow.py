@@ -68,6 +68,7 @@ def test_frames_against_the_jacobian(frame):
   np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], log_det, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_couplings_against_the_jacobian():
   size, num_couplings = 5, 6
   half = {'first': 3, 'last': 2}

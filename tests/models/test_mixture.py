@@ -85,6 +85,7 @@ def test_em_objective_without_noise_is_the_mean_log_likelihood():
   assert float(objective) == pytest.approx(float(mixture.log_density(params, x).mean()), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('covariance', mixture.COVARIANCES)
 def test_em_objective_integrates_the_noise_out(covariance):
   """With one component the bound is tight: it is E_u log p(x + u)."""

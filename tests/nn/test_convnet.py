@@ -23,6 +23,11 @@ CASES = {
 }
 
 
+# they share blocks, levels and condition
+TIERS = ['to_vector', *(pytest.param(kind, marks=pytest.mark.slow)
+                        for kind in ('from_vector', 'conditioner'))]
+
+
 @pytest.mark.parametrize('kind', CASES)
 def test_it_hears_x_and_each_condition(kind):
   make, x, shape = CASES[kind]
@@ -52,7 +57,7 @@ def test_a_conditioner_starts_at_zero_and_the_others_do_not():
     assert (jnp.abs(out).max() == 0.0) == (kind == 'conditioner')
 
 
-@pytest.mark.parametrize('kind', CASES)
+@pytest.mark.parametrize('kind', TIERS)
 def test_every_parameter_has_a_gradient_and_second_derivatives_are_finite(kind):
   make, x, _ = CASES[kind]
   net = make(num_classes=3)
@@ -73,7 +78,7 @@ def test_every_parameter_has_a_gradient_and_second_derivatives_are_finite(kind):
   np.testing.assert_allclose(along, jit(jax.grad(loss, 1))(params, x).sum(), rtol=1e-3)
 
 
-@pytest.mark.parametrize('kind', CASES)
+@pytest.mark.parametrize('kind', TIERS)
 def test_rematerialisation_changes_no_number_and_bfloat16_little(kind):
   make, x, _ = CASES[kind]
   plain, remat, half = make(dropout=0.5), make(dropout=0.5, remat=True), make(dtype=jnp.bfloat16)
