@@ -36,6 +36,7 @@ from genjax.evals import (
   classified,
   copying,
   cost,
+  empty_cells,
   fld,
   frechet,
   inception_score,
@@ -43,6 +44,7 @@ from genjax.evals import (
   likelihood,
   novelty,
   prdc,
+  rejection,
   sliced_w2,
   true_divergence,
   vendi,
@@ -63,4 +65,6 @@ EVALS = {
     'fld': fld,
     'cost': cost,
     'true_divergence': true_divergence,
+    'rejection': rejection,
+    'empty_cells': empty_cells,
 }
