@@ -119,8 +119,9 @@ def log_densities(x, centres, weights, log_bandwidths, folds=None) -> jax.Array:
     return (jnp.logaddexp(total, part), mass + jnp.where(present, w, 0.0).sum(-1)), None
 
   start = jnp.full((len(log_bandwidths), batch), ABSENT), jnp.zeros(batch)
-  (total, mass), _ = jax.lax.scan(add, start, (blocks(centres), blocks(weights),
-                                               blocks(of_centres)))
+  # a gradient computes a block's distances again instead of keeping those of all blocks
+  (total, mass), _ = jax.lax.scan(jax.checkpoint(add), start, (
+      blocks(centres), blocks(weights), blocks(of_centres)))
   return total - jnp.log(mass) - dim * (log_bandwidths[:, None] + 0.5 * prob.LOG_2PI)
 
 

@@ -1,5 +1,7 @@
 """The kernel density estimate against scikit-learn, scipy, quadrature and its own draws."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,6 +76,19 @@ def test_blocks_do_not_change_the_density(monkeypatch, dim):
   for name in ('centres', 'log_bandwidth'):
     assert np.isfinite(again[name]).all() and np.any(again[name])
     np.testing.assert_allclose(again[name], slope[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('dim', [8, 20])
+def test_no_array_holds_the_distances_of_all_rows(monkeypatch, dim):
+  monkeypatch.setattr(kde, 'BLOCK', 2**14)
+  params = {'centres': jnp.zeros((2000, dim)), 'weights': jnp.ones(2000),
+            'log_bandwidth': jnp.float32(0)}
+  text = str(jax.make_jaxpr(jax.grad(lambda p, x: kde.log_density(p, x).sum(), 1))(
+      params, jnp.zeros((100, dim))))
+  sizes = [np.prod([int(n) for n in shape.split(',')]) for shape in re.findall(
+      r'f32\[([\d,]+)\]', text)]
+  # a block, or the centres and their padding
+  assert 2000 * dim <= max(sizes) <= max(2**14, 2200 * dim)
 
 
 def test_the_density_integrates_to_one():
