@@ -179,8 +179,8 @@ def with_labels(args: Mapping) -> dict:
 
 def is_fitted(args: Mapping) -> bool:
   """Whether a run is one closed-form step: kl of a family with `fit`, by no other estimator."""
-  return (args['family'] in ('gaussian', 'mixture') and args['objective'] == 'kl'
-          and args['estimator'] in ('', 'fit'))
+  return (args['family'] in ('gaussian', 'mixture', 'histogram', 'kde')
+          and args['objective'] == 'kl' and args['estimator'] in ('', 'fit'))
 
 
 def split(argument: str) -> list[str]:

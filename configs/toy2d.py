@@ -8,9 +8,11 @@
 objective=distillation starts at a run: --config.init_from=DIR of a diffusion on the same data with
 the same model.
 
-Names: data (three_modes, four_modes, ring8, grid25, checkerboard, moons, gaussian, or FILE.py),
-family, objective, estimator, divergence, conditional, ROLE, ROLE.KEY, SECTION.KEY (grammar:
-configs/common.py). Left out: data=three_modes, family=flow, objective=kl.
+Names: data (three_modes, four_modes, ring8, grid25, checkerboard, moons, gaussian,
+normal, or FILE.py; the last two in any dimension, data.dim), family, objective, estimator,
+divergence, conditional, ROLE, ROLE.KEY, SECTION.KEY (grammar: configs/common.py). Left out:
+data=three_modes, family=flow, objective=kl. A kernel density (family=kde) keeps 2048 of the 50,000
+rows: model.num_points.
 """
 
 from configs import common

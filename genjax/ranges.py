@@ -24,6 +24,7 @@ BY_KEYWORD = {
     'clip': POSITIVE, 'gradient_clip': POSITIVE, 'rho': POSITIVE, 'rtol': POSITIVE,
     'atol': POSITIVE, 'snr': POSITIVE, 'step_size': POSITIVE, 'sigma_data': POSITIVE,
     'time_scale': POSITIVE, 'bound': POSITIVE, 'variance_floor': POSITIVE, 'tolerance': POSITIVE,
+    'bandwidth': POSITIVE, 'outside': '(0, 1)',
     'noise_scale': NOT_NEGATIVE, 'init_scale': NOT_NEGATIVE, 'init_spread': NOT_NEGATIVE,
     'ridge': NOT_NEGATIVE, 'confinement': NOT_NEGATIVE,
     'residual_scale': NOT_NEGATIVE, 'smoothing': NOT_NEGATIVE, 'marginal_prior': NOT_NEGATIVE,

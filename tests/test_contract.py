@@ -17,6 +17,8 @@ from tests import networks as compiled
 TINY = {  # as small as a full method can be
     'gaussian': {},
     'mixture': {'num_components': 3},
+    'histogram': {},
+    'kde': {'num_points': 64},
     'vae': {'latent_dim': 2},
     'implicit': {},
     'flow': {'num_couplings': 2},
@@ -122,7 +124,8 @@ def test_the_refusal_names_needs_capabilities_and_ways_out():
     assert need in lines[0]
   assert 'rsample, sample' in lines[1]
   assert lines[2].endswith('adversarial, wasserstein')
-  assert lines[3].endswith('autoregressive, diffusion, ebm, flow, gaussian, mixture, vae')
+  assert lines[3].endswith('autoregressive, diffusion, ebm, flow, gaussian, histogram, kde, '
+                           'mixture, vae')
 
 
 def test_a_capability_is_data():

@@ -16,7 +16,8 @@ from tests.evals import asked
 from tests.programs import refused
 from tests.test_contract import config_of
 
-KINDS = {'autoregressive': ('kl', 'exact'), 'mixture': ('kl', 'exact'), 'vae': ('kl', 'bound'),
+KINDS = {'autoregressive': ('kl', 'exact'), 'mixture': ('kl', 'exact'),
+         'histogram': ('kl', 'exact'), 'kde': ('kl', 'bound'), 'vae': ('kl', 'bound'),
          'flow': ('kl', 'bound'), 'diffusion': ('score_matching', 'bound')}
 TABLE = '''
 sizes = {'tiny': {'seeds': 1}}

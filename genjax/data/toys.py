@@ -126,6 +126,11 @@ def gaussian(*, dim: int = 2, seed: int = 0) -> Toy:
                  False)
 
 
+def normal(*, dim: int = 2) -> Toy:
+  """N(0, I) in any dimension, of which most figures are known in closed form."""
+  return mixture(np.zeros((1, dim)), 1.0, 'a standard Gaussian', False)
+
+
 def checkerboard(*, edge: float = 4.0) -> Toy:
   """Uniform on the 8 dark squares of a 4x4 board on (-edge, edge)^2; log density -inf elsewhere."""
   side = edge / 2
@@ -158,7 +163,7 @@ def _pair(a, b):
 
 
 TOYS = {f.__name__: f for f in (ring8, grid25, checkerboard, moons, three_modes, four_modes,
-                                gaussian)}
+                                gaussian, normal)}
 
 
 def make(name: str, *, seed: int = 0, num_train: int = SIZES['train'],

@@ -35,6 +35,7 @@ from genjax.evals import (
   classified,
   copying,
   cost,
+  empty_cells,
   fld,
   frechet,
   inception_score,
@@ -42,6 +43,7 @@ from genjax.evals import (
   likelihood,
   novelty,
   prdc,
+  rejection,
   sliced_w2,
   true_divergence,
   vendi,
@@ -62,4 +64,6 @@ EVALS = {
     'fld': fld,
     'cost': cost,
     'true_divergence': true_divergence,
+    'rejection': rejection,
+    'empty_cells': empty_cells,
 }

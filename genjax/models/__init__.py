@@ -6,7 +6,9 @@ from genjax.models import (
   ebm,
   flow,
   gaussian,
+  histogram,
   implicit,
+  kde,
   mixture,
   vae,
 )
@@ -14,6 +16,8 @@ from genjax.models import (
 FAMILIES = {
     'gaussian': gaussian,
     'mixture': mixture,
+    'histogram': histogram,
+    'kde': kde,
     'vae': vae,
     'implicit': implicit,
     'flow': flow,

@@ -31,6 +31,7 @@ class Purpose(enum.IntEnum):
   EDIT_DRAWS = 10  # [sample]
   ENCODER_INIT = 11
   ENCODER_TRAINING = 12  # [step]
+  ACCEPTANCE = 13  # [split]: which samples rejection sampling keeps
 
 
 def stream(seed: int, purpose: Purpose, *indices) -> jax.Array:

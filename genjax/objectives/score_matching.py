@@ -104,12 +104,14 @@ def denoising_one_level(model: Model, *, spec: DataSpec, noise_std: float = 0.3)
   return _of_score(model, loss)
 
 
-# log_prob of integers has no gradient in x, so data with levels need an energy
+# log_prob of integers has no gradient in x, so data with levels need an energy. Neither has that of
+# a histogram: a density that is smooth in x offers an energy, or samples with a pathwise log_prob
+SMOOTH = 'energy|sample_and_log_prob'
 ESTIMATORS = {
     'denoising': Estimator(('denoise', 'fixed_path'), denoising),
-    'explicit': Estimator(('energy|log_prob', 'data.continuous'), explicit),
-    'sliced': Estimator(('energy|log_prob', 'data.continuous'), sliced),
-    'denoising_one_level': Estimator(('energy|log_prob', 'energy|data.continuous'),
+    'explicit': Estimator(('energy|log_prob', SMOOTH, 'data.continuous'), explicit),
+    'sliced': Estimator(('energy|log_prob', SMOOTH, 'data.continuous'), sliced),
+    'denoising_one_level': Estimator(('energy|log_prob', SMOOTH, 'energy|data.continuous'),
                                      denoising_one_level),
 }
 

@@ -15,7 +15,8 @@ class Row(NamedTuple):
   label: str
   config: str  # 'configs/FILE.py:ARGUMENT'
   overrides: dict = {}  # dotted key -> value
-  published: dict = {}  # metric -> {'value', 'source', 'protocol'}
+  # metric -> {'value', 'source', 'protocol', 'kind'?}; kind: 'closed form' if no paper printed it
+  published: dict = {}
   note: str = ''
   curve: str = ''  # the line in the table's figure that has the row as a point
 

@@ -25,7 +25,7 @@ def markdown(table: Mapping, title: str, note: str = '',
   head = ['']
   for column in table['columns']:
     head += [column['label'] + ARROWS[column['better']],
-             *(f'published {column["label"]}' for _ in _published(table, column))]
+             *(f'{_kind(table, m)} {column["label"]}' for m in _published(table, column))]
   head += [*axes, 'seeds']
   lines = ['| ' + ' | '.join(map(_cell, head)) + ' |', '|---' * len(head) + '|']
   if any(table['floors'].values()):
@@ -108,6 +108,12 @@ def _published(table: Mapping, column: Mapping) -> list[str]:
   known = {metric for row in table['rows'] for metric in row['published']}
   first = {metric: c['label'] for c in reversed(table['columns']) for metric in c['metric']}
   return [m for m in column['metric'] if m in known and first[m] == column['label']][:1]
+
+
+def _kind(table: Mapping, metric: str) -> str:
+  """What the figures of this metric next to ours are: published, closed form, or both."""
+  return ' or '.join(dict.fromkeys(row['published'][metric].get('kind', 'published')
+                                   for row in table['rows'] if metric in row['published']))
 
 
 def _row(table, row, axes, notes) -> str:

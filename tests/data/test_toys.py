@@ -12,6 +12,7 @@ ENTROPY = {
     'grid25': 0.0653, 'checkerboard': np.log(32), 'ring8': 2.8327,
     'three_modes': np.log(3) + np.log(2 * np.pi * np.e) + 2 * np.log(0.5),
     'four_modes': np.log(4) + np.log(2 * np.pi * np.e) + 2 * np.log(0.5),
+    'normal': np.log(2 * np.pi * np.e),
     'gaussian': np.log(2 * np.pi * np.e) + 0.5 * np.log(0.25 * 2.25),
 }
 

@@ -16,8 +16,9 @@ from tests.test_contract import config_of
 
 SPEC = DataSpec((16,), None, None)
 LABELLED = DataSpec((2,), None, 3)
-NAMES = {'gaussian': 'kl', 'mixture': 'kl', 'vae': 'kl', 'implicit': 'adversarial', 'flow': 'kl',
-         'autoregressive': 'kl', 'ebm': 'kl', 'diffusion': 'score_matching'}
+NAMES = {'gaussian': 'kl', 'mixture': 'kl', 'histogram': 'kl', 'kde': 'kl', 'vae': 'kl',
+         'implicit': 'adversarial', 'flow': 'kl', 'autoregressive': 'kl', 'ebm': 'kl',
+         'diffusion': 'score_matching'}
 
 
 def normal(shape=SPEC.shape):

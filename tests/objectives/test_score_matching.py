@@ -160,8 +160,10 @@ def test_the_estimator_follows_from_what_the_model_and_the_data_provide():
   assert legal(['energy', 'sample'], 'data.continuous')[0] == 'explicit'
   assert legal(['denoise', 'fixed_path', 'elbo'], 'data.discrete')[0] == 'denoising'
   assert legal(['denoise', 'elbo'], 'data.discrete') == ()  # a learned schedule
-  assert legal(['log_prob', 'sample'], 'data.continuous')[0] == 'explicit'
-  assert legal(['log_prob', 'sample'], 'data.discrete') == ()  # a mass has no score
+  smooth = ['log_prob', 'sample_and_log_prob']
+  assert legal(smooth, 'data.continuous')[0] == 'explicit'
+  assert legal(smooth, 'data.discrete') == ()  # a mass has no score
+  assert legal(['log_prob', 'sample'], 'data.continuous') == ()  # nor has a histogram
 
 
 def test_model_loses_only_the_map_between_times():

@@ -141,6 +141,9 @@ def test_a_published_figure_stands_once_and_has_a_column(tmp_path):
   columns = [column(label='FD'), column(label='excess', floor='fd_data', excess=True)]
   head = render.markdown(table_of([row], cells, columns), 't').splitlines()[2]
   assert head.split(' | ')[1:4] == ['FD ↓', 'published FD', 'excess ↓'], head
+  exact = row._replace(published={'fd': {**row.published['fd'], 'kind': 'closed form'}})
+  head = render.markdown(table_of([exact], cells, columns), 't').splitlines()[2]
+  assert 'closed form FD' in head and 'published' not in head
   with pytest.raises(BadInput, match="published 'fid'.*allowed: fd"):
     table_of([row._replace(published={'fid': row.published['fd']})], cells, columns)
 
