@@ -43,6 +43,8 @@ TRAIN = {
     'ebm_conv': ('ebm', 'kl', IMAGES, {}, {'energy': CONV}, 16),
     'autoregressive': ('autoregressive', 'kl', DIGITS, {},
                        {'causal': ('transformer', {**TRANSFORMER, 'remat': True})}, 32),
+    'pixelcnn': ('autoregressive', 'kl', IMAGES, {'likelihood': 'logistic_mixture'},
+                 {'causal': ('pixelcnn', {'width': 64, 'num_blocks': 2})}, 8),
     'time_mlp': ('diffusion', 'score_matching', DIGITS, V,
                  {'denoiser': ('time_mlp', {'dropout': 0.1, 'width': 512})}, 512),
     'dit': ('diffusion', 'score_matching', IMAGES, V, {'denoiser': ('dit', DIT)}, 16),

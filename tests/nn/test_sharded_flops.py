@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CASES = ('implicit', 'vae', 'flow', 'ebm', 'implicit_conv', 'vae_conv', 'flow_conv', 'ebm_conv',
-         'autoregressive', 'time_mlp', 'dit', 'dit_scan', 'unet',
+         'autoregressive', 'pixelcnn', 'time_mlp', 'dit', 'dit_scan', 'unet',
         'unet_remat', 'ddim', 'encoder')
 
 
