@@ -37,7 +37,7 @@ UNET = {'steps': 800000, 'batch_size': 128, 'optim.lr': 2e-4, 'optim.warmup': 50
         'networks.denoiser.kw.multipliers': (1, 2, 2, 2), 'networks.denoiser.kw.num_blocks': 2,
         'networks.denoiser.kw.attention': (16,), 'networks.denoiser.kw.num_heads': 1,
         'networks.denoiser.kw.dropout': 0.1}
-PIXELCNN = {'networks.causal.name': 'pixelcnn', 'model.kw.likelihood': 'logistic_mixture',
+PIXELCNN = {'model.kw.likelihood': 'logistic_mixture',
             'augment': '', 'steps': 400000, 'batch_size': 128, 'optim.lr': 1e-3,
             'optim.warmup': 1000, 'optim.decay': 'constant', 'ema': 0.9995}
 # the networks of the other families; those of a name that the argument gives keep their own sizes
@@ -83,8 +83,9 @@ def without_path(args):
     networks['critic'] = IMAGES
   sizes = {f'networks.{role}.kw.{key}': value for role, kw in networks.items() if not args[role]
            for key, value in kw.items()}
+  names = {f'networks.{role}.name': 'pixelcnn' if role == 'causal' else 'conv' for role in networks}
   return common.build(args, {
-      **common.POD, **sizes, 'augment': '' if common.is_fitted(args) else 'flip',
+      **common.POD, **names, **sizes, 'augment': '' if common.is_fitted(args) else 'flip',
       'steps': 200000, 'steps_per_dispatch': 10,
       'batch_size': 256, 'optim.clip': 1.0,
       **common.BY_OBJECTIVE.get(args['objective'], common.OTHERWISE),

@@ -21,13 +21,13 @@ FAMILIES = {
                 'objective.gradient_penalty=1.0', ('generator', 'critic')),
     'GAN, Wasserstein': ('family=implicit,objective=wasserstein,estimator=critic,'
                          'objective.num_critic=2', ('generator', 'critic')),
-    'EBM': ('family=ebm,objective=kl,objective.alpha=0.001,objective.restart=0.02', ('energy',)),
+    'EBM': ('family=ebm,objective=kl,objective.alpha=0.1,objective.restart=0.02', ('energy',)),
     'flow': ('family=flow,objective=kl', ('conditioner',)),
 }
 SPLIT = {'flow': {'mlp': 'model.split=permutation', 'conv': 'model.split=checkerboard'}}
 WIDTH = {'posterior': 64, 'decoder': 64, 'conditioner': 16}  # of convolutions; else 32
 OTHERWISE = {'optim.lr': 5e-4}
-BY_FAMILY = {'VAE': {'optim.lr': 2e-3}, 'EBM': {'optim.lr': 3e-4, 'optim.b1': 0.0},
+BY_FAMILY = {'VAE': {'optim.lr': 2e-3}, 'EBM': {'optim.lr': 1e-4, 'optim.b1': 0.0},
              'GAN, JS': {'optim.b1': 0.5}, 'GAN, Wasserstein': {'optim.b1': 0.5, 'optim.b2': 0.9}}
 sizes = {'tiny': {'seeds': 1}, 'one-gpu': {'seeds': 3}}
 

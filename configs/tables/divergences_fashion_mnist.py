@@ -11,7 +11,7 @@ CRITIC = 'critic=conv,critic.width=32'
 sizes = {'tiny': {'seeds': 3}, 'one-gpu': {'seeds': 3}}
 
 # generator updates; a critic is updated as often
-STEPS = {'tiny': 4000, 'one-gpu': 50000}
+STEPS = {'tiny': 2500, 'one-gpu': 50000}
 BATCH = {'tiny': 64, 'one-gpu': 256}
 OBJECTIVES = {
     **{label: f'objective=adversarial,divergence={name},{CRITIC},objective.gradient_penalty=1.0'

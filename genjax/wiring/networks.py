@@ -12,7 +12,9 @@ from genjax.nn.dense import product_dtype
 from genjax.objectives import OBJECTIVES
 from genjax.types import BadInput, DataSpec, Network
 
-SIDE = 16  # smallest side of images for which convolutions are the default
+# kind -> smallest side of images that are larger ones below. At 28 and 32 pixels a VAE and GANs of
+# perceptrons reach a given figure sooner, on processors (benchmarks/2026-11-29-convolutions.md)
+SIDES = {'to_vector': 64, 'from_vector': 64, 'conditioner': 16, 'denoiser': 16, 'causal': 16}
 DEFAULT = {  # kind -> networks for vectors, for small images, for larger ones
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit', 'dit'),
@@ -78,12 +80,13 @@ def refuse_strays(networks: Mapping, used: tuple[str, ...], who: str) -> None:
 
 def default(role: str, shape: tuple[int, ...]) -> str:
   """The name of a role's default network for data (a conditioner: a given part) of this shape."""
-  of_vectors, of_small, of_large = DEFAULT[ROLES[role]]
+  kind = ROLES[role]
+  of_vectors, of_small, of_large = DEFAULT[kind]
   if len(shape) != 3:
     return of_vectors
   # a conditioner's part has half the side of the image
-  side = min(shape[:2]) * (2 if ROLES[role] == 'conditioner' else 1)
-  return of_large if side >= SIDE else of_small
+  side = min(shape[:2]) * (2 if kind == 'conditioner' else 1)
+  return of_large if side >= SIDES[kind] else of_small
 
 
 def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | None = None):

@@ -14,7 +14,7 @@ from genjax.wiring import networks
 from tests.networks import family, jit, moved
 
 PLANE, DIGITS = DataSpec((2,), None, None), DataSpec((8, 8, 1), 17, 10)
-LARGE = DataSpec((16, 16, 3), 17, 10)
+LARGE = DataSpec((64, 64, 3), 17, 10)
 SMALL = {'mlp': {'features': (8,)}, 'conv': {'width': 8}, 'time_mlp': {'width': 8},
          'dit': {'width': 8, 'num_heads': 2, 'num_blocks': 1},
          'unet': {'width': 8, 'num_heads': 2, 'num_blocks': 1, 'multipliers': (1,)},
@@ -24,7 +24,7 @@ SMALL = {'mlp': {'features': (8,)}, 'conv': {'width': 8}, 'time_mlp': {'width': 
 
 @pytest.mark.parametrize(('spec', 'names'), [
     (PLANE, ('mlp', 'mlp', 'time_mlp')), (DIGITS, ('mlp', 'mlp', 'dit')),
-    (LARGE, ('conv', 'conv', 'dit'))])
+    (DataSpec((32, 32, 3), 256, 10), ('mlp', 'mlp', 'dit')), (LARGE, ('conv', 'conv', 'dit'))])
 def test_defaults_by_data(spec, names):
   found = [networks.default(role, spec.shape) for role in ('critic', 'decoder', 'denoiser')]
   assert tuple(found) == names
