@@ -84,8 +84,9 @@ def without_path(args):
   sizes = {f'networks.{role}.kw.{key}': value for role, kw in networks.items() if not args[role]
            for key, value in kw.items()}
   names = {f'networks.{role}.name': 'pixelcnn' if role == 'causal' else 'conv' for role in networks}
+  split = {'model.kw.split': 'checkerboard'} if args['family'] == 'flow' else {}
   return common.build(args, {
-      **common.POD, **names, **sizes, 'augment': '' if common.is_fitted(args) else 'flip',
+      **common.POD, **names, **split, **sizes, 'augment': '' if common.is_fitted(args) else 'flip',
       'steps': 200000, 'steps_per_dispatch': 10,
       'batch_size': 256, 'optim.clip': 1.0,
       **common.BY_OBJECTIVE.get(args['objective'], common.OTHERWISE),

@@ -24,7 +24,7 @@ OBJECTIVES = {
 
 def sweep(add, size):
   """Rows: the same generator, seeds, updates and batch under every divergence."""
-  every = max(STEPS[size] // 4, 1)
+  every = STEPS[size] // 5
   for label, argument in OBJECTIVES.items():
     add(label, f'{GENERATOR},{argument}',
         {'steps': STEPS[size], 'batch_size': BATCH[size], 'optim.lr': 5e-4, 'optim.b1': 0.5,

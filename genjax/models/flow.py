@@ -26,7 +26,7 @@ from genjax.types import BadInput, DataSpec, Model
 
 TRANSFORMS = ('affine', 'rational_quadratic')
 SPLITS = ('permutation', 'checkerboard')
-SIDE = 16  # least side of images for which checkerboard and convolutions are the default
+SIDE = 32  # least side of images for which checkerboard and convolutions are the default
 MAX_LOG_SCALE = 2.0  # bound for an affine coupling; unbounded scales overflow early in training
 MAX_BINS = 64  # arrays of [B, bins, D] in each spline; 64 least bins are 6 % of the box
 MAX_MARGINAL_BINS = 32
@@ -174,7 +174,7 @@ def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'rational_qu
   transform: 'rational_quadratic' (1906.04032) or 'affine'.
   num_couplings: an even number.
   split: 'permutation', or 'checkerboard' of images, which conditioners then see as images; None:
-    'checkerboard' for images of even sides from 16 pixels on.
+    'checkerboard' for images of even sides from 32 pixels on.
   num_bins: of a spline; None: 8, with levels 4.
   bound: splines of vectors act on [-bound, bound].
   Raises BadInput for other values.

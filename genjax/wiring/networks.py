@@ -12,9 +12,10 @@ from genjax.nn.dense import product_dtype
 from genjax.objectives import OBJECTIVES
 from genjax.types import BadInput, DataSpec, Network
 
-# kind -> smallest side of images that are larger ones below. At 28 and 32 pixels a VAE and GANs of
-# perceptrons reach a given figure sooner, on processors (benchmarks/2026-11-29-convolutions.md)
-SIDES = {'to_vector': 64, 'from_vector': 64, 'conditioner': 16, 'denoiser': 16, 'causal': 16}
+# kind -> smallest side of larger images. At 28 and 32 pixels VAEs and GANs of perceptrons reach a
+# given figure sooner, on two cores; a flow's steps cost the same at 32 pixels in colour, where
+# convolutions have 38 times fewer parameters (benchmarks/2026-11-29-convolutions.md)
+SIDES = {'to_vector': 64, 'from_vector': 64, 'conditioner': 32, 'denoiser': 64, 'causal': 64}
 DEFAULT = {  # kind -> networks for vectors, for small images, for larger ones
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit', 'dit'),

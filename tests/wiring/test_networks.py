@@ -30,8 +30,8 @@ def test_defaults_by_data(spec, names):
   assert tuple(found) == names
   assert networks.default('causal', spec.shape) == 'transformer'
   # a conditioner sees one half of the pixels, at half the side
-  assert networks.default('conditioner', (8, 8, 6)) == 'conv'
-  assert networks.default('conditioner', (4, 4, 2)) == 'mlp'
+  assert networks.default('conditioner', (16, 16, 6)) == 'conv'
+  assert networks.default('conditioner', (14, 14, 2)) == 'mlp'
 
 
 def test_roles_are_of_kinds_and_no_role_is_a_section():
