@@ -1,5 +1,7 @@
 """Words and numbers on the command line: one message with the value and what is allowed."""
 
+import sys
+
 import pytest
 
 from genjax import configs, wiring
@@ -69,10 +71,12 @@ TRAIN = {  # what is wrong -> config, flags, words of the message
     'a literal that is deep': (DIGITS, (
         f'--config.networks.decoder.kw.width={"[" * 40}{"]" * 40}',), (
         'config.networks.decoder.kw.width', '40 brackets', '32')),
-    'a literal of many signs': (DIGITS, (f'--config.networks.decoder.kw.width={"-" * 4000}1',), (
-        'nests too deeply',)),
-    'an argument of many signs': (f'{DIGITS},decoder.width={"-" * 4000}1', (), (
-        'nests too deeply',)),
+    **({
+        'a literal of many signs': (DIGITS, (f'--config.networks.decoder.kw.width={"-" * 4000}1',),
+                                    ('nests too deeply',)),
+        'an argument of many signs': (f'{DIGITS},decoder.width={"-" * 4000}1', (),
+                                      ('nests too deeply',)),
+    } if sys.version_info < (3, 13) else {}),  # newer ones read such a number
     'a number of 4,000 digits': (DIGITS, (f'--config.model.kw.latent_dim={"9" * 4000}',), (
         'latent_dim=0x', 'characters', '1048576')),
     'a leftover': (DIGITS, ('fast',), ("'fast' is no flag", '--FLAG=VALUE')),

@@ -112,14 +112,16 @@ def test_a_step_computes_a_row_of_the_vertical_stack_under_a_condition_alone():
 
   jaxpr = jax.make_jaxpr(step)(params, jnp.zeros(4, jnp.int32), 0).jaxpr
   sizes = {'always': [], 'rows': []}
+  is_jaxpr = lambda value: hasattr(getattr(value, 'jaxpr', value), 'eqns')
 
   def walk(jaxpr, where):
     for equation in jaxpr.eqns:
       inner = 'rows' if equation.primitive.name == 'cond' else where
       if equation.primitive.name == 'conv_general_dilated':
         sizes[where].append(equation.outvars[0].aval.shape[1:3])
-      for sub in jax.core.jaxprs_in_params(equation.params):
-        walk(sub, inner)
+      for value in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
+        if is_jaxpr(value):
+          walk(getattr(value, 'jaxpr', value), inner)
 
   walk(jaxpr, 'always')
   assert set(sizes['always']) == {(1, 1)} and set(sizes['rows']) == {(1, 16)}
