@@ -7,6 +7,7 @@ one mesh; a host holds the rows of the global batch that its devices need.
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable
 
 import jax
@@ -121,6 +122,11 @@ def _compile(lowered):
 def convolves_on_cpu(lowered) -> bool:
   """Whether a lowered program has convolutions, and CPUs to run on."""
   return jax.default_backend() == 'cpu' and 'stablehlo.convolution' in lowered.as_text()
+
+
+def compiler() -> list[str]:
+  """What decides the last bits of a program's results beside its source: for keys of kept ones."""
+  return [jax.__version__, jax.default_backend(), os.environ.get('XLA_FLAGS', '')]
 
 
 def to_host(tree):

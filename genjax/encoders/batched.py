@@ -36,7 +36,7 @@ def keep(features: Callable, card: dict, spec: DataSpec,
 
   features: x [N, ...] -> float32 [N, d].
   card, spec: of the encoder; the key of kept features has the card, the meaning of the bytes
-    (shape, levels) and the source of the encoders.
+    (shape, levels), the source of the encoders and their compiler.
   encoded: encoded(n) is called after each n rows.
   Chunks of rows are kept on disk, where a process restarted after a kill finds them. A job of
   several hosts keeps them in memory only: all hosts compute together, so none may find them alone.
@@ -53,7 +53,8 @@ def keep(features: Callable, card: dict, spec: DataSpec,
     for start in range(0, len(x), CHUNK):
       rows = x[start:start + CHUNK]
       chunk_key = {'card': card, 'shape': spec.shape, 'levels': spec.levels,
-                   'source': disk.source_digest(*CODE), 'x': disk.digest({'x': rows})}
+                   'source': disk.source_digest(*CODE), 'compiler': sharding.compiler(),
+                   'x': disk.digest({'x': rows})}
       parts.append(disk.kept_array('features', chunk_key, lambda rows=rows: features(rows))
                    if jax.process_count() == 1 else features(rows))
       encoded(len(rows))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import jax
 import numpy as np
 
-from genjax import compat, disk, extension
+from genjax import compat, disk, extension, sharding
 from genjax.evals import card as cards
 from genjax.evals import planted, two_sample
 from genjax.evals.card import Value
@@ -75,15 +75,15 @@ def keeper(name: str, make: Callable, arguments: Mapping) -> Callable:
 
   arguments: everything that determines the figures, including the evaluator's own keywords.
   part: plain data that identify this part of the figures.
-  The key has both, the source of this package, and the file that defines make. An argument that is
-  not plain data fails unless it is in _KEYED. Figures are always computed if that file cannot be
-  read, and in a job of several hosts, since all hosts must take part in the computation.
+  The key has both, the source of this package, the compiler, and the file that defines make. An
+  argument that is not plain data fails unless it is in _KEYED. Figures are always computed if that
+  file cannot be read, and in a job of several hosts, since all hosts must take part.
   """
   file = _file(make)
   has_file = os.path.isfile(file)
-  key = {'evaluator': name, 'source': disk.source_digest(), 'arguments': {
-      argument: _KEYED.get(argument, lambda plain: plain)(value)
-      for argument, value in arguments.items()}}
+  key = {'evaluator': name, 'source': disk.source_digest(), 'compiler': sharding.compiler(),
+         'arguments': {argument: _KEYED.get(argument, lambda plain: plain)(value)
+                       for argument, value in arguments.items()}}
   if has_file:
     key['file'] = disk.digest({'file': np.fromfile(file, np.uint8)})
 

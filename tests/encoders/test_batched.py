@@ -77,6 +77,14 @@ def test_levels_and_shape_are_in_the_key(cache):
   assert calls == [4, 4, 4]
 
 
+def test_features_of_another_compiler_are_computed_again(cache, monkeypatch):
+  calls, x = [], np.zeros((2, 8, 8, 1), np.uint8)
+  for flags in ('', '--xla_backend_optimization_level=0', ''):
+    monkeypatch.setenv('XLA_FLAGS', flags)
+    batched.keep(counted(calls), {'name': 'a'}, SPEC)(x)
+  assert len(calls) == 2
+
+
 def test_features_of_changed_code_are_computed_again(cache, monkeypatch):
   calls, x = [], np.zeros((4, 3), np.uint8)
   batched.keep(counted(calls), {'name': 'a'}, SPEC)(x)
