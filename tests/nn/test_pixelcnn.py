@@ -152,6 +152,7 @@ def test_each_condition_is_heard_and_none_is_none(told, cond, none):
   np.testing.assert_allclose(nothing, without, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_parameter_has_a_gradient_and_rematerialisation_changes_no_number():
   shape, kw = (3, 4, 3), {'num_blocks': 1, 'dropout': 0.5, 'num_classes': 3}
   plain, params = made(shape, **kw)

@@ -109,6 +109,7 @@ def test_rematerialisation_changes_no_number():
       a, b, atol=1e-4 * max(1.0, jnp.abs(a).max())), one, other)
 
 
+@pytest.mark.slow
 def test_rematerialisation_keeps_less():
   x, t = inputs()
 
@@ -147,6 +148,7 @@ def test_gradients_of_gradients_and_along_time_are_finite():
   assert jnp.isfinite(tangent).all() and jnp.abs(tangent).max() > 0
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_and_leaves_parameters_and_output_float32():
   x, t = inputs()
   full, half = UNet(**TINY), UNet(**TINY, dtype=jnp.bfloat16)
