@@ -5,6 +5,7 @@ A run and the hashes of a table's cells hold the name with the content that it s
 /ABSOLUTE/PATH.py#sha256=HEX (a *pinned* name), so that a file that has changed is another part.
 """
 
+import contextlib
 import hashlib
 import pathlib
 import re
@@ -142,11 +143,10 @@ def module(name: str) -> types.ModuleType:
   loaded = types.ModuleType(module_name)
   loaded.__file__ = str(path)
   sys.modules[module_name] = loaded  # dataclasses, and with them flax, look for their module there
-  try:
+  with contextlib.ExitStack() as undone:
+    undone.callback(sys.modules.pop, module_name)
     exec(code, vars(loaded))
-  except BaseException:
-    del sys.modules[module_name]
-    raise
+    undone.pop_all()  # it stays
   return loaded
 
 

@@ -6,8 +6,8 @@ python -m genjax table run --table=configs/tables/convolutions_fashion_mnist.py 
 from configs import columns
 
 DATA = 'configs/tfds_images.py:data=fashion_mnist'
-# steps of a family with MLPs and with convolutions that take some 300 processor seconds each: five
-# minutes on one core where a float32 product of 1024 x 1024 takes 4 ms on two
+# steps of a family with MLPs and with convolutions that took some 300 processor seconds each, on
+# the machine of benchmarks/2026-11-29-convolutions.md
 STEPS = {
     'tiny': {'VAE': (65000, 11000), 'GAN, JS': (60000, 9000), 'GAN, Wasserstein': (34000, 6000),
              'EBM': (15000, 2000), 'flow': (2200, 900)},

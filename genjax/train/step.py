@@ -197,9 +197,9 @@ def compile_step(step: Callable, k: int, mesh, state, rows,
 
   Raises BadInput, with the text of remedies(need, has), if it needs more memory than a device has.
 
-  With convolutions on a CPU it is k programs of one step, one after the other: only outside of
-  loops does XLA bring their gradients into the form that its library takes (a step of a UNet with
-  1.9 M parameters takes 18 s in a loop, 1 s outside).
+  With convolutions on a CPU it is k programs of one step, one after the other: gradients of their
+  gradients, as of WGAN-GP, get the form that XLA's library takes only outside of loops (first
+  gradients have it anywhere: `nn.conv.convolve`).
   """
   lowered = lower_step(step, k, mesh, state, rows)
   if k > 1 and mesh.size == 1 and sharding.convolves_on_cpu(lowered):

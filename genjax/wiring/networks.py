@@ -12,14 +12,14 @@ from genjax.nn.dense import product_dtype
 from genjax.objectives import OBJECTIVES
 from genjax.types import BadInput, DataSpec, Network
 
-# kind -> smallest side of larger images. At 28 and 32 pixels VAEs and GANs of perceptrons reach a
-# given figure sooner, on two cores; a flow's steps cost the same at 32 pixels in colour, where
+# kind -> smallest side of larger images. At 28 pixels GANs of perceptrons reach a given figure
+# sooner, on two cores, and a VAE at 32 in colour; a flow's steps cost the same there, and
 # convolutions have 38 times fewer parameters (benchmarks/2026-11-29-convolutions.md)
-SIDES = {'to_vector': 64, 'from_vector': 64, 'conditioner': 32, 'denoiser': 64, 'causal': 64}
-DEFAULT = {  # kind -> networks for vectors, for small images, for larger ones
+SIDES = {'to_vector': 64, 'from_vector': 64, 'conditioner': 32}
+DEFAULT = {  # kind -> networks for vectors, for images, for larger images
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
-    'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit', 'dit'),
-    'causal': ('transformer', 'transformer', 'transformer')}
+    'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit'),
+    'causal': ('transformer', 'transformer')}
 # defaults of a role that replace the module's own
 SUITED = {
     ('energy', 'mlp'): {'features': (256, 256)},
@@ -82,12 +82,12 @@ def refuse_strays(networks: Mapping, used: tuple[str, ...], who: str) -> None:
 def default(role: str, shape: tuple[int, ...]) -> str:
   """The name of a role's default network for data (a conditioner: a given part) of this shape."""
   kind = ROLES[role]
-  of_vectors, of_small, of_large = DEFAULT[kind]
+  of_vectors, of_images, *of_larger = DEFAULT[kind]
   if len(shape) != 3:
     return of_vectors
   # a conditioner's part has half the side of the image
   side = min(shape[:2]) * (2 if kind == 'conditioner' else 1)
-  return of_large if side >= SIDES[kind] else of_small
+  return of_larger[0] if of_larger and side >= SIDES[kind] else of_images
 
 
 def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | None = None):

@@ -1,5 +1,6 @@
 """Histograms: counts on paper, integrals and sums that are one, and the choice of their cells."""
 
+import functools
 import itertools
 
 import jax
@@ -11,6 +12,7 @@ from scipy import special
 from genjax import prob
 from genjax.models import histogram
 from genjax.types import BadInput, DataSpec
+from tests import fitting
 from tests import networks as compiled
 
 RNG = jax.random.key(0)
@@ -18,13 +20,7 @@ LINE, PLANE = DataSpec((1,), None, None), DataSpec((2,), None, None)
 BITS, IMAGE = DataSpec((12,), 2, None), DataSpec((3, 3, 1), 17, None)
 
 
-def rows_of(num, dim, seed=0):
-  return np.random.default_rng(seed).normal(size=(num, dim)).astype(np.float32)
-
-
-def fitted(rows, spec, **kw):
-  model = histogram.make(spec, **kw)
-  return model, model.fit(RNG, rows)
+fitted = functools.partial(fitting.fitted, histogram.make)
 
 
 def log_prob(model, params, x):
@@ -50,7 +46,7 @@ def test_a_density_is_what_is_counted():
 
 @pytest.mark.parametrize('kw', [{}, {'num_bins': 7}, {'outside': 0.4}], ids=str)
 def test_the_density_integrates_to_one_on_a_line(kw):
-  model, params = fitted(rows_of(300, 1), LINE, **kw)
+  model, params = fitted(fitting.rows_of(300, 1), LINE, **kw)
   low, high = params['edges'][0, 0], params['edges'][0, -1]
   middles = np.linspace(low, high, 25_601)  # a multiple of every number of bins but 7
   middles = (middles[1:] + middles[:-1]) / 2
@@ -64,7 +60,7 @@ def test_the_density_integrates_to_one_on_a_line(kw):
 
 @pytest.mark.parametrize('joint', [True, False])
 def test_the_density_integrates_to_one_in_the_plane(joint):
-  x = rows_of(400, 2) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+  x = fitting.rows_of(400, 2) @ np.array([[1.0, 0.8], [0.0, 0.6]])
   model, params = fitted(x, PLANE, joint=joint, num_bins=8, outside=0.2)
   low, high = np.float64(params['edges'][:, 0]), np.float64(params['edges'][:, -1])
   # a box of 16 half widths whose points lie on both sides of each edge alike
@@ -115,7 +111,7 @@ def test_the_score_is_the_leave_one_out_likelihood():
 
 
 def test_the_chosen_cells_are_the_best_of_those_that_were_asked_for():
-  rows, held = rows_of(2000, 1), rows_of(50_000, 1, 1)
+  rows, held = fitting.rows_of(2000, 1), fitting.rows_of(50_000, 1, 1)
   chosen = fitted(rows, LINE)
   nll = {k: -log_prob(*fitted(rows, LINE, num_bins=k), held).mean()
          for k in (8, 16, 32, 64)}
@@ -141,7 +137,7 @@ def test_the_error_of_k_bins_is_that_of_k_minus_one_parameters():
 
 @pytest.mark.parametrize('kw', [{'joint': True}, {'joint': False}], ids=str)
 def test_draws_follow_the_density(kw):
-  x = rows_of(300, 2) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+  x = fitting.rows_of(300, 2) @ np.array([[1.0, 0.8], [0.0, 0.6]])
   model, params = fitted(x, PLANE, num_bins=4, smoothing=1.0, outside=1e-6, **kw)
   num = 20_000
   drawn, evaluations = jax.jit(lambda p: model.sample(p, jax.random.key(5), num, None))(params)
@@ -164,7 +160,7 @@ def test_draws_of_levels_and_of_the_floor():
   drawn = np.asarray(jax.jit(lambda p: model.sample(p, RNG, 20_000, None)[0])(params))
   assert set(np.unique(drawn)) == {-1.0, 1.0}
   np.testing.assert_allclose((drawn > 0).mean(0), (bits_data(500) > 0).mean(0), atol=0.03)
-  model, params = fitted(rows_of(500, 1), LINE, outside=0.5)
+  model, params = fitted(fitting.rows_of(500, 1), LINE, outside=0.5)
   drawn = np.asarray(jax.jit(lambda p: model.sample(p, RNG, 20_000, None)[0])(params))
   beyond = (drawn < params['edges'][0, 0]) | (drawn > params['edges'][0, -1])
   assert beyond.mean() == pytest.approx(0.5 * 2 * special.ndtr(-1.0), abs=0.012)
@@ -173,7 +169,7 @@ def test_draws_of_levels_and_of_the_floor():
 @pytest.mark.parametrize('spec, kw', [(LINE, {}), (PLANE, {'num_bins': 5}), (BITS, {}), (IMAGE, {}),
                                       (DataSpec((9,), None, None), {})], ids=str)
 def test_a_fit_has_the_shapes_of_init_and_gradients_are_finite(spec, kw):
-  x = rows_of(40, int(np.prod(spec.shape))).reshape(-1, *spec.shape)
+  x = fitting.rows_of(40, int(np.prod(spec.shape))).reshape(-1, *spec.shape)
   x = x if spec.levels is None else np.asarray(
       prob.from_levels(prob.to_levels(x, spec.levels), spec.levels))
   model, params = fitted(x, spec, **kw)
@@ -187,7 +183,7 @@ def test_a_fit_has_the_shapes_of_init_and_gradients_are_finite(spec, kw):
 
 
 def test_constant_dimensions_and_rows_far_outside_have_finite_density():
-  x = np.concatenate([rows_of(50, 1), np.full((50, 1), 7.0)], 1)
+  x = np.concatenate([fitting.rows_of(50, 1), np.full((50, 1), 7.0)], 1)
   model, params = fitted(x, PLANE)
   np.testing.assert_allclose(params['edges'][1, [0, -1]], [6.5, 7.5])
   assert np.isfinite(log_prob(model, params, np.array([[0, 7], [1e6, 7], [0, -1e6]]))).all()
@@ -207,4 +203,4 @@ def test_bad_input():
   with pytest.raises(BadInput, match="takes no 'bandwidth'"):
     compiled.family('histogram', PLANE, bandwidth=1.0)
   with pytest.raises(BadInput, match='1 training rows; allowed: at least 2'):
-    fitted(rows_of(1, 1), LINE)
+    fitted(fitting.rows_of(1, 1), LINE)

@@ -1,5 +1,6 @@
 """The kernel density estimate against scikit-learn, scipy, quadrature and its own draws."""
 
+import functools
 import re
 
 import jax
@@ -15,6 +16,7 @@ from sklearn.neighbors import KernelDensity
 from genjax import prob
 from genjax.models import kde
 from genjax.types import BadInput, DataSpec
+from tests import fitting
 from tests import networks as compiled
 
 RNG = jax.random.key(0)
@@ -27,13 +29,7 @@ BEST = 3.79269019073225  # what it prints
 LEAF = 10_000
 
 
-def rows_of(num, dim, seed=0):
-  return np.random.default_rng(seed).normal(size=(num, dim)).astype(np.float32)
-
-
-def fitted(rows, spec, **kw):
-  model = kde.make(spec, **kw)
-  return model, model.fit(RNG, rows)
+fitted = functools.partial(fitting.fitted, kde.make)
 
 
 def exact(x, centres, h):
@@ -47,7 +43,7 @@ def exact(x, centres, h):
 @pytest.mark.parametrize('dim', [1, 2, 16])
 @pytest.mark.parametrize('h', [0.3, 2.0])
 def test_the_log_likelihood_is_that_of_scikit_learn(dim, h):
-  rows, x = rows_of(500, dim), 2 * rows_of(100, dim, 1) + 3
+  rows, x = fitting.rows_of(500, dim), 2 * fitting.rows_of(100, dim, 1) + 3
   model, params = fitted(rows, DataSpec((dim,), None, None), bandwidth=h, num_points=512)
   got = jax.jit(model.log_prob)(params, {'x': jnp.asarray(x)}, None)
   wanted = KernelDensity(bandwidth=h, leaf_size=LEAF).fit(rows).score_samples(x)
@@ -65,7 +61,7 @@ def test_distances_by_products_keep_the_digits_of_a_high_dimension():
 
 @pytest.mark.parametrize('dim', [2, 20])
 def test_blocks_do_not_change_the_density(monkeypatch, dim):
-  rows, x = rows_of(101, dim), jnp.asarray(rows_of(30, dim, 1))
+  rows, x = fitting.rows_of(101, dim), jnp.asarray(fitting.rows_of(30, dim, 1))
   params = {'centres': jnp.asarray(rows), 'weights': jnp.ones(101),
             'log_bandwidth': jnp.float32(-0.2)}
   both = lambda: jax.jit(jax.value_and_grad(lambda p: kde.log_density(p, x).sum()))(params)
@@ -93,11 +89,11 @@ def test_no_array_holds_the_distances_of_all_rows(monkeypatch, dim):
 
 def test_the_density_integrates_to_one():
   density = jax.jit(lambda params, x: jnp.exp(kde.log_density(params, x)).sum())
-  params = fitted(rows_of(300, 1), LINE)[1]
+  params = fitted(fitting.rows_of(300, 1), LINE)[1]
   x = np.linspace(-12, 12, 1201, dtype=np.float32)
   assert float(density(params, x[:, None])) * 0.02 == (
       pytest.approx(1.0, abs=1e-4))
-  params = fitted(rows_of(300, 2), PLANE)[1]
+  params = fitted(fitting.rows_of(300, 2), PLANE)[1]
   axis = (np.arange(100) + 0.5) / 100 * 16 - 8
   x = np.stack(np.meshgrid(axis, axis, indexing='ij'), -1).reshape(-1, 2).astype(np.float32)
   assert float(density(params, x)) * 0.0256 == pytest.approx(
@@ -120,7 +116,7 @@ def test_cross_validation_reproduces_the_digits_example_of_scikit_learn():
 
 
 def test_leave_one_out_is_the_density_of_the_other_rows():
-  rows = rows_of(60, 2)
+  rows = fitting.rows_of(60, 2)
   wanted = [exact(rows[i:i + 1], np.delete(rows, i, 0), 0.4)[0] for i in range(60)]
   got = kde.cross_validated(rows, rows, jnp.log(jnp.asarray([0.4])))
   np.testing.assert_allclose(got[0], np.mean(wanted), rtol=1e-5)
@@ -128,7 +124,7 @@ def test_leave_one_out_is_the_density_of_the_other_rows():
 
 @pytest.mark.parametrize('folds', [None, 4])
 def test_the_chosen_bandwidth_is_the_best_of_a_fine_grid(folds):
-  rows = rows_of(200, 1)
+  rows = fitting.rows_of(200, 1)
   rows[100:] = 0.05 * rows[100:] + 5  # two widths: Scott's rule is far off
   chosen = kde.choose_log_bandwidth(rows, rows, folds)
   fine = np.log(np.geomspace(0.01, 3, 300))
@@ -138,7 +134,7 @@ def test_the_chosen_bandwidth_is_the_best_of_a_fine_grid(folds):
 
 
 def test_draws_follow_the_density():
-  rows = rows_of(40, 1)
+  rows = fitting.rows_of(40, 1)
   model, params = fitted(rows, LINE, bandwidth=0.3, num_points=64)  # 24 places are empty
   num = 20_000
   x, evaluations = jax.jit(lambda p: model.sample(p, jax.random.key(3), num, None))(params)
@@ -152,7 +148,7 @@ def test_draws_follow_the_density():
 
 def test_rsample_has_the_gradient_of_the_expectation():
   """E |x|^2 = mean |c|^2 + D h^2."""
-  rows = rows_of(8, 2)
+  rows = fitting.rows_of(8, 2)
   model, params = fitted(rows, PLANE, bandwidth=0.7, num_points=8)
   loss = lambda p: (model.rsample(p, RNG, 30_000, None) ** 2).sum(-1).mean()
   got = jax.jit(jax.grad(loss))(params)
@@ -164,8 +160,8 @@ def test_rsample_has_the_gradient_of_the_expectation():
 
 
 def test_empty_places_count_for_nothing_and_more_rows_are_drawn_from():
-  rows = rows_of(50, 2)
-  x = jnp.asarray(rows_of(20, 2, 1))
+  rows = fitting.rows_of(50, 2)
+  x = jnp.asarray(fitting.rows_of(20, 2, 1))
   some, all_places = (fitted(rows, PLANE, bandwidth=0.5, num_points=n) for n in (50, 80))
   np.testing.assert_allclose(some[0].log_prob(some[1], {'x': x}, None),
                              all_places[0].log_prob(all_places[1], {'x': x}, None), rtol=1e-5)
@@ -175,7 +171,7 @@ def test_empty_places_count_for_nothing_and_more_rows_are_drawn_from():
 
 @pytest.mark.parametrize('num_points', [16, 300])
 def test_a_fit_has_the_shapes_of_init(num_points):
-  model, params = fitted(rows_of(60, 2), PLANE, num_points=num_points)
+  model, params = fitted(fitting.rows_of(60, 2), PLANE, num_points=num_points)
   like = jax.eval_shape(model.init, RNG, {'x': jax.ShapeDtypeStruct((4, 2), jnp.float32)})
   shapes = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
   assert shapes(params) == shapes(like)
@@ -203,8 +199,8 @@ def test_bad_input():
   with pytest.raises(BadInput, match=r"takes no 'num_bins' \(a keyword of model 'histogram'"):
     compiled.family('kde', PLANE, num_bins=4)
   with pytest.raises(BadInput, match='3 training rows are too few.*4 folds.*model.bandwidth'):
-    fitted(rows_of(3, 2), PLANE, folds=4)
+    fitted(fitting.rows_of(3, 2), PLANE, folds=4)
   with pytest.raises(BadInput, match='leave-one-out'):
-    fitted(rows_of(1, 2), PLANE)
+    fitted(fitting.rows_of(1, 2), PLANE)
   with pytest.raises(BadInput, match='most training rows are repeated.*model.bandwidth'):
-    fitted(np.repeat(rows_of(50, 2), 2, axis=0), PLANE)
+    fitted(np.repeat(fitting.rows_of(50, 2), 2, axis=0), PLANE)
