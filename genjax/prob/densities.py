@@ -1,15 +1,11 @@
-"""Log densities in nats, the grid of levels, dequantisation, and bits per dimension.
-
-Data with L levels live on the grid x = 2 k / (L - 1) - 1, k = 0..L-1; the cell of a grid point is
-x +- 1 / (L - 1), so rounding a point of the cell gives the level back.
-"""
+"""Log densities and log masses in nats."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax.numerics.shapes import match, sum_event
-from genjax.types import DataSpec, Model
+from genjax.prob.levels import grid, to_levels
 
 LOG_2PI = float(np.log(2 * np.pi))
 LEAST_SIGMA = 1e-6  # far below the width of a level, where the level is certain
@@ -29,67 +25,6 @@ def normal_kl(mean_q, std_q, mean_p=0.0, std_p=1.0):
 def log_mean_exp(x, axis=0):
   """log(mean(exp(x))) along an axis, without overflow."""
   return jax.nn.logsumexp(x, axis=axis) - jnp.log(x.shape[axis])
-
-
-def from_levels(k, levels: int):
-  """Integers 0..levels-1 -> float32 on the grid of [-1, 1]."""
-  return jnp.asarray(k, jnp.float32) * (2.0 / (levels - 1)) - 1.0
-
-
-def to_levels(x, levels: int):
-  """The only way back from x to integers: round to the grid and clip. -> int32 in 0..levels-1."""
-  k = jnp.round((jnp.asarray(x, jnp.float32) + 1.0) * (0.5 * (levels - 1)))
-  return jnp.clip(k, 0, levels - 1).astype(jnp.int32)
-
-
-def cell_noise(rng, x, levels: int | None):
-  """x + u with u uniform in the cell of each grid point; x itself when the data are continuous."""
-  if levels is None:
-    return x
-  half = 1.0 / (levels - 1)
-  return x + jax.random.uniform(rng, x.shape, x.dtype, -half, half)
-
-
-def log_cell_volume(spec: DataSpec) -> float:
-  """Log-volume of one cell of the grid, in nats: D log(2 / (L - 1))."""
-  return float(np.prod(spec.shape) * np.log(2.0 / (spec.levels - 1)))
-
-
-def log_scale_volume(standardised: tuple | None) -> float:
-  """sum log std in nats, with log p(raw) = log p(x) - sum log std; 0 without standardisation."""
-  return 0.0 if standardised is None else float(np.sum(np.log(standardised[1])))
-
-
-def dequantise(model: Model, spec: DataSpec) -> Model:
-  """The model of the integers from a continuous density; provides `elbo`, removes `log_prob`.
-
-  log P(k) = log int_cell p(x) dx >= E_u log p(x + u) + log |cell|  (Theis et al., 1511.01844).
-  All terms of a continuous `elbo` are evaluated at x + u, too. Continuous data: unchanged.
-  """
-  if spec.levels is None:
-    return model
-  log_volume = log_cell_volume(spec)
-  log_prob, elbo, log_weight = model.log_prob, model.elbo, model.log_weight
-
-  def noised(batch, rng):
-    rng_u, rng_rest = jax.random.split(rng)
-    return {**batch, 'x': cell_noise(rng_u, batch['x'], spec.levels)}, rng_rest
-
-  def dequantised_elbo(params, batch, rng):
-    batch, rng = noised(batch, rng)
-    terms = elbo(params, batch, rng) if log_prob is None else {
-        'log_density': log_prob(params, batch, rng)}
-    return {**terms, 'log_cell_volume': jnp.full(batch['x'].shape[0], log_volume)}
-
-  def dequantised_log_weight(params, batch, rng):
-    batch, rng = noised(batch, rng)
-    log_p = log_weight or log_prob
-    return log_p(params, batch, rng) + log_volume
-
-  return model._replace(
-      log_prob=None,
-      elbo=None if log_prob is None and elbo is None else dequantised_elbo,
-      log_weight=None if log_prob is None and log_weight is None else dequantised_log_weight)
 
 
 def logistic_cell_log_prob(x, mean, log_scale, levels: int):
@@ -132,11 +67,6 @@ def nucleus(logits, share: float):
   return jnp.where(logits >= least, logits, -jnp.inf)
 
 
-def grid(levels: int) -> jax.Array:
-  """The levels as x: float32 [levels]."""
-  return from_levels(jnp.arange(levels), levels)
-
-
 def level_logits(z, alpha, sigma, levels: int) -> jax.Array:
   """log q(z | x = level k) + const of z = alpha x + sigma eps: [B, ..., levels]; scales [B]."""
   a, s = match(alpha, z)[..., None], match(sigma, z)[..., None]
@@ -150,8 +80,3 @@ def level_log_prob(x, z, alpha, sigma, levels: int) -> jax.Array:
   """
   log_p = jax.nn.log_softmax(level_logits(z, alpha, sigma, levels))
   return sum_event(jnp.take_along_axis(log_p, to_levels(x, levels)[..., None], -1)[..., 0])
-
-
-def bits_per_dim(nats, spec: DataSpec):
-  """Nats per example -> bits per dimension, nats / (D ln 2); the only conversion to bits."""
-  return nats / (np.prod(spec.shape) * np.log(2.0))

@@ -1,0 +1,39 @@
+"""From the density of continuous x to the mass of integers."""
+
+import jax
+import jax.numpy as jnp
+
+from genjax.prob.levels import cell_noise, log_cell_volume
+from genjax.types import DataSpec, Model
+
+
+def dequantise(model: Model, spec: DataSpec) -> Model:
+  """The model of the integers from a continuous density; provides `elbo`, removes `log_prob`.
+
+  log P(k) = log int_cell p(x) dx >= E_u log p(x + u) + log |cell|  (Theis et al., 1511.01844).
+  All terms of a continuous `elbo` are evaluated at x + u, too. Continuous data: unchanged.
+  """
+  if spec.levels is None:
+    return model
+  log_volume = log_cell_volume(spec)
+  log_prob, elbo, log_weight = model.log_prob, model.elbo, model.log_weight
+
+  def noised(batch, rng):
+    rng_u, rng_rest = jax.random.split(rng)
+    return {**batch, 'x': cell_noise(rng_u, batch['x'], spec.levels)}, rng_rest
+
+  def dequantised_elbo(params, batch, rng):
+    batch, rng = noised(batch, rng)
+    terms = elbo(params, batch, rng) if log_prob is None else {
+        'log_density': log_prob(params, batch, rng)}
+    return {**terms, 'log_cell_volume': jnp.full(batch['x'].shape[0], log_volume)}
+
+  def dequantised_log_weight(params, batch, rng):
+    batch, rng = noised(batch, rng)
+    log_p = log_weight or log_prob
+    return log_p(params, batch, rng) + log_volume
+
+  return model._replace(
+      log_prob=None,
+      elbo=None if log_prob is None and elbo is None else dequantised_elbo,
+      log_weight=None if log_prob is None and log_weight is None else dequantised_log_weight)
