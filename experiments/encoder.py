@@ -20,13 +20,18 @@ from absl import flags
 import experiments
 from genjax import data, prob
 from genjax.encoders import classifier
+from genjax.nn import NETWORKS
 from genjax.numerics import streams
 from genjax.types import BadInput
+from genjax.wiring import networks
 
 DATA = flags.DEFINE_string('data', 'digits', 'Data set of images with labels.')
 PATH = flags.DEFINE_string('path', None, "Folder or FILE.npz of --data=folder and --data=npz.")
 DATA_KW = flags.DEFINE_string('data_kw', None, "Other arguments of the data set, as JSON: "
                               '{"levels": 17}.')
+NETWORK = flags.DEFINE_string('network', '', 'Network of the classifier, mlp or conv; default: a '
+                              'small one of patches.')
+NETWORK_KW = flags.DEFINE_string('network_kw', None, 'Its arguments, as JSON: {"width": 64}.')
 OUT = flags.DEFINE_string('out', None, 'File to write, *.npz.')
 SEED = flags.DEFINE_integer('seed', 0, 'Seed of initialisation, batches and augmentation.')
 STEPS = flags.DEFINE_integer('steps', 1000, 'Train steps.')
@@ -37,11 +42,23 @@ NOISE = 0.06  # sd of the noise on inputs in [-1, 1]
 NEGATIVE_WEIGHT = 0.1
 
 
-def network_for(spec) -> classifier.Classifier:
-  """A Classifier with 16 features up to 16 pixels a side, else 64: FD's bias grows as d^2 / N."""
-  if spec.shape[0] <= 16:
-    return classifier.Classifier((32, 64, 64), 16, spec.num_classes)
-  return classifier.Classifier((32, 64, 32), 64, spec.num_classes, merge=2)
+def network_for(spec, name: str, kw: dict) -> classifier.Classifier:
+  """A Classifier with 16 features up to 16 pixels a side, else 64: FD's bias grows as d^2 / N.
+
+  name, kw: of a network of the role `classifier`; '': the patches, which take seconds to train.
+  """
+  small = spec.shape[0] <= 16
+  num_features = 16 if small else 64
+  if name:
+    alone = spec._replace(num_classes=None, context=None)  # it is not conditioned on the label
+    trunk = networks.bound('classifier', alone, name=name, kw=kw, out=num_features)
+  elif kw:
+    raise BadInput(f'--network_kw={json.dumps(kw)} without --network; allowed: --network='
+                   f'{" or ".join(NETWORKS["to_vector"])}')
+  else:
+    trunk = (classifier.Patches((32, 64, 64), num_features) if small
+             else classifier.Patches((32, 64, 32), num_features, merge=2))
+  return classifier.Classifier(trunk, spec.num_classes)
 
 
 def shifted(rng, x):
@@ -131,15 +148,20 @@ def report(encoder, dataset) -> dict:
   return figures
 
 
+def json_object(flag) -> dict:
+  """The value of a flag that takes a JSON object; {} by default."""
+  try:
+    value = json.loads(flag.value or '{}')
+  except json.JSONDecodeError:
+    value = None
+  if type(value) is not dict:
+    raise BadInput(f'--{flag.name}={flag.value}; allowed: a JSON object, {{"levels": 17}}')
+  return value
+
+
 def data_kw() -> dict:
   """The arguments of the data set, from --path and --data_kw."""
-  try:
-    given = json.loads(DATA_KW.value or '{}')
-  except json.JSONDecodeError:
-    given = None
-  if type(given) is not dict:
-    raise BadInput(f'--data_kw={DATA_KW.value}; allowed: a JSON object, {{"levels": 17}}')
-  return given if PATH.value is None else {**given, 'path': PATH.value}
+  return json_object(DATA_KW) | ({} if PATH.value is None else {'path': PATH.value})
 
 
 def main(argv):
@@ -155,7 +177,7 @@ def main(argv):
                    'with integer levels and labels, as DIR/CLASS/*.png or an npz with labels')
   experiments.say(data.summary(dataset))
   start = time.perf_counter()
-  network = network_for(dataset.spec)
+  network = network_for(dataset.spec, NETWORK.value, json_object(NETWORK_KW))
   params = train(network, dataset, SEED.value, STEPS.value, BATCH.value)
   # scored as it will be read, with weights rounded to float16
   params = jax.tree.map(lambda a: np.asarray(a, np.float16).astype(np.float32), params)

@@ -11,7 +11,7 @@ from genjax.types import DataSpec
 
 CHUNK = 512  # rows per file of kept features, so that a killed process loses no more
 MEMORY = 6  # sets whose features one encoder remembers in this process
-CODE = ('encoders', 'nn/dense.py', 'prob/levels.py')  # the source that computes features
+CODE = ('encoders', 'nn', 'prob/levels.py')  # the source that computes features
 
 
 def apply(function: Callable, x, batch: int, prepare: Callable = lambda rows: rows) -> tuple:

@@ -1,8 +1,10 @@
 """A small classifier whose penultimate layer is the feature space.
 
-Patches of 3x3 or 2x2 pixels become rows of a matrix, so that no convolution is compiled.
+In its default trunk, patches of 3x3 or 2x2 pixels become rows of a matrix, so that no convolution
+is compiled.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -16,11 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import traverse_util
 
 from genjax import disk, prob, sharding
 from genjax.encoders import batched
 from genjax.encoders.encoder import Encoder
-from genjax.nn.dense import Dense
+from genjax.nn import NETWORKS
+from genjax.nn.dense import Dense, product_dtype
 from genjax.types import BadInput, DataSpec
 
 BATCH = 256
@@ -31,19 +35,16 @@ UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFE
               SyntaxError, tokenize.TokenError)
 
 
-class Classifier(nn.Module):
-  """x [B, H, W, C] on the grid -> features [B, num_features], logits [B, num_classes].
-
-  The logits are affine in gelu(features).
-  """
+class Patches(nn.Module):
+  """x [B, H, W, C] on the grid, cond (ignored) -> [B, out], by matrix products of patches alone."""
 
   widths: tuple[int, ...]  # of the stem, and of the layer after each halving of the side
-  num_features: int
-  num_classes: int
+  out: int
   merge: int = 1  # side of the stem's patches, in pixels
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def __call__(self, x: jax.Array, cond=None) -> jax.Array:
+    del cond
     h = depth_from_space(x, self.merge)
     h = nn.gelu(Dense(self.widths[0], name='stem')(neighbourhoods(h)))
     for i, width in enumerate(self.widths[1:]):
@@ -51,8 +52,47 @@ class Classifier(nn.Module):
       h = nn.gelu(Dense(width, name=f'halve_{i}')(h))
       if i == 0:
         h = h + nn.gelu(Dense(width, name='mix')(neighbourhoods(h)))
-    features = Dense(self.num_features, name='features')(h.reshape(h.shape[0], -1))
+    return Dense(self.out, name='features')(h.reshape(h.shape[0], -1))
+
+
+class Classifier(nn.Module):
+  """x [B, H, W, C] on the grid -> features [B, d], logits [B, num_classes].
+
+  The logits are affine in gelu(features). trunk: x, cond -> features: Patches, or a network of the
+  kind to_vector.
+  """
+
+  trunk: nn.Module
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    features = self.trunk(x, None)
     return features, Dense(self.num_classes, name='logits')(nn.gelu(features))
+
+
+def network_card(trunk: nn.Module) -> dict:
+  """What `trunk_of` needs to build the trunk again, as plain JSON data."""
+  if isinstance(trunk, Patches):
+    return {'widths': list(trunk.widths), 'num_features': trunk.out, 'merge': trunk.merge}
+  name = next(name for name, module in NETWORKS['to_vector'].items() if type(trunk) is module)
+  kw = {field.name: getattr(trunk, field.name) for field in dataclasses.fields(trunk)
+        if field.name not in ('parent', 'name', 'out')
+        and getattr(trunk, field.name) != field.default}
+  if kw.get('dtype') is not None:
+    kw['dtype'] = jnp.dtype(kw['dtype']).name
+  return {'name': name, 'kw': kw, 'num_features': trunk.out}
+
+
+def trunk_of(card: dict) -> nn.Module:
+  """The trunk with that `network_card`."""
+  if 'widths' in card:
+    return Patches(tuple(card['widths']), card['num_features'], card['merge'])
+  kw = {key: tuple(value) if isinstance(value, list) else value
+        for key, value in card['kw'].items()}
+  if 'dtype' in kw:
+    kw['dtype'] = product_dtype(kw['dtype'])
+  return NETWORKS['to_vector'][card['name']](out=card['num_features'], **kw)
 
 
 def neighbourhoods(x):
@@ -106,11 +146,11 @@ def save(path, params, network: Classifier, spec: DataSpec, scale: float, source
   source: what it was trained on, as plain JSON data.
   """
   flat = jax.tree_util.tree_flatten_with_path(params)[0]
-  arrays = {'/'.join(str(k.key) for k in path): np.asarray(v, np.float16) for path, v in flat}
+  arrays = {'/'.join(str(k.key) for k in path).removeprefix('trunk/'): np.asarray(v, np.float16)
+            for path, v in flat}
   card = {'format': 1, 'spec': {'shape': list(spec.shape), 'levels': spec.levels,
                                 'num_classes': spec.num_classes},
-          'network': {'widths': list(network.widths), 'num_features': network.num_features,
-                      'merge': network.merge}, 'scale': scale, 'source': source}
+          'network': network_card(network.trunk), 'scale': scale, 'source': source}
   buffer = io.BytesIO()
   np.savez_compressed(buffer, card=np.array(json.dumps(card, sort_keys=True)), **arrays)
   sealed = disk.seal(buffer.getvalue())
@@ -142,16 +182,14 @@ def load(name: str, path, sha256: str | None = None) -> Encoder:
       flat = {key: arrays[key].astype(np.float32) for key in arrays.files if key != 'card'}
     spec = DataSpec(tuple(card['spec']['shape']), card['spec']['levels'],
                     card['spec']['num_classes'])
-    network = Classifier(tuple(card['network']['widths']), card['network']['num_features'],
-                         spec.num_classes, card['network']['merge'])
+    network = Classifier(trunk_of(card['network']), spec.num_classes)
     scale, source = float(card['scale']), card['source']
-    params = {}
-    for key, value in flat.items():
-      layer, leaf = key.split('/')
-      params.setdefault(layer, {})[leaf] = value
+    params = traverse_util.unflatten_dict({
+        key if key.startswith('logits/') else f'trunk/{key}': value for key, value in flat.items()},
+        sep='/')
   except UNREADABLE as error:
     raise BadInput(f'encoder {name!r}: {path} is no encoder that experiments.encoder wrote, or is '
                    f'damaged ({error})') from None
-  full_card = {'name': name, 'sha256': digest, 'dim': network.num_features,
+  full_card = {'name': name, 'sha256': digest, 'dim': network.trunk.out,
                'input': f'levels 0..{spec.levels - 1}', 'source': source}
   return encoder(name, network, params, spec, full_card, scale)

@@ -106,9 +106,14 @@ def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | Non
   return name, module
 
 
-def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
-          shape: tuple[int, ...] | None = None, given: tuple[int, ...] | None = None) -> Network:
+def _make(role: str, spec: DataSpec, **settings) -> Network:
   """The network of a role at these sizes."""
+  return of_module(bound(role, spec, **settings), stepped=ROLES[role] == 'causal')
+
+
+def bound(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
+          shape: tuple[int, ...] | None = None, given: tuple[int, ...] | None = None):
+  """The flax module of a role, its fields set; settings and errors as for `factories`."""
   kind = ROLES[role]
   name, module = module_of(role, spec, name, given)
   sizes = {**dict.fromkeys(SIZES), 'out': out, 'levels': spec.levels,
@@ -122,8 +127,7 @@ def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
   if 'dtype' in chosen:
     chosen['dtype'] = product_dtype(chosen['dtype'])
   others = {f'network {other!r}': each for other, each in NETWORKS[kind].items()}
-  net = bind(f'network {extension.stem(name)!r} of the role {role}', module, sizes, chosen, others)
-  return of_module(net, stepped=kind == 'causal')
+  return bind(f'network {extension.stem(name)!r} of the role {role}', module, sizes, chosen, others)
 
 
 def of_module(module, stepped: bool = False) -> Network:

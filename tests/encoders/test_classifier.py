@@ -8,6 +8,7 @@ import pytest
 from genjax import data, disk, encoders
 from genjax.encoders import classifier
 from genjax.types import BadInput, DataSpec
+from genjax.wiring import networks
 
 SPECS = {'digits': DataSpec((8, 8, 1), 17, 10), 'fmnist': DataSpec((28, 28, 1), 256, 10)}
 
@@ -50,7 +51,7 @@ def test_patches():
 
 @pytest.fixture(scope='module')
 def tiny():
-  network = classifier.Classifier((4, 4), 3, 10)
+  network = classifier.Classifier(classifier.Patches((4, 4), 3), 10)
   params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))['params']
   return network, params
 
@@ -67,6 +68,20 @@ def test_what_is_saved_is_loaded(saved):
   x = np.random.default_rng(0).integers(0, 17, (5, 8, 8, 1))
   expected = network.apply({'params': params}, jnp.asarray(x / 8.0 - 1, jnp.float32))[0]
   np.testing.assert_allclose(classifier.load('tiny', path).features(x), 2 * expected, atol=0.02)
+
+
+@pytest.mark.parametrize('name, kw', [('conv', {'width': 8, 'dtype': 'bfloat16'}),
+                                      ('mlp', {'features': (4,)})])
+def test_a_network_of_the_role_is_a_trunk(tmp_path, name, kw):
+  trunk = networks.bound('classifier', SPECS['digits']._replace(num_classes=None), name=name, kw=kw,
+                         out=3)
+  network = classifier.Classifier(trunk, 10)
+  params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))['params']
+  classifier.save(tmp_path / 'own.npz', params, network, SPECS['digits'], 1.0, {})
+  x = np.random.default_rng(0).integers(0, 17, (5, 8, 8, 1))
+  expected = network.apply({'params': params}, jnp.asarray(x / 8.0 - 1, jnp.float32))[0]
+  loaded = classifier.load('own', tmp_path / 'own.npz')
+  np.testing.assert_allclose(loaded.features(x), expected, atol=0.05)
 
 
 @pytest.mark.parametrize('damage', ['flip', 'cut', 'empty', 'text'])

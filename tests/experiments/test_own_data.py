@@ -133,14 +133,15 @@ def test_the_encoder_of_a_folder_is_trained_by_its_path(trained):
   root, _ = trained
   out = root / 'encoder.npz'
   done = programs.run('experiments.encoder', '--data=folder', f'--path={root}/photos',
-                      f'--out={out}', '--steps=2', '--batch_size=8')
+                      f'--out={out}', '--steps=2', '--batch_size=8', '--network=conv',
+                      '--network_kw={"width": 8}')
   assert done.code == 0 and 'folder: 54 images' in done.stdout, done.stderr
   done = programs.run('experiments.evaluate', f'--samples={root}/photos/train', '--metrics=fd',
                       f'--reference={root}/photos/test', f'--encoder={out}')
   assert done.code == 0 and '| fd |' in done.stdout, done.stderr
 
 
-def test_an_encoder_is_not_trained_on_what_has_no_labels(trained):
+def test_what_an_encoder_cannot_be_trained_on_or_with_is_refused(trained):
   root, _ = trained
   out = root / 'no.npz'
   refused(programs.run('experiments.encoder', '--data=folder', f'--path={root}/photos/train/cat',
@@ -148,6 +149,10 @@ def test_an_encoder_is_not_trained_on_what_has_no_labels(trained):
   refused(programs.run('experiments.encoder', '--data=folder', f'--out={out}'), 'needs path')
   refused(programs.run('experiments.encoder', '--data=npz', '--data_kw=[1]', f'--out={out}'),
           '--data_kw=[1]', 'JSON object')
+  of_photos = 'experiments.encoder', '--data=folder', f'--path={root}/photos', f'--out={out}'
+  refused(programs.run(*of_photos, '--network=cnov'), 'cnov', 'mlp', 'conv')
+  refused(programs.run(*of_photos, '--network=conv', '--network_kw={"wdith": 8}'), 'wdith', 'width')
+  refused(programs.run(*of_photos, '--network_kw={"width": 8}'), '--network=mlp or conv')
 
 
 @pytest.mark.slow

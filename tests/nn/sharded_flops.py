@@ -81,7 +81,7 @@ def case_of(name: str):
 
     return sample, state, rows
   if name == 'encoder':
-    network = classifier.Classifier((256, 512), 256, 10, 2)
+    network = classifier.Classifier(classifier.Patches((256, 512), 256, 2), 10)
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))['params']
     levels = jax.ShapeDtypeStruct((32 * DEVICES, 32, 32, 3), np.int32)
     return (lambda params, k: network.apply({'params': params}, prob.from_levels(k, 256))), (
