@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable
 
 from genjax import extension, ranges
-from genjax.data import arrays, digits, files, latents, shapes, store, toys
+from genjax.data import arrays, binary, digits, files, latents, shapes, store, toys
 from genjax.data.dataset import (
   Dataset,
   augmentation,
@@ -48,7 +48,8 @@ def names(data_dir=None) -> tuple[str, ...]:
 def load(name: str, **kw) -> Dataset:
   """The data set `name`; kw are its own keyword arguments, `data_dir` for a prepared one.
 
-  A name that ends in .py is the path of a file with make(**kw) -> Dataset.
+  A name that ends in .py is the path of a file with make(**kw) -> Dataset. Any image set takes
+  `binarise` too (`data.binary`).
 
   Raises BadInput, naming what is allowed, for an unknown name or argument, a set that was never
   prepared, and a file that is missing or damaged. Touches no network.
@@ -57,12 +58,13 @@ def load(name: str, **kw) -> Dataset:
     make = extension.entry('data set', name).make
   else:
     make = BUNDLED.get(name) or functools.partial(_prepared, name)
+  binarise, kw = _binarise(kw)
   _check_kw(extension.stem(name), make, kw)
   loaded = make(**kw)
   if not isinstance(loaded, Dataset):  # by a user's own file
     raise BadInput(f'{extension.place(name)}: make(...) returns a {type(loaded).__name__}; '
                    'allowed: a genjax.data.Dataset')
-  return counted(loaded)
+  return counted(binary.binarised(loaded, binarise) if binarise else loaded)
 
 
 def declared(name: str, **kw) -> Dataset:
@@ -78,15 +80,22 @@ def declared(name: str, **kw) -> Dataset:
   is_here = name in BUNDLED or extension.is_path(name) or store.exists(name, kw.get('data_dir'))
   if is_here or store.stem(name) not in _tfds_names():
     return shapes.of_arrays(load(name, **kw))
+  binarise, kw = _binarise(kw)
   _check_kw(name, functools.partial(_prepared, name), kw)
-  return shapes.tfds(name)
+  return binary.binarised(shapes.tfds(name), binarise) if binarise else shapes.tfds(name)
+
+
+def _binarise(kw: dict) -> tuple[str | None, dict]:
+  """The recipe of binary images among the arguments, and the other arguments."""
+  return kw.get('binarise'), {key: value for key, value in kw.items() if key != 'binarise'}
 
 
 def _check_kw(name: str, make: Callable, kw: dict) -> None:
   allowed = tuple(inspect.signature(make).parameters)
   for key in kw:
     if key not in allowed:
-      raise BadInput(f'data set {name!r} takes no argument {key!r}{did_you_mean(key, allowed)}; '
+      raise BadInput(f'data set {name!r} takes no argument {key!r}'
+                     f'{did_you_mean(key, (*allowed, "binarise"))}; '
                      f'it takes: {", ".join(allowed) or "none"}')
   ranges.check_all(f'data set {name!r}: ', kw, ranges.BY_KEYWORD)
 

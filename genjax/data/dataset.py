@@ -18,9 +18,9 @@ class Dataset(NamedTuple):
 
   name: str
   spec: DataSpec
-  # 'train' | 'validation' | 'test' -> {'x': [N, *shape], 'std'?: [N, *shape], 'cond'?: int32 [N]
-  # or float32 [N, context]}, numpy arrays, columns that are read by rows, or (a declared set)
-  # shapes alone
+  # 'train' | 'validation' | 'test' -> {'x': [N, *shape], 'std'?, 'intensity'?: likewise, 'cond'?:
+  # int32 [N] or float32 [N, context]}, numpy arrays, columns that are read by rows, or (a declared
+  # set) shapes alone
   splits: dict
   identity: dict  # {'name', 'kw', 'recipe', 'sha256': {split: hex}}
   log_density: Callable | None = None  # x float32 [B, *shape] -> [B] nats; exact and normalised
@@ -97,10 +97,15 @@ def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
   cond: labels int32 [B], or vectors float32 [B, context].
 
   If the batch has 'std', x and std are the moments of an autoencoder's code: x becomes a draw from
-  N(x, std^2), or stays the mean if rng is None. Pure; the first line of a jitted step. Raises
-  BadInput when integers are expected and x is already float (prepared twice).
+  N(x, std^2), or stays the mean if rng is None. With 'intensity' (`data.binary`), x becomes a draw
+  of binary pixels, or stays the fixed draw. Pure; the first line of a jitted step. Raises BadInput
+  when integers are expected and x is already float (prepared twice).
   """
   x = jnp.asarray(batch['x'])
+  if 'intensity' in batch:
+    if rng is not None:
+      x = bernoulli(rng, jnp.asarray(batch['intensity']))
+    batch = {key: value for key, value in batch.items() if key != 'intensity'}
   if 'std' in batch:
     x = x.astype(jnp.float32)
     if rng is not None:
@@ -117,6 +122,12 @@ def prepare(batch: dict, spec: DataSpec, rng=None) -> dict:
   if 'cond' in batch:
     out['cond'] = jnp.asarray(batch['cond'], jnp.int32 if spec.context is None else jnp.float32)
   return out
+
+
+def bernoulli(rng, intensity) -> jax.Array:
+  """Levels int32, one draw per pixel: P(1) = intensity / (the largest value of its dtype)."""
+  share = intensity.astype(jnp.float32) * (1.0 / np.iinfo(intensity.dtype).max)
+  return (jax.random.uniform(rng, intensity.shape) < share).astype(jnp.int32)
 
 
 def flip(rng, x: jax.Array) -> jax.Array:

@@ -20,11 +20,12 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from genjax import disk, prob, sharding
+from genjax import disk, sharding
 from genjax.encoders import batched
 from genjax.encoders.encoder import Encoder
 from genjax.nn import NETWORKS
 from genjax.nn.dense import Dense, product_dtype
+from genjax.prob.levels import from_levels
 from genjax.types import BadInput, DataSpec
 
 BATCH = 256
@@ -133,7 +134,7 @@ def encoder(name: str, network: Classifier, params, spec: DataSpec, card: dict,
 @sharding.jit(static_argnums=(0, 1), split=True)
 def _apply(network, levels, params, k):
   k = sharding.constrain_batch(k)
-  features, logits = network.apply({'params': params}, prob.from_levels(k, levels))
+  features, logits = network.apply({'params': params}, from_levels(k, levels))
   return features, jax.nn.softmax(logits)
 
 

@@ -103,7 +103,8 @@ def test_the_code_in_the_key_is_what_encoders_import():
       if isinstance(node, ast.ImportFrom) and node.module.startswith('genjax'):
         place = root.joinpath(*node.module.split('.')[1:])
         for name in node.names:
-          candidates = {place / f'{name.name}.py', place / name.name, place.with_suffix('.py')}
+          candidates = {place, place / f'{name.name}.py', place / name.name,
+                        place.with_suffix('.py')}
           assert candidates & covered, f'{path.name} imports {node.module}.{name.name}'
 
 
