@@ -74,6 +74,7 @@ def test_uniform_data_cost_log2_of_the_levels(levels):
   assert abs(value - np.log2(levels)) < 1e-6  # a rounding of float32
 
 
+@pytest.mark.slow
 def test_an_untrained_uniform_autoregressive_model_costs_log2_17():
   config, run, params = untrained('autoregressive', 'kl')
   flat = jax.tree.map(jnp.zeros_like, params)  # all logits are equal

@@ -70,6 +70,7 @@ def test_a_class_of_no_such_name_is_refused(trained):
                        '--cond=owll'), 'cond=owll', "did you mean 'owl'", 'cat, dog, owl')
 
 
+@pytest.mark.slow
 def test_a_folder_gets_one_image_a_sample_with_the_name_of_its_class(trained):
   root, _ = trained
   out = root / 'drawn'
@@ -87,6 +88,7 @@ def test_a_folder_gets_one_image_a_sample_with_the_name_of_its_class(trained):
           f'{out}/ has files already', 'a new or an empty folder')
 
 
+@pytest.mark.slow
 def test_names_stand_below_the_images_of_a_picture(trained):
   root, _ = trained
   sample(root, root / 'one.png', '--num=4', '--cond=cat')

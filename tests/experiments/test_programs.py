@@ -91,6 +91,7 @@ def test_another_config_is_refused_by_its_keys(run):
   assert 'steps_per_dispatch' not in message and content(run) == before
 
 
+@pytest.mark.slow
 def test_evaluate_repeats_itself(run):
   whole = json.loads((run / 'eval.json').read_text())
   first = whole['metrics']['nll_bound_bpd']
@@ -125,6 +126,7 @@ def test_a_metric_is_measured_or_refused_with_the_keyword_that_would(run):
   assert content(run) == before
 
 
+@pytest.mark.slow
 def test_samples_are_bytes_and_depend_on_the_seed_and_their_number_alone(run):
   x = sample(run, 'a.npz', '--num=10', '--seed=7')
   assert x.shape == (10, 8, 8, 1) and x.dtype == np.uint8

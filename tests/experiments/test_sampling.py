@@ -36,6 +36,7 @@ def sample(run, *flags):
   return np.load(out)['x'], int(re.search(r'(\d+) network evaluations', done.stdout)[1])
 
 
+@pytest.mark.slow
 def test_weight_zero_is_no_label_one_is_the_label_and_two_costs_two(run):
   unlabelled, nfe = sample(run, '--cond=10')
   assert nfe == 2  # of the config

@@ -92,6 +92,7 @@ def test_collect_leaves_its_files_and_one_likelihood_column_over_both_kinds_exit
   assert len(done.stderr.splitlines()) == 1 and (out / 'table.md').read_text() == before
 
 
+@pytest.mark.slow
 def test_a_damaged_cell_is_named_and_the_others_are_collected(path, tmp_path):
   out = tmp_path / 'out'
   cells = table_config.read(path, 'tiny', str(out)).cells

@@ -85,6 +85,7 @@ def test_an_evaluator_and_data(mine):
     data.load('mine/none.py')
 
 
+@pytest.mark.slow
 def test_a_sampler(mine):
   config, made, state = trains('configs/toy2d.py:family=diffusion,objective=score_matching,'
                                'denoiser.width=8', **{'sampler.name': 'mine/one_jump.py',

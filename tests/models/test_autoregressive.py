@@ -86,6 +86,7 @@ def test_samples_follow_log_prob():
   assert float(((count - n * p) ** 2 / (n * p)).sum()) < 37.7  # 99.9 % of chi-square, 15 d.o.f.
 
 
+@pytest.mark.slow
 def test_dropout_and_labels_act_only_where_asked():
   _, params, log_prob = made(SPEC, conditional=True)
   batch = {'x': prob.from_levels(jnp.zeros((2, 3, 4, 1)), 5), 'cond': jnp.array([0, 2])}

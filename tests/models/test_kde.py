@@ -146,6 +146,7 @@ def test_draws_follow_the_density():
   assert chi2 < special.chdtri(26, 1e-4), chi2  # exact draws pass 9,999 times of 10,000
 
 
+@pytest.mark.slow
 def test_rsample_has_the_gradient_of_the_expectation():
   """E |x|^2 = mean |c|^2 + D h^2."""
   rows = fitting.rows_of(8, 2)

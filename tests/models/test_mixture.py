@@ -107,6 +107,7 @@ def test_fit_recovers_three_modes():
   np.testing.assert_allclose(covs, np.broadcast_to(0.25 * np.eye(2), (3, 2, 2)), atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('covariance', [
     'diagonal', pytest.param('full', marks=pytest.mark.slow)])
 def test_implicit_gradient_is_the_gradient_of_the_expectation(covariance):

@@ -93,6 +93,7 @@ def drawn(likelihood, **kw):
   return np.asarray(x), float(log_p[0]), np.exp(np.float64(jax.nn.log_softmax(like.logits(out))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('likelihood', autoregressive.LIKELIHOODS)
 def test_temperature_and_top_p_change_samples_alone(likelihood):
   x, log_p, p = drawn(likelihood)

@@ -57,7 +57,8 @@ def test_a_conditioner_starts_at_zero_and_the_others_do_not():
     assert (jnp.abs(out).max() == 0.0) == (kind == 'conditioner')
 
 
-@pytest.mark.parametrize('kind', TIERS)
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', CASES)
 def test_every_parameter_has_a_gradient_and_second_derivatives_are_finite(kind):
   make, x, _ = CASES[kind]
   net = make(num_classes=3)
@@ -78,7 +79,8 @@ def test_every_parameter_has_a_gradient_and_second_derivatives_are_finite(kind):
   np.testing.assert_allclose(along, jit(jax.grad(loss, 1))(params, x).sum(), rtol=1e-3)
 
 
-@pytest.mark.parametrize('kind', TIERS)
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', CASES)
 def test_rematerialisation_changes_no_number_and_bfloat16_little(kind):
   make, x, _ = CASES[kind]
   plain, remat, half = make(dropout=0.5), make(dropout=0.5, remat=True), make(dtype=jnp.bfloat16)

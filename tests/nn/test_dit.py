@@ -47,6 +47,7 @@ def test_zero_at_first_then_hears_x_time_and_label(net, shape):
   np.testing.assert_allclose(jit(net.apply)(params, x, t, None), null, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('net', 'shape'), NETS)
 def test_jvp_and_gradients_of_gradients_are_finite(net, shape):
   x, t = jnp.ones((2, *shape)), jnp.array([0.0, 1.0])

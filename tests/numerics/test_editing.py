@@ -173,6 +173,7 @@ def test_one_particle_is_not_enough():
   assert errors(found.x, mean, cov)[0] > 0.2
 
 
+@pytest.mark.slow
 def test_draw_i_depends_on_its_key_alone():
   y, spread = jnp.array([0.3, 0.0]), editing.Spread(jnp.array([-3.0, 3.0]), jnp.full(2, 0.3))
   kw = {'num_particles': 4, 'num_steps': 4, 'num_start': 4, 'num_inner': 2}

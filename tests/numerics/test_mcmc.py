@@ -23,6 +23,7 @@ def test_unadjusted_variance_on_a_normal(e):
   assert float(x.var()) == pytest.approx(1 / (1 - e / 2), rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('e', [0.5, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_adjustment_removes_the_bias(e):
   x = 3.0 * jax.random.normal(RNG, (40_000, 1))
@@ -32,6 +33,7 @@ def test_adjustment_removes_the_bias(e):
   assert accepted.shape == (40_000,) and 0.3 < float(accepted.mean()) < 1.0
 
 
+@pytest.mark.slow
 def test_noise_scale_is_a_temperature():
   x = jax.random.normal(RNG, (40_000, 1))
   x = mcmc.langevin(normal_energy, jax.random.key(1), x, num_steps=200, step_size=0.1,

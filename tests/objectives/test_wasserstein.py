@@ -20,6 +20,7 @@ def start(model, critic, x, **kw):
   return objective, params, losses
 
 
+@pytest.mark.slow
 def test_linear_critic_of_slope_one_reads_w1_of_a_shift(
     quantile_gaussian, quantiles, linear_critic):
   x = 2.0 + 1.2 * quantiles(500)  # the model's own shape, shifted by 1.5

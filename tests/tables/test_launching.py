@@ -62,13 +62,13 @@ def test_run_reports_what_failed(tmp_path):
 ROOT = pathlib.Path(__file__).parents[2]
 # a command that says that it runs, and at SIGTERM that it saved
 SLOW = '''
-import pathlib, signal, sys, time
+import os, pathlib, signal, sys, time
 here = pathlib.Path(sys.argv[1])
 def save(*_):
   (here / 'saved').write_text('')
-  sys.exit(42)
+  os._exit(42)  # an exception may be raised where Python ignores it
 signal.signal(signal.SIGTERM, save)
-(here / 'runs').write_text(str(__import__('os').getpid()))
+(here / 'runs').write_text(str(os.getpid()))
 time.sleep(60)
 '''
 # a process that fills one cell by that command
