@@ -5,6 +5,8 @@
   --config=configs/digits.py:family=mixture,model.discretised=False,model.num_components=20
   --config=configs/digits.py:family=autoregressive,causal=pixelcnn,model.likelihood=logistic_mixture
 
+data.binarise=threshold, stochastic or fixed:SEED makes binary images (genjax/data/binary.py).
+
 A diffusion is four choices: model.schedule (cosine, linear_beta, linear_logsnr, zero_terminal_snr,
 ve, sub_vp, edm, linear, learned), model.prediction (noise, data, v, score, velocity, edm, levels),
 objective.weighting (simple, elbo, likelihood, min_snr, sigmoid, edm, flow_matching, snr_plus_1,
@@ -51,6 +53,8 @@ BY_OBJECTIVE = {
         'steps': 6000, 'batch_size': 64, 'optim.lr': 1e-3, 'optim.warmup': 100,
         'optim.decay': 'cosine', 'optim.clip': 1.0, 'ema': 0.995}),
 }
+# the encoder sees grey levels
+BINARY = {'evals.encoder': '', 'evals.names': ('likelihood', 'novelty', 'copying', 'cost')}
 OTHERWISE = {'steps': 2000, 'optim.lr': 1e-3}  # an objective that this file knows nothing of
 # of the transformer, which is the default here
 SMALL_DIT = {'networks.denoiser.kw.patch': 4, 'networks.denoiser.kw.width': 128}
@@ -80,6 +84,7 @@ def get_config(arg: str = ''):
   return common.build({**args, 'data': 'digits'}, {
       'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100, 'checkpoint.every': 1000,
       'evals.encoder': 'digits', 'evals.names': EVALS, 'evals.num_samples': 1000,
+      **(BINARY if 'binarise' in args['kw']['data'] else {}),
       **BY_OBJECTIVE.get(args['objective'], OTHERWISE), **BY_PAIR.get(pair, {}),
       **(SMALL_DIT if args['family'] == 'diffusion' and args['denoiser'] in ('', 'dit') else {}),
       **(FITTED if common.is_fitted(args) else {})})

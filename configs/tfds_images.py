@@ -5,6 +5,10 @@
   --config=configs/tfds_images.py:family=autoregressive,causal=pixelcnn,model.likelihood=logistic_mixture
   --config=configs/tfds_images.py:family=diffusion,objective=score_matching,model.schedule=linear,model.prediction=velocity,objective.weighting=flow_matching
 
+Of images of 0 and 1, made anew at each step (genjax/data/binary.py):
+
+  --config=configs/tfds_images.py:data=mnist,data.binarise=stochastic,family=vae,objective=kl
+
 Names: data (any TFDS name, or FILE.py), family, objective, estimator, divergence, conditional,
 ROLE, ROLE.KEY, SECTION.KEY (grammar: configs/common.py). Left out: data=fashion_mnist, family=vae,
 objective=kl. A data set of TFDS must have been prepared: python -m experiments.prepare --data=NAME.
@@ -24,7 +28,8 @@ OF_SAMPLES = ('frechet', 'kid', 'prdc', 'classified')  # what an encoder is for
 def get_config(arg: str = ''):
   """The config of one run on TFDS images. Raises ValueError for an argument it does not know."""
   args = common.parse(arg, NAMES, DEFAULT)
-  encoder = ENCODERS.get(args['data'], '')
+  # the encoders see grey levels
+  encoder = '' if 'binarise' in args['kw']['data'] else ENCODERS.get(args['data'], '')
   return common.build(args, {
       'evals.encoder': encoder, 'steps': 20000, 'batch_size': 128, 'steps_per_dispatch': 10,
       'log.every': 100, 'checkpoint.every': 1000, 'optim.clip': 1.0,

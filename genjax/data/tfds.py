@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import gzip
 import io
 import os
 import pathlib
+import shutil
 import socket
 import sys
 import tarfile
@@ -44,8 +46,9 @@ def prepare(name: str, from_dir: str | None = None, data_dir=None,
   """The TFDS set `name`, loaded after each split was written as uint8 .npy files to the cache.
 
   Missing splits come from `dataset.assign`. Images of 0 and 1 alone have 2 levels, all others 256.
-  from_dir: a folder with the files that TFDS would download; default: they are downloaded. Their
-    checksums are not compared: the identity of the data is the hash of its content.
+  from_dir: a folder with the files that TFDS would download; default: they are downloaded. A file
+    NAME.gz may be there as NAME, unpacked. Their checksums are not compared: the identity of the
+    data is the hash of its content.
   data_dir: as for `store.cache_dir`.
   progress: wraps the list of chunks of records that are read.
   Raises BadInput, leaving nothing behind.
@@ -112,10 +115,12 @@ def _download(name, builder, from_dir, work, data_dir):
   if from_dir:
     if not pathlib.Path(from_dir).is_dir():
       raise BadInput(f'--from={from_dir}: no such folder')
+    given = from_dir
+    from_dir = _packed(pathlib.Path(given), [info.filename for info in urls.values()], work)
     for url, info in urls.items():  # memoised by TFDS: changed in place
       if info.filename and (path := pathlib.Path(from_dir, info.filename)).is_file():
         urls[url] = checksums.compute_url_info(path)
-    downloads, reach = work / 'downloads', _refuse_download(name, from_dir)
+    downloads, reach = work / 'downloads', _refuse_download(name, given)
   else:
     _check_reachable(name, list(urls))
     downloads, reach = store.cache_dir(data_dir) / '.downloads', contextlib.nullcontext()
@@ -124,6 +129,23 @@ def _download(name, builder, from_dir, work, data_dir):
   # TFDS prints estimates of sizes; the program itself reports the result
   with reach, contextlib.redirect_stdout(io.StringIO()):
     builder.download_and_prepare(download_dir=downloads, download_config=config)
+
+
+def _packed(given: pathlib.Path, filenames: list, work: pathlib.Path) -> pathlib.Path:
+  """The folder `given`, or one of links to its files where those without their .gz are packed."""
+  unpacked = [name for name in filenames if name and name.endswith('.gz')
+              and not (given / name).exists() and (given / name.removesuffix('.gz')).is_file()]
+  if not unpacked:
+    return given
+  packed = work / 'packed'
+  packed.mkdir()
+  for path in given.iterdir():
+    (packed / path.name).symlink_to(path.resolve())
+  for name in unpacked:
+    with open(given / name.removesuffix('.gz'), 'rb') as source, \
+         gzip.open(packed / name, 'wb', compresslevel=1) as target:
+      shutil.copyfileobj(source, target)
+  return packed
 
 
 @contextlib.contextmanager

@@ -143,6 +143,16 @@ def test_tfds_builder_prepares_zips_without_a_test_split(tmp_path):
   check_declared('imagenet_resized/8x8', made)
 
 
+def test_files_may_be_unpacked(small_mnist, tmp_path):
+  packed = tfds.prepare('mnist', str(small_mnist), tmp_path / 'packed')
+  for path in list(small_mnist.glob('train-*.gz')):
+    path.with_suffix('').write_bytes(gzip.decompress(path.read_bytes()))
+    path.unlink()
+  unpacked = tfds.prepare('mnist', str(small_mnist), tmp_path / 'unpacked')
+  assert unpacked.identity == packed.identity
+  assert sorted(path.suffix for path in small_mnist.iterdir()) == ['', '', '.gz', '.gz']
+
+
 def test_failures_leave_nothing_behind(small_mnist, tmp_path):
   labels = small_mnist / 't10k-labels-idx1-ubyte.gz'
   whole = labels.read_bytes()
