@@ -29,7 +29,7 @@ import experiments
 from experiments import preflight
 from experiments.table_config import Table, module, read, takes_argument
 from genjax import configs, disk
-from genjax.tables import collect, figure, launch, picture, render, run
+from genjax.tables import collect, export, figure, launch, picture, render, run
 from genjax.types import BadInput
 
 VERBS = ('list', 'run', 'collect')
@@ -209,8 +209,8 @@ def write(table: Table, reasons=None, curves: bool = True) -> dict:
     disk.write_bytes(out / 'curves.png', png.getvalue())
     pictures[f'{table.figure["y"]} against {table.figure["x"]}'] = 'curves.png'
   text = render.markdown(collected, f'{table.name}, size {table.size}', table.note, pictures)
-  for name, content in (('table.md', text), ('table.csv', render.to_csv(collected)),
-                        ('table.json', render.to_json(collected))):
+  for name, content in (('table.md', text), ('table.csv', export.to_csv(collected)),
+                        ('table.json', export.to_json(collected))):
     disk.write_bytes(out / name, content.encode())
   return collected
 

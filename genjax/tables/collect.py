@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from genjax.tables import interval, run
+from genjax.tables import interval, run, verdict
 from genjax.tables.cells import Cell, Row
 from genjax.types import BadInput
 
@@ -27,11 +27,13 @@ def check_columns(columns: Sequence[Mapping]) -> None:
 
 
 def check_published(rows: Sequence[Row], columns: Sequence[Mapping]) -> None:
-  """Raises BadInput for a row's published figure whose metric no column has."""
-  metrics = {metric: None for column in columns for metric in column['metric']}
+  """Raises BadInput for a row's published figure that no column has, or whose verdict is none."""
+  metrics = {metric: column for column in reversed(columns) for metric in column['metric']}
   for row in rows:
-    for metric in row.published:
-      if metric not in metrics:
+    for metric, published in row.published.items():
+      if metric in metrics:
+        verdict.check(row.label, metrics[metric], published)
+      else:
         raise BadInput(f'row {row.label!r} has a published {metric!r}, and no column has that '
                        f'metric; allowed: {", ".join(metrics)}')
 
@@ -63,6 +65,7 @@ def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mappin
         'other_commits': {s: c for s, c in commits.items() if c != commit},
         'provenance': {s: record.get('provenance', {}) for s, record in done.items()},
         'values': {c['label']: _summary(c, done) for c in columns}})
+    table['rows'][-1]['verdicts'] = _verdicts(columns, table['rows'][-1])
   for column in columns:
     check_protocol(column, _cards(column, table['rows']))
     _check_seeds(column, table['rows'])
@@ -75,6 +78,14 @@ def collect(rows: Sequence[Row], cells: Sequence[Cell], columns: Sequence[Mappin
                       for c, state in zip(cells, states, strict=True)
                       if (c.label, c.seed) not in results]
   return table
+
+
+def _verdicts(columns: Sequence[Mapping], row: Mapping) -> dict:
+  """{metric: `verdict.of`} of a row's published figures, by the first column of each metric."""
+  first = {metric: c for c in reversed(columns) for metric in c['metric']}
+  verdicts = {metric: verdict.of(row['values'][first[metric]['label']], first[metric], published)
+              for metric, published in row['published'].items()}
+  return {metric: each for metric, each in verdicts.items() if each}
 
 
 def value(column: Mapping, record: Mapping) -> dict | None:

@@ -1,9 +1,5 @@
-"""A collected table as Markdown, CSV and JSON."""
+"""A collected table as Markdown."""
 
-import csv
-import io
-import json
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -85,24 +81,6 @@ def seeds(n: int) -> str:
   return 'n = 1' if n == 1 else f'{n} seeds'
 
 
-def to_json(table: Mapping) -> str:
-  """The whole table as JSON, with every card and provenance; nan is written as null."""
-  return json.dumps(_plain(table), indent=1, ensure_ascii=False, allow_nan=False) + '\n'
-
-
-def to_csv(table: Mapping) -> str:
-  """The table as CSV: a line per row and column, with intervals, seeds, unit, axes and commits."""
-  out = io.StringIO()
-  writer = csv.writer(out, lineterminator='\n')
-  writer.writerow(['row', 'column', 'metric', 'value', 'half_width', 'n', 'low', 'high', 'unit',
-                   'better', 'floor_low', 'floor_high', 'reason', 'axes', 'published', 'commit',
-                   'config', 'overrides'])
-  for row in table['rows']:
-    for column in table['columns']:
-      writer.writerow(_record(table, row, column))
-  return out.getvalue()
-
-
 def _published(table: Mapping, column: Mapping) -> list[str]:
   """[metric of this column for which rows have published figures], in its first column; else []."""
   known = {metric for row in table['rows'] for metric in row['published']}
@@ -133,7 +111,7 @@ def _row(table, row, axes, notes) -> str:
     for metric in _published(table, column):
       entry = row['published'].get(metric)
       cells.append(ABSENT if entry is None else f'{entry["value"]}' + _mark(
-          notes, f'{entry["source"]}; protocol: {entry.get("protocol", "not stated")}'))
+          notes, _source(entry)) + _verdict(row['verdicts'].get(metric), column['digits']))
   for axis in axes:
     cells.append(_axis(table['axes'][row['label']].get(axis, {})))
   n = len(row['seeds'])
@@ -143,6 +121,24 @@ def _row(table, row, axes, notes) -> str:
   cells.append((done if n in (0, row['seeds_wanted']) else f'{done} of {row["seeds_wanted"]}')
                + ''.join(_mark(notes, text) for text in why))
   return '| ' + ' | '.join(map(_cell, [label, *cells])) + ' |'
+
+
+def _source(published: Mapping) -> str:
+  """Where a published figure stands, under which protocol, and what would count as equal to it."""
+  text = f'{published["source"]}; protocol: {published.get("protocol", "not stated")}'
+  if published.get('std') is not None:
+    runs = f' over {published["n"]} runs' if published.get('n') else ''
+    text += f'; sd {published["std"]}{runs}'
+  return text + (f'; margin {published["margin"]}' if 'margin' in published else '')
+
+
+def _verdict(verdict: Mapping | None, digits: int) -> str:
+  """Our figure less the published one, as words: `: reproduced [-0.1, 0.2]`."""
+  if verdict is None:
+    return ''
+  ends = ('' if verdict['low'] is None else
+          f' [{number(verdict["low"], digits)}, {number(verdict["high"], digits)}]')
+  return f': {verdict["verdict"]}{ends}'
 
 
 def _mark(notes: list, text: str, sign: str = '') -> str:
@@ -181,7 +177,11 @@ def _legend(table: Mapping) -> str:
       'evaluation noise too, for the estimand under Protocol; of `n = 1` it holds nothing else, '
       f'since one seed shows no spread. {ABSENT}: no such metric.'
       + (' An *excess* subtracts one floor in every row: its noise shifts all rows alike.'
-         if any(column['excess'] for column in table['columns']) else ''))
+         if any(column['excess'] for column in table['columns']) else '')
+      + (f' A verdict stands after a published figure, with the {level} interval of ours less it: '
+         '*reproduced* within the margin of its footnote; *better*, *worse* beyond the margin and '
+         'wholly on one side of 0; else *undecided*.'
+         if any(row['verdicts'] for row in table['rows']) else ''))
 
 
 def _missing(table: Mapping) -> str:
@@ -227,29 +227,5 @@ def _covered(table: Mapping, column: Mapping) -> list[str]:
   return list(covered)
 
 
-def _record(table: Mapping, row: Mapping, column: Mapping) -> list:
-  entry = row['values'][column['label']] or {}
-  card = next(iter(entry.get('cards', {}).values()), {})
-  floor = table['floors'].get(column['label']) or {}
-  axes = {axis: values[column['label']] for axis, values in table['axes'][row['label']].items()
-          if column['label'] in values}
-  commits = {p.get('commit') or 'unknown' for p in row['provenance'].values()}
-  published = [v['value'] for k, v in row['published'].items() if k in column['metric']]
-  return [row['label'], column['label'], card.get('metric', column['metric'][0]),
-          entry.get('value'), entry.get('half_width'), entry.get('n', 0), entry.get('low'),
-          entry.get('high'), card.get('unit'), column['better'], floor.get('low'),
-          floor.get('high'), '; '.join(entry.get('reasons', {}).values()),
-          json.dumps(axes) if axes else '', *(published or ['']), ' '.join(sorted(commits)),
-          row['config'], json.dumps(row['overrides'])]
-
-
 def _cell(text: str) -> str:
   return str(text).replace('|', '\\|').replace('\n', ' ')
-
-
-def _plain(value):
-  if isinstance(value, Mapping):
-    return {str(k): _plain(v) for k, v in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [_plain(v) for v in value]
-  return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from genjax import disk
-from genjax.tables import picture, render, run
+from genjax.tables import export, picture, render, run
 from genjax.tables.cells import Row
 from genjax.types import BadInput
 from tests.cells import (
@@ -39,8 +39,8 @@ def test_nan_is_shown_with_its_reason_and_never_averaged(tmp_path):
   assert second['value'] is None and second['reasons'] == {1: 'features are not finite'}
   text = render.markdown(table, 't')
   assert 'none in 1 of 3' in text and 'seed 1: features are not finite' in text
-  assert json.loads(render.to_json(table))['rows'][0]['values']['fd']['value'] is None
-  assert '2.0' not in render.to_csv(table)
+  assert json.loads(export.to_json(table))['rows'][0]['values']['fd']['value'] is None
+  assert '2.0' not in export.to_csv(table)
 
 
 def test_a_metric_that_one_seed_lacks_is_not_averaged_over_the_others(tmp_path):
@@ -218,7 +218,7 @@ def test_a_selection_by_samples_is_of_one_sampler(tmp_path):
 def test_csv_has_one_line_per_row_and_column(tmp_path):
   cells = cells_of(ROWS, tmp_path, 1)
   finish(cells[0], {'fd': value(1.0, 0.5, 1.5)})
-  records = list(csv.DictReader(io.StringIO(render.to_csv(table_of(ROWS, cells)))))
+  records = list(csv.DictReader(io.StringIO(export.to_csv(table_of(ROWS, cells)))))
   assert [(r['row'], r['value'], r['n'], r['low']) for r in records] == [
       ('first row', '1.0', '1', '0.5'), ('second row', '', '0', '')]
 
