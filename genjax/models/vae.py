@@ -10,9 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax import prob
-from genjax.models import observation, priors
-from genjax.numerics.shapes import sum_event
+from genjax.models import observation, posteriors, priors
 from genjax.types import DataSpec, Latents, Model
 
 
@@ -37,50 +35,18 @@ def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: 
   size = int(np.prod(spec.shape))
   latent_dim = (size if size <= 8 else 16) if latent_dim is None else latent_dim
   observed = observation.of_elements(spec, likelihood, num_mixtures)
-  q, p = posterior(out=2 * latent_dim), decoder(out=observed.num_outputs)
-
-  def encode(params, x, cond=None, rng=None):
-    raw, _ = q.apply(params['posterior'], x, cond, rng=rng)
-    mean, raw_std = jnp.split(raw, 2, -1)
-    return mean, jax.nn.softplus(raw_std + 0.5) + 1e-4  # initially near 1, like the prior's
-
-  p_z = priors.make(prior, spec, latent_dim, encode, num_components)
+  p, q = decoder(out=observed.num_outputs), posteriors.gaussian(spec, posterior, latent_dim)
+  p_z = priors.make(prior, spec, latent_dim, q.encode, num_components)
 
   def init(rng, batch):
     rng_q, rng_p, rng_prior = jax.random.split(rng, 3)
-    params = {'posterior': q.init(rng_q, jnp.zeros((1, *spec.shape)), None),
-              'decoder': p.init(rng_p, jnp.zeros((1, latent_dim)), None), **observed.init()}
+    params = {'posterior': q.init(rng_q), 'decoder': p.init(
+        rng_p, jnp.zeros((1, latent_dim)), None), **observed.init()}
     own = p_z.init(rng_prior, batch)
     return params | ({'prior': own} if own else {})
 
   def decode(params, z, cond):
     return p.apply(params['decoder'], z, cond)[0]
-
-  def log_likelihood(params, batch, z):
-    return observed.log_prob(params, decode(params, z, batch.get('cond')), batch['x'])
-
-  def inferred(params, batch, rng):
-    """q's mean and std, and a z of it; rng None: its mean, without dropout."""
-    rng_z, rng_dropout = (None, None) if rng is None else jax.random.split(rng)
-    mean, std = encode(params, batch['x'], batch.get('cond'), rng_dropout)
-    return mean, std, mean if rng is None else mean + std * jax.random.normal(rng_z, mean.shape)
-
-  def elbo(params, batch, rng):
-    mean, std, z = inferred(params, batch, rng)
-    kl = (p_z.kl(params, mean, std) if p_z.kl
-          else sum_event(prob.normal_log_prob(z, mean, std)) - p_z.log_prob(params, z))
-    return {'reconstruction': log_likelihood(params, batch, z), 'kl': -kl}
-
-  def log_joint(params, batch, z):
-    return log_likelihood(params, batch, z) + p_z.log_prob(params, z)
-
-  def log_q(params, batch, rng, z):
-    mean, std, _ = inferred(params, batch, rng)
-    return sum_event(prob.normal_log_prob(z, mean, std))
-
-  def log_weight(params, batch, rng):
-    mean, std, z = inferred(params, batch, rng)
-    return log_joint(params, batch, z) - sum_event(prob.normal_log_prob(z, mean, std))
 
   def sample(params, rng, n, cond):
     rng_z, rng_x = jax.random.split(rng)
@@ -90,8 +56,28 @@ def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: 
     rng_z, rng_x = jax.random.split(rng)
     return observed.rsample(params, rng_x, decode(params, p_z.rsample(params, rng_z, n), cond))
 
-  latents = Latents(
-      lambda params, batch, rng: inferred(params, batch, rng)[2], log_q, log_joint,
-      lambda params, z, cond: observed.mean(params, decode(params, z, cond)))
-  return Model(init, sample=sample, rsample=rsample, elbo=elbo, log_weight=log_weight,
-               latents=latents)
+  return Model(init, sample=sample, rsample=rsample, **_bounds(q, p_z, observed, decode))
+
+
+def _bounds(q: posteriors.Posterior, p_z: priors.Prior, observed: observation.Observation,
+            decode: Callable) -> dict:
+  """{'elbo', 'log_weight', 'latents'} of a `Model`; decode: (params, z, cond) -> out."""
+  def log_likelihood(params, batch, z):
+    return observed.log_prob(params, decode(params, z, batch.get('cond')), batch['x'])
+
+  def elbo(params, batch, rng):
+    z, log_q, moments = q.draw(params, batch, rng)
+    in_closed_form = p_z.kl and moments
+    kl = p_z.kl(params, *moments) if in_closed_form else log_q - p_z.log_prob(params, z)
+    return {'reconstruction': log_likelihood(params, batch, z), 'kl': -kl}
+
+  def log_joint(params, batch, z):
+    return log_likelihood(params, batch, z) + p_z.log_prob(params, z)
+
+  def log_weight(params, batch, rng):
+    z, log_q, _ = q.draw(params, batch, rng)
+    return log_joint(params, batch, z) - log_q
+
+  return {'elbo': elbo, 'log_weight': log_weight, 'latents': Latents(
+      lambda params, batch, rng: q.draw(params, batch, rng)[0], q.log_prob, log_joint,
+      lambda params, z, cond: observed.mean(params, decode(params, z, cond)))}
