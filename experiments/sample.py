@@ -12,6 +12,11 @@ npz. FILE.png shows truth, measurement, samples and |A x - y|; FILE.npz holds th
 
 python -m experiments.sample --workdir=RUN --edit=inpaint --image=7.png --mask=4,0,8,8 --out=e.png
 python -m experiments.sample --workdir=RUN --edit=super_resolve --image=7.png --factor=4
+
+--show draws what latents mean: test images over their reconstructions, interpolations between pairs
+of them, or sweeps of the most active units (of two latents: their grid).
+
+python -m experiments.sample --workdir=runs/vae --show=reconstructions --num=12 --out=means.png
 """
 
 import collections
@@ -24,12 +29,13 @@ import experiments
 from genjax import disk
 from genjax.cluster import hosts
 from genjax.numerics.samplers import SAMPLERS
-from genjax.runs import edit, edit_task, sampling, writer
+from genjax.runs import edit, edit_task, sampling, show, writer
 from genjax.types import BadInput, DataSpec
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory of experiments.train.',
                               required=True)
-NUM = flags.DEFINE_integer('num', None, 'Samples to draw; none: 64, with --edit 8.', lower_bound=1)
+NUM = flags.DEFINE_integer('num', None, 'Samples to draw; none: 64, with --edit 8, with '
+                           f'--show {show.NUM} images, pairs or units.', lower_bound=1)
 SEED = flags.DEFINE_integer('seed', 0, 'Sample i depends only on the seed and i.', lower_bound=0,
                             upper_bound=2**32 - 1)
 OUT = flags.DEFINE_string('out', 'samples.png', 'FILE.png, FILE.npz with keys x, labels and '
@@ -71,6 +77,7 @@ PARTICLES = flags.DEFINE_integer('particles', 16, '--edit: particles per sample;
                                  'to the posterior.')
 NOISE = flags.DEFINE_float('noise', 0.0, '--edit: deviation of the noise in y, for images in '
                            '[-1, 1]; 0: y is exact.')
+SHOW = flags.DEFINE_string('show', None, f'A picture of latents: {", ".join(show.SHOWS)}.')
 OF_SAMPLERS = (SAMPLER, ETA, CHURN, SAMPLER_KW, GUIDANCE, INTERVAL, AUTOGUIDANCE)
 
 STOPPED = ('stopped before the samples were written:'
@@ -85,6 +92,8 @@ def main(_):
                    f'FILE{" or FILE".join(writer.SAMPLE_FORMATS)}{folder}')
   if hosts.is_lead():
     disk.check_writable(out / '0.png' if is_folder(out) else out)
+  if SHOW.value is not None:
+    return shown(out)
   return edited(out) if EDIT.value else sampled(out)
 
 
@@ -146,6 +155,22 @@ def edited(out: pathlib.Path) -> None:
   experiments.say(f'{len(drawn.x)} posterior samples of step {step} given {task.name} to {out}: '
                   f'{drawn.evaluations} network evaluations in {drawn.seconds:.1f} s; effective '
                   f'particles {drawn.effective:.1f} of {PARTICLES.value}')
+
+
+def shown(out: pathlib.Path) -> None:
+  """Writes a picture of the latents of the model to FILE.png."""
+  for flag in (*OF_SAMPLERS, EDIT, IMAGE, MASK, FACTOR, COND, CHUNK, NUM_STEPS):
+    if flag.value is not None:
+      raise BadInput(f'--{flag.name}={flag.value} with --show={SHOW.value}; allowed: --num, '
+                     '--seed, --step, --ema')
+  if out.suffix != '.png':
+    raise BadInput(f'--out={OUT.value}: allowed with --show: FILE.png')
+  sheet, spec, step = show.show(WORKDIR.value, SHOW.value, NUM.value, SEED.value, step=STEP.value,
+                                ema=EMA.value)
+  if hosts.is_lead():
+    writer.image_grid(sheet.x, spec.levels, out, sheet.columns)
+  experiments.say(f'{SHOW.value} of step {step} to {out}: {len(sheet.x) // sheet.columns} rows of '
+                  f'{sheet.columns} images')
 
 
 def asked_sampler() -> dict | None:

@@ -58,6 +58,20 @@ class Diffusion(NamedTuple):
   learned_variance_steps: int | None = None
 
 
+class Latents(NamedTuple):
+  """The latent variables z of a model: an array [B, d], or a tree of arrays [B, ...]."""
+
+  # (params, batch, rng) -> z from q(z | x), differentiable in params; rng None: the mean of q, of
+  # several layers the means in turn, without dropout
+  infer: Callable
+  # (params, batch, rng, z) -> log q(z | x) [B] in nats; rng: that of `infer`, for its dropout
+  log_q: Callable
+  # (params, batch, z) -> log p(x, z) [B] in nats
+  log_joint: Callable
+  # (params, z, cond) -> E[x | z] [B, ...]
+  decode: Callable
+
+
 class Model(NamedTuple):
   """A family: what can be computed with its parameters. None: it cannot."""
 
@@ -74,6 +88,7 @@ class Model(NamedTuple):
   elbo: Callable | None = None
   # (params, batch, rng) -> [B] nats with E exp(.) = p(x): IWAE, AIS over latents
   log_weight: Callable | None = None
+  latents: Latents | None = None
   # (params, rng, n, cond) -> x, [n] nats; pathwise differentiable
   sample_and_log_prob: Callable | None = None
   # (params, x, cond) -> [B] nats, -log p(x) + const

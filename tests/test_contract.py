@@ -20,6 +20,7 @@ TINY = {  # as small as a full method can be
     'histogram': {},
     'kde': {'num_points': 64},
     'vae': {'latent_dim': 2},
+    'ladder': {},
     'implicit': {},
     'flow': {'num_couplings': 2},
     'autoregressive': {},
@@ -30,6 +31,7 @@ TINY_NETWORKS = {
     **dict.fromkeys(('posterior', 'decoder', 'generator', 'critic', 'energy', 'conditioner'),
                     {'features': (16,)}),
     'causal': {'width': 16, 'num_blocks': 2, 'num_heads': 2}, 'denoiser': {},
+    'ladder': {'width': 8, 'num_layers': 1, 'latent_channels': 2, 'patch': 2, 'multipliers': (1,)},
 }
 DATA = {'continuous': ('three_modes', {'num_train': 512, 'num_validation': 64, 'num_test': 64}),
         'discrete': ('digits', {})}
@@ -125,7 +127,7 @@ def test_the_refusal_names_needs_capabilities_and_ways_out():
   assert 'rsample, sample' in lines[1]
   assert lines[2].endswith('adversarial, wasserstein')
   assert lines[3].endswith('autoregressive, diffusion, ebm, flow, gaussian, histogram, kde, '
-                           'mixture, vae')
+                           'ladder, mixture, vae')
 
 
 def test_a_capability_is_data():

@@ -15,7 +15,8 @@ from genjax import types
 ROOT = pathlib.Path(__file__).parent.parent / 'genjax'
 # contract -> what its tuples are called where they are read or replaced
 CALLED = {'Model': {'model', 'guide'}, 'Diffusion': {'diffusion'}, 'TwoTimes': {'two_time'},
-          'Objective': {'objective', 'goal'}, 'Denoised': {'denoised', 'denoise()'}}
+          'Latents': {'latents'}, 'Objective': {'objective', 'goal'},
+          'Denoised': {'denoised', 'denoise()'}}
 FIELDS = [(contract, field) for contract in CALLED for field in getattr(types, contract)._fields]
 
 

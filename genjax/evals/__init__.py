@@ -31,6 +31,7 @@ the last batch. Exact `log_prob` gets no rng, which turns dropout off; bounds sa
 """
 
 from genjax.evals import (
+  active_units,
   c2st,
   classified,
   copying,
@@ -66,4 +67,5 @@ EVALS = {
     'true_divergence': true_divergence,
     'rejection': rejection,
     'empty_cells': empty_cells,
+    'active_units': active_units,
 }

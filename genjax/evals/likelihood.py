@@ -8,7 +8,8 @@ say how the integers were dequantised, and what the model is conditioned on: 'la
 log p(x | label), which is no estimate of log p(x). The interval comes from per-example values, so
 it includes the noise of the estimator. A non-finite example makes the value None.
 
-All estimators have batch_size and num_examples, drawn from the split by subset_seed (None: all).
+All estimators have batch_size and num_examples, drawn from the split by subset_seed (None: all, for
+importance weights at most 1,000).
 They raise BadInput for counts below 1, for more examples than the split has, and for a requested
 metric that they do not measure, naming the keyword that would measure it.
 """
@@ -23,11 +24,14 @@ from genjax import compat, prob, sharding
 from genjax.evals import card as cards
 from genjax.evals import likelihood_ode, two_sample
 from genjax.evals.kinds import Task
+from genjax.evals.over_split import keys, over_split
 from genjax.numerics import streams
 from genjax.types import BadInput, Estimator, Model
 
 METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_estimate_bpd', 'nll_exact_nats',
            'nll_bound_nats', 'nll_estimate_nats')
+AT_ONCE = 100  # weights per call: signs of life come between calls
+NUM_EXAMPLES = 1000  # for importance weights, which cost a pass each
 KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'ode': 'estimate'}
 
 
@@ -54,26 +58,34 @@ def bound(model: Model, task: Task, *, num_repeats: int = 8, batch_size: int = 2
                     num_examples=num_examples, subset_seed=subset_seed)
 
 
-def importance_weighted(model: Model, task: Task, *, num_weights: int = 64, batch_size: int = 256,
+def importance_weighted(model: Model, task: Task, *, num_weights: int = 100, batch_size: int = 256,
                         num_examples=None, subset_seed: int = 0) -> Callable:
   """evaluate(params, draw) -> nll_bound_*: -log (1/K) sum_k w_k, K = num_weights.
 
-  It is a bound as well (IWAE, 1509.00519, Eq. 8).
+  It is a bound as well (IWAE, 1509.00519, Eq. 8). num_weights: up to 100, or a multiple of 100;
+  weights are computed one by one, so the memory does not depend on it. num_examples: None: 1,000,
+  or all of a smaller split.
   """
   _check_counts(num_weights=num_weights)
+  if num_weights > AT_ONCE and num_weights % AT_ONCE:
+    raise BadInput(f'evaluator likelihood: num_weights={num_weights}; allowed: 1 to {AT_ONCE}, or '
+                   f'a multiple of {AT_ONCE}')
+  repeats = max(1, num_weights // AT_ONCE)
+  if num_examples is None and len(task.dataset.splits[task.split]['x']) > NUM_EXAMPLES:
+    num_examples = NUM_EXAMPLES
 
   def terms(params, batch, rng):
     def add(total, key):
       return jnp.logaddexp(total, model.log_weight(params, batch, key)), None
 
     start = jnp.full(batch['x'].shape[0], -jnp.inf, jnp.float32)
-    total, _ = jax.lax.scan(add, start, jax.random.split(rng, num_weights))
+    total, _ = jax.lax.scan(add, start, jax.random.split(rng, num_weights // repeats))
     return {'log_mean_weight': total - jnp.log(num_weights)}
 
   return _evaluator(model, task, 'importance_weighted', terms,
                     f'population mean of the bound at {num_weights} weights',
-                    {'num_weights': num_weights}, batch_size=batch_size, num_examples=num_examples,
-                    subset_seed=subset_seed)
+                    {'num_weights': num_weights}, repeats=repeats, batch_size=batch_size,
+                    num_examples=num_examples, subset_seed=subset_seed)
 
 
 def ode(model: Model, task: Task, *, num_steps: int = 32, num_probes: int = 4, t_min: float = 1e-3,
@@ -139,8 +151,11 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     arrays = dataset.splits[split]
     if num_examples is not None:
       arrays = {k: two_sample.subset(v, num_examples, subset_seed) for k, v in arrays.items()}
-    values = _over_split(of_batch, params, arrays, _keys(task.seed, split), repeats, batch_size,
-                         task.tick)
+    weights = estimator == 'importance_weighted'  # a sum over all repeats, of the same codes
+    values = over_split(of_batch, params, arrays, keys(
+        task.seed, split, streams.Purpose.LIKELIHOOD, weights), repeats, batch_size, task.tick,
+                        *((np.logaddexp, -np.inf) if weights else ()))
+    values = values if weights else {name: total / repeats for name, total in values.items()}
     names = set(values)
     if estimator == 'importance_weighted' and model.elbo is not None:
       names = _elbo_terms(model, task.prepare, params, arrays)
@@ -228,32 +243,3 @@ def _elbo_terms(model, prepare, params, arrays) -> set[str]:
   batch = {k: v[np.arange(1)] for k, v in arrays.items()} | {'mask': np.ones(1, bool)}
   return set(jax.eval_shape(elbo, params, batch, streams.stream(
       0, streams.Purpose.LIKELIHOOD, 0, 0, 0)))
-
-
-def _keys(seed: int, split: str):
-  """(batch, repeat) -> (key of its codes, key of the model's own noise)."""
-  of_split = streams.SPLITS.index(split)
-
-  def keys(batch: int, repeat: int):
-    return tuple(streams.stream(seed, purpose, of_split, batch, repeat)
-                 for purpose in (streams.Purpose.CODES, streams.Purpose.LIKELIHOOD))
-
-  return keys
-
-
-def _over_split(per_example, params, arrays, keys, repeats, batch_size, tick):
-  """{term: float64 [N]}, averaged over the repeats; all batches have one shape: traced once."""
-  n = len(arrays['x'])
-  size = min(batch_size, n)
-  total = {}
-  for start in range(0, n, size):
-    index = np.arange(start, start + size)
-    mask = index < n
-    batch = {k: v[np.minimum(index, n - 1)] for k, v in arrays.items()} | {'mask': mask}
-    for repeat in range(repeats):
-      tick()
-      terms = per_example(params, batch, *keys(start // size, repeat))
-      for name, value in terms.items():
-        rows = np.asarray(value, np.float64)[mask]
-        total.setdefault(name, np.zeros(n))[index[mask]] += rows / repeats
-  return total

@@ -9,6 +9,7 @@ from genjax.models import (
   histogram,
   implicit,
   kde,
+  ladder,
   mixture,
   vae,
 )
@@ -19,6 +20,7 @@ FAMILIES = {
     'histogram': histogram,
     'kde': kde,
     'vae': vae,
+    'ladder': ladder,
     'implicit': implicit,
     'flow': flow,
     'autoregressive': autoregressive,

@@ -7,6 +7,8 @@ Tensors in, tensors out: they know no distribution. What each kind is called wit
   denoiser      (x_t [B, *shape], t [B] or [B, K], cond) -> [B, *shape, out]
   causal        (tokens int32 [B, D], cond) -> [B, D, out], each given those before it; `start` and
                 `step` the same one by one
+  ladder        (x [B, *shape] or None, cond, B, pick, given, key) -> [B, *shape, out], summaries of
+                its latent layers (`nn.ladder.Ladder`)
   conditioner   (the given part [B, *given], cond) -> [B, *shape, out], for the other [B, *shape]
 
 A role fixes the fields in SIZES; the others are a config's to choose (`wiring.networks`).
@@ -14,6 +16,7 @@ A role fixes the fields in SIZES; the others are a config's to choose (`wiring.n
 
 from genjax.nn.convnet import ConvConditioner, ConvFromVector, ConvToVector
 from genjax.nn.dit import DiT
+from genjax.nn.ladder import Ladder
 from genjax.nn.mlp import MLP
 from genjax.nn.pixelcnn import PixelCNN
 from genjax.nn.time_mlp import TimeMLP
@@ -26,12 +29,14 @@ NETWORKS = {
     'denoiser': {'time_mlp': TimeMLP, 'dit': DiT, 'unet': UNet},
     'causal': {'transformer': TokenTransformer, 'pixelcnn': PixelCNN},
     'conditioner': {'mlp': MLP, 'conv': ConvConditioner},
+    'ladder': {'ladder': Ladder},
 }
 ROLES = {
     'posterior': 'to_vector', 'decoder': 'from_vector', 'generator': 'from_vector',
     'critic': 'to_vector', 'energy': 'to_vector', 'classifier': 'to_vector',
     'denoiser': 'denoiser', 'causal': 'causal', 'conditioner': 'conditioner',
+    'ladder': 'ladder',
 }
-ON_IMAGES = ('conv', 'dit', 'unet', 'pixelcnn')  # those that take images alone
+ON_IMAGES = ('conv', 'dit', 'unet', 'pixelcnn', 'ladder')  # those that take images alone
 # fields that a role fixes: sizes, what cond is, and where the output starts
 SIZES = ('out', 'shape', 'levels', 'num_classes', 'context', 'zero_out')

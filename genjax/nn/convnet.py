@@ -18,21 +18,28 @@ from genjax.nn.norm import GroupNorm
 from genjax.nn.residual import ZERO, blocks, check_attention
 from genjax.types import BadInput
 
-PATCHES = ((4, 28), (2, 16), (1, 1))  # default patch, and the shortest side that has it
+PATCHES = ((4, 28), (2, 16), (1, 1))  # default patches, and the shortest side that has each
 LAST = 7  # sides above it are halved again, while they are even
 
 
 def levels(net, shape: tuple[int, ...]) -> tuple[int, list[int], list[int]]:
+  """`sizes` of the levels of `net`, whose attention has to suit them; BadInput otherwise."""
+  patch, sides, channels = sizes(net, shape, PATCHES)
+  check_attention(net, sides, channels)
+  return patch, sides, channels
+
+
+def sizes(net, shape: tuple[int, ...], patches) -> tuple[int, list[int], list[int]]:
   """(patch, sides, channels) of the levels of `net` on images of a shape (H, W, C).
 
-  net.patch: None: 4 from a side of 28 on, 2 from 16 on, else 1, if it divides the sides.
+  net.patch: None: the first of `patches`, (patch, least side), that divides the sides.
   net.multipliers: None: 1, 2, 4, 4, ... down to a side of 4 to 7, or the last even one.
   Raises BadInput if they do not divide the shape.
   """
   if len(shape) != 3:
     raise BadInput(f'a convolutional network needs images, not data of shape {shape}')
   patch = net.patch or next(
-      size for size, side in PATCHES
+      size for size, side in patches
       if min(shape[:2]) >= side and not any(s % size for s in shape[:2]))
   multipliers = net.multipliers
   if multipliers is None:
@@ -43,10 +50,8 @@ def levels(net, shape: tuple[int, ...]) -> tuple[int, list[int], list[int]]:
   if not multipliers or shape[0] % divisor or shape[1] % divisor:
     raise BadInput(f'patch = {patch} and multipliers = {tuple(multipliers)} divide height and '
                    f'width by {divisor}, which data of shape {shape} do not allow')
-  sides = [shape[0] // patch >> i for i in range(len(multipliers))]
-  channels = [multiplier * net.width for multiplier in multipliers]
-  check_attention(net, sides, channels)
-  return patch, sides, channels
+  return (patch, [shape[0] // patch >> i for i in range(len(multipliers))],
+          [multiplier * net.width for multiplier in multipliers])
 
 
 class ConvToVector(nn.Module):

@@ -19,7 +19,7 @@ SIDES = {'to_vector': 64, 'from_vector': 64, 'conditioner': 32}
 DEFAULT = {  # kind -> networks for vectors, for images, for larger images
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit'),
-    'causal': ('transformer', 'transformer')}
+    'causal': ('transformer', 'transformer'), 'ladder': ('ladder', 'ladder')}
 # defaults of a role that replace the module's own
 SUITED = {
     ('energy', 'mlp'): {'features': (256, 256)},
@@ -59,6 +59,7 @@ def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
     from_vector   out: number of outputs per element of the spec's shape
     denoiser      out: as above
     causal        out: number of outputs per token
+    ladder        out: number of outputs per element of the spec's shape
     conditioner   given, shape: shapes of the given and of the other part; out: number of outputs
                   per element of the other part
 

@@ -6,80 +6,11 @@ import numpy as np
 import pytest
 
 from genjax import prob
-from genjax.models import vae
 from genjax.types import BadInput, DataSpec
+from tests.linear_vae import linear_vae, mlps
 from tests.networks import family
 
 PIXELS = DataSpec((2, 1, 1), 3, 4)
-
-
-def mlps(features, dropout=0.0):
-  return {'posterior': {'features': features, 'dropout': dropout},
-          'decoder': {'features': features}}
-
-
-@pytest.mark.parametrize('likelihood', [vae.categorical(17), vae.logistic(17)])
-def test_masses_of_the_levels_sum_to_one(likelihood):
-  # 5 elements from moderate to extreme parameters, each summed over its 17 levels
-  out = jnp.linspace(0.1, 30.0, 5) * jax.random.normal(
-      jax.random.key(0), (1, likelihood.num_params, 5))
-  for i in range(5):
-    element = jnp.tile(out[:, :, i:i + 1], (17, 1, 1))
-    log_p = likelihood.log_prob(element, prob.grid(17)[:, None])
-    np.testing.assert_allclose(jnp.exp(log_p).sum(), 1.0, atol=1e-4)
-
-
-@pytest.mark.parametrize('likelihood', [vae.categorical(5), vae.logistic(5)],
-                         ids=['categorical', 'logistic'])
-def test_draws_follow_their_masses(likelihood):
-  num = 20_000
-  out = 0.7 * jax.random.normal(jax.random.key(0), (1, likelihood.num_params, 1))
-  masses = jnp.exp(likelihood.log_prob(jnp.tile(out, (5, 1, 1)), prob.grid(5)[:, None]))
-  out = jnp.tile(out, (num, 1, 1))
-  x = likelihood.sample(out, jax.random.key(1))
-  k = np.asarray(prob.to_levels(x, 5))
-  np.testing.assert_allclose(x, prob.from_levels(k, 5), atol=1e-6)
-  np.testing.assert_allclose(np.bincount(k[:, 0], minlength=5) / num, masses, atol=0.015)
-  mean = likelihood.rsample(out, jax.random.key(2))[0, 0]
-  np.testing.assert_allclose(mean, masses @ prob.grid(5), atol=1e-5)
-
-
-@pytest.mark.parametrize('levels', [
-    17, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 256))])
-def test_the_differentiable_mean_is_that_of_the_levels_up_to_the_edge(levels):
-  likelihood = vae.logistic(levels)
-  # location, log scale + 2: sharp and blunt, inside, at the edge and outside
-  out = jnp.asarray([[m, s] for m in (-1.4, -0.99, 0.013, 0.5, 0.97, 1.2)
-                     for s in (-4.0, -1.0, 1.0)])[..., None]
-  at = lambda x: likelihood.log_prob(out, jnp.full((len(out), 1), x))
-  masses = jnp.exp(jax.vmap(at)(prob.grid(levels)))  # [levels, len(out)]
-  mean = likelihood.rsample(out, None)[:, 0]
-  np.testing.assert_allclose(mean, prob.grid(levels) @ masses, atol=1e-4)
-  if levels == 2:  # between two levels a sharp draw is one of them
-    np.testing.assert_allclose(mean[9], 1.0, atol=1e-6)
-  slope = jax.grad(lambda out: likelihood.rsample(out, None).sum())(out)
-  assert np.all(np.isfinite(slope)) and np.all(slope[:, 0] >= 0)
-
-
-def linear_vae():
-  """x = W z + b + s eps with one z; the encoder is its exact posterior. -> log N(x), too."""
-  W, b, s = np.asarray([[1.5, -0.5]]), np.asarray([0.3, 1.0]), np.asarray([0.7, 0.4])
-  precision = 1.0 + float((W ** 2 / s ** 2).sum())
-  std = precision ** -0.5
-  gain = (W / s ** 2 / precision)[0]
-  raw_std = np.log(np.expm1(std - 1e-4)) - 0.5
-  params = {
-      'posterior': {'out': {'kernel': np.stack([gain, 0 * gain], 1),
-                            'bias': np.asarray([-(gain @ b), raw_std])}},
-      'decoder': {'out': {'kernel': W, 'bias': b}}, 'log_std': np.log(s)}
-  params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
-  x = np.random.default_rng(0).normal(size=(16, 2)) * 1.5
-  cov = W.T @ W + np.diag(s ** 2)
-  r = x - b
-  log_p = -0.5 * np.einsum('bi,ij,bj->b', r, np.linalg.inv(cov), r) - np.log(
-      2 * np.pi) - 0.5 * np.linalg.slogdet(cov)[1]
-  model = family('vae', DataSpec((2,), None, None), mlps(()), latent_dim=1)
-  return model, params, {'x': jnp.asarray(x, jnp.float32)}, log_p
 
 
 def test_exact_posterior_makes_every_weight_the_density():
@@ -151,5 +82,5 @@ def test_gradients_reach_every_parameter_and_extremes_stay_finite():
 
 
 def test_bad_input():
-  with pytest.raises(BadInput, match="'gaussian'.*logistic, categorical"):
+  with pytest.raises(BadInput, match="'gaussian' .*levels = 3; allowed: categorical, logistic"):
     family('vae', PIXELS, likelihood='gaussian')
