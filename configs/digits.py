@@ -62,6 +62,8 @@ BY_PAIR = {
                                'optim.clip': 1.0, 'batch_size': 64},
     ('flow', 'kl'): {'steps': 800, 'optim.lr': 2e-3, 'optim.weight_decay': 1.0,
                      'optim.warmup': 50, 'optim.clip': 1.0},
+    ('autoregressive_flow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.weight_decay': 1.0,
+                                    'optim.warmup': 50, 'optim.clip': 1.0},
     ('vae', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 1.0},
     ('ebm', 'kl'): {'steps': 4000, 'optim.lr': 6e-4, 'optim.b1': 0.0, 'objective.kw.alpha': 0.001,
                     'objective.kw.restart': 0.02},

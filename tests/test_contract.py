@@ -22,13 +22,14 @@ TINY = {  # as small as a full method can be
     'vae': {'latent_dim': 2},
     'implicit': {},
     'flow': {'num_couplings': 2},
+    'autoregressive_flow': {'num_layers': 2},
     'autoregressive': {},
     'ebm': {},
     'diffusion': {},
 }
 TINY_NETWORKS = {
-    **dict.fromkeys(('posterior', 'decoder', 'generator', 'critic', 'energy', 'conditioner'),
-                    {'features': (16,)}),
+    **dict.fromkeys(('posterior', 'decoder', 'generator', 'critic', 'energy', 'conditioner',
+                     'masked'), {'features': (16,)}),
     'causal': {'width': 16, 'num_blocks': 2, 'num_heads': 2}, 'denoiser': {},
 }
 DATA = {'continuous': ('three_modes', {'num_train': 512, 'num_validation': 64, 'num_test': 64}),
@@ -124,8 +125,8 @@ def test_the_refusal_names_needs_capabilities_and_ways_out():
     assert need in lines[0]
   assert 'rsample, sample' in lines[1]
   assert lines[2].endswith('adversarial, wasserstein')
-  assert lines[3].endswith('autoregressive, diffusion, ebm, flow, gaussian, histogram, kde, '
-                           'mixture, vae')
+  assert lines[3].endswith('autoregressive, autoregressive_flow, diffusion, ebm, flow, gaussian, '
+                           'histogram, kde, mixture, vae')
 
 
 def test_a_capability_is_data():

@@ -6,7 +6,8 @@ Standardised data are measured in the units of the file: the log-volume of their
 Codes of an autoencoder are drawn anew from their moments for each repeat, as in training. The cards
 say how the integers were dequantised, and what the model is conditioned on: 'label' means
 log p(x | label), which is no estimate of log p(x). The interval comes from per-example values, so
-it includes the noise of the estimator. A non-finite example makes the value None.
+it includes the noise of the estimator. A non-finite example makes the value None. The card of a
+flow has `inverse_error` in its detail (`evals.inverse_error`).
 
 All estimators have batch_size and num_examples, drawn from the split by subset_seed (None: all).
 They raise BadInput for counts below 1, for more examples than the split has, and for a requested
@@ -21,7 +22,7 @@ import numpy as np
 
 from genjax import compat, prob, sharding
 from genjax.evals import card as cards
-from genjax.evals import likelihood_ode, two_sample
+from genjax.evals import inverse_error, likelihood_ode, over_split, two_sample
 from genjax.evals.kinds import Task
 from genjax.numerics import streams
 from genjax.types import BadInput, Estimator, Model
@@ -126,7 +127,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
   _check_rows(batch_size, num_examples, len(dataset.splits[split]['x']), split)
   metric = metric_of(estimator, spec)
   _check_asked(task.asked, metric, model, spec)
-  of_batch = sharding.jit(per_example(terms, task.prepare),
+  of_batch = sharding.jit(over_split.per_example(terms, task.prepare),
                           what=f'likelihood of {batch_size} examples at once')
   protocol = {**(protocol or {}), **_of_data(dataset, split),
               **({} if num_examples is None else {'subset_seed': subset_seed})}
@@ -139,8 +140,8 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     arrays = dataset.splits[split]
     if num_examples is not None:
       arrays = {k: two_sample.subset(v, num_examples, subset_seed) for k, v in arrays.items()}
-    values = _over_split(of_batch, params, arrays, _keys(task.seed, split), repeats, batch_size,
-                         task.tick)
+    values = over_split.values(of_batch, params, arrays, over_split.keys(task.seed, split), repeats,
+                               batch_size, task.tick)
     names = set(values)
     if estimator == 'importance_weighted' and model.elbo is not None:
       names = _elbo_terms(model, task.prepare, params, arrays)
@@ -153,6 +154,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):
       detail['terms'] = {name: float(np.mean(to_unit(-v))) for name, v in values.items()}
       detail.update({name: float(np.mean(to_unit(v))) for name, v in extra.items()})
+    detail.update(inverse_error.detail(model, task.prepare, params, arrays))
     noise = (how for term, how in likelihood_ode.NOISE_TERMS.items() if term in names)
     card = task.card(
         metric, kind=KINDS[estimator], n_reference=len(total), dequantisation=next(noise, 'none'),
@@ -169,11 +171,6 @@ def conditioned_on(task: Task, arrays: Mapping) -> str | None:
   if not (task.conditional and 'cond' in arrays):
     return None
   return 'label' if task.dataset.spec.context is None else 'vector'
-
-
-def per_example(terms: Callable, prepare: Callable) -> Callable:
-  """(params, raw batch, key of its codes, key) -> {term: [B] nats}."""
-  return lambda params, batch, rng_codes, rng: terms(params, prepare(batch, rng_codes), rng)
 
 
 def _of_data(dataset, split: str) -> dict:
@@ -228,32 +225,3 @@ def _elbo_terms(model, prepare, params, arrays) -> set[str]:
   batch = {k: v[np.arange(1)] for k, v in arrays.items()} | {'mask': np.ones(1, bool)}
   return set(jax.eval_shape(elbo, params, batch, streams.stream(
       0, streams.Purpose.LIKELIHOOD, 0, 0, 0)))
-
-
-def _keys(seed: int, split: str):
-  """(batch, repeat) -> (key of its codes, key of the model's own noise)."""
-  of_split = streams.SPLITS.index(split)
-
-  def keys(batch: int, repeat: int):
-    return tuple(streams.stream(seed, purpose, of_split, batch, repeat)
-                 for purpose in (streams.Purpose.CODES, streams.Purpose.LIKELIHOOD))
-
-  return keys
-
-
-def _over_split(per_example, params, arrays, keys, repeats, batch_size, tick):
-  """{term: float64 [N]}, averaged over the repeats; all batches have one shape: traced once."""
-  n = len(arrays['x'])
-  size = min(batch_size, n)
-  total = {}
-  for start in range(0, n, size):
-    index = np.arange(start, start + size)
-    mask = index < n
-    batch = {k: v[np.minimum(index, n - 1)] for k, v in arrays.items()} | {'mask': mask}
-    for repeat in range(repeats):
-      tick()
-      terms = per_example(params, batch, *keys(start // size, repeat))
-      for name, value in terms.items():
-        rows = np.asarray(value, np.float64)[mask]
-        total.setdefault(name, np.zeros(n))[index[mask]] += rows / repeats
-  return total

@@ -2,6 +2,7 @@
 
 from genjax.models import (
   autoregressive,
+  autoregressive_flow,
   diffusion,
   ebm,
   flow,
@@ -21,6 +22,7 @@ FAMILIES = {
     'vae': vae,
     'implicit': implicit,
     'flow': flow,
+    'autoregressive_flow': autoregressive_flow,
     'autoregressive': autoregressive,
     'ebm': ebm,
     'diffusion': diffusion,

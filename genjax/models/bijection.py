@@ -109,6 +109,12 @@ def flow(bijection: Bijection, base: Base, spec: DataSpec, *, noise: Noise | Non
     params = bijection.init(rng_flow)
     return params if noise is None else {**params, 'dequantiser': noise.init(rng_noise)}
 
+  def forward(params, x, cond):
+    return bijection.forward(params, flat(x), cond)[0]
+
+  def inverse(params, z, cond):
+    return bijection.inverse(params, z, cond)[0].reshape(-1, *shape)
+
   def log_prob(params, batch, rng):
     del rng
     z, log_det = bijection.forward(params, flat(batch['x']), batch.get('cond'))
@@ -120,10 +126,11 @@ def flow(bijection: Bijection, base: Base, spec: DataSpec, *, noise: Noise | Non
     return x.reshape(n, *shape), base.log_prob(z) - log_det
 
   def rsample(params, rng, n, cond):
-    return sample_and_log_prob(params, rng, n, cond)[0]
+    return inverse(params, base.sample(rng, n), cond)
 
   model = Model(
       init, sample=lambda params, rng, n, cond: (rsample(params, rng, n, cond), evaluations),
-      rsample=rsample, log_prob=log_prob, sample_and_log_prob=sample_and_log_prob)
+      rsample=rsample, log_prob=log_prob, sample_and_log_prob=sample_and_log_prob,
+      bijection=(forward, inverse))
   return prob.dequantise(model, spec, noise and (
       lambda params, rng, batch: noise.draw(params['dequantiser'], rng, batch)))
