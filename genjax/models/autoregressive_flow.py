@@ -21,28 +21,25 @@ DIRECTIONS = ('density', 'sampling')
 UNROLL = 4  # layers per iteration of the scan, as for couplings
 
 
-def layers(num_layers: int, size: int, transform: Callable, net: Network) -> Bijection:
-  """Returns the bijection x -> z of autoregressive layers, each in the reversed order of the last.
+def layer(size: int, transform: Callable, net: Network) -> Bijection:
+  """Returns z_i = T(x_i; theta_i(x_<i)) of x [B, D], with z in the reversed order.
 
   transform: (raw [B, P, d], x [B, d], inverse) -> y, log-derivative [B, d]; net: a masked network
-  with P outputs. `forward` is one pass per layer, `inverse` a loop over the dimensions, which is
+  with P outputs. `forward` is one pass, `inverse` a loop over the dimensions, which is
   differentiable (each pass is computed again for the gradient).
   """
 
   def init(rng):
-    one = lambda key: net.init(key, jnp.zeros((1, size)), None)
-    return jax.vmap(one)(jax.random.split(rng, num_layers))
+    return net.init(rng, jnp.zeros((1, size)), None)
 
   def parameters(params, x, cond):
     return net.apply(params, x, cond)[0].swapaxes(1, 2)  # [B, P, D]
 
-  def transformed(carry, params, cond):
-    x, total = carry
+  def forward(params, x, cond):
     z, log_det = transform(parameters(params, x, cond), x, False)
-    return (z[:, ::-1], total + log_det.sum(-1)), None
+    return z[:, ::-1], log_det.sum(-1)
 
-  def solved(carry, params, cond):
-    z, total = carry
+  def inverse(params, z, cond):
     z = z[:, ::-1]
 
     @jax.checkpoint
@@ -52,15 +49,7 @@ def layers(num_layers: int, size: int, transform: Callable, net: Network) -> Bij
       return jax.lax.dynamic_update_slice_in_dim(x, x_i, i, 1), log_det[:, 0]
 
     x, log_det = jax.lax.scan(dimension, jnp.zeros_like(z), jnp.arange(size))
-    return (x, total + log_det.sum(0)), None
-
-  def forward(params, x, cond):
-    start = x, jnp.zeros(x.shape[0])
-    return jax.lax.scan(partial(transformed, cond=cond), start, params, unroll=UNROLL)[0]
-
-  def inverse(params, z, cond):
-    start = z, jnp.zeros(z.shape[0])
-    return jax.lax.scan(partial(solved, cond=cond), start, params, reverse=True)[0]
+    return x, log_det.sum(0)
 
   return Bijection(init, forward, inverse)
 
@@ -84,8 +73,9 @@ def make(spec: DataSpec, masked: Callable, *, direction: str = 'density',
     raise BadInput(f'unknown direction {direction!r}; allowed: {", ".join(DIRECTIONS)}')
   size, frame = int(np.prod(spec.shape)), frames.frame(spec, transform, bound)
   fast = direction == 'density'
-  chosen = layers(num_layers, size, partial(bijections.elementwise, transform, frame.bound),
-                  masked(out=bijections.num_params(transform, num_bins)))
+  one = layer(size, partial(bijections.elementwise, transform, frame.bound),
+              masked(out=bijections.num_params(transform, num_bins)))
+  chosen = bijection.repeated(one if fast else bijection.inverted(one), num_layers, UNROLL)
   return bijection.flow(
-      bijection.chain(frame=frame.bijection, layers=chosen if fast else bijection.inverted(chosen)),
+      bijection.chain(frame=frame.bijection, layers=chosen),
       frame.base, spec, evaluations=size if fast else 1)

@@ -17,7 +17,7 @@ from genjax.types import DataSpec, Model
 
 
 class Bijection(NamedTuple):
-  """x [B, D] <-> z [B, D], with log |det| [B] in nats both ways; cond may be None."""
+  """x [B, ...] <-> z [B, ...], with log |det| [B] in nats both ways; cond may be None."""
 
   init: Callable  # rng -> params
   forward: Callable  # (params, x, cond) -> z, log |det dz/dx|
@@ -91,11 +91,38 @@ def chain(**parts: Bijection) -> Bijection:
                    adapt if any(part.adapt for part in parts.values()) else None)
 
 
+def repeated(part: Bijection, count: int, unroll: int = 1) -> Bijection:
+  """`part` `count` times, each with parameters of its own along a leading axis, by a scan."""
+
+  def init(rng):
+    return jax.vmap(part.init)(jax.random.split(rng, count))
+
+  def through(call, params, y, cond, reverse):
+    def body(carry, layer):
+      y, total = carry
+      y, log_det = call(layer, y, cond)
+      return (y, total + log_det), None
+
+    start = y, jnp.zeros(y.shape[0])
+    return jax.lax.scan(body, start, params, reverse=reverse, unroll=unroll)[0]
+
+  def adapt(params, x, cond):
+    def body(x, layer):
+      layer = part.adapt(layer, x, cond)
+      return part.forward(layer, x, cond)[0], layer
+
+    return jax.lax.scan(body, x, params)[1]
+
+  return Bijection(init, lambda params, x, cond: through(part.forward, params, x, cond, False),
+                   lambda params, z, cond: through(part.inverse, params, z, cond, True),
+                   adapt if part.adapt else None)
+
+
 def flow(bijection: Bijection, base: Base, spec: DataSpec, *, noise: Noise | None = None,
          evaluations: int = 1) -> Model:
   """Returns the Model of x = f^-1(z), z ~ base: sample, rsample, log_prob, sample_and_log_prob.
 
-  bijection: f, whose params are a dict.
+  bijection: f, from vectors [B, D] to vectors, whose params are a dict.
   noise: of data with levels; None: uniform in the cells. Its parameters are params['dequantiser'].
   evaluations: network evaluations of the inverse, as `sample` reports them.
   Data with levels are dequantised (`prob.dequantise`): elbo and log_weight instead of log_prob.
@@ -125,12 +152,16 @@ def flow(bijection: Bijection, base: Base, spec: DataSpec, *, noise: Noise | Non
     x, log_det = bijection.inverse(params, z, cond)
     return x.reshape(n, *shape), base.log_prob(z) - log_det
 
+  def adapt(params, rng, batch):
+    x = prob.cell_noise(rng, batch['x'], spec.levels)
+    return {**params, **bijection.adapt(params, flat(x), batch.get('cond'))}
+
   def rsample(params, rng, n, cond):
     return inverse(params, base.sample(rng, n), cond)
 
   model = Model(
       init, sample=lambda params, rng, n, cond: (rsample(params, rng, n, cond), evaluations),
       rsample=rsample, log_prob=log_prob, sample_and_log_prob=sample_and_log_prob,
-      bijection=(forward, inverse))
+      bijection=(forward, inverse), adapt=adapt if bijection.adapt else None)
   return prob.dequantise(model, spec, noise and (
       lambda params, rng, batch: noise.draw(params['dequantiser'], rng, batch)))

@@ -32,6 +32,7 @@ class Purpose(enum.IntEnum):
   ENCODER_INIT = 11
   ENCODER_TRAINING = 12  # [step]
   ACCEPTANCE = 13  # [split]: which samples rejection sampling keeps
+  ADAPTATION = 14  # noise on the first batch, to which fresh parameters are adapted
 
 
 def stream(seed: int, purpose: Purpose, *indices) -> jax.Array:

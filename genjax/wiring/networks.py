@@ -62,7 +62,8 @@ def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
     masked        out: number of outputs per dimension; context: width of vectors that cond holds
                   instead of the data's condition, if given
     conditioner   given, shape: shapes of the given and of the other part; out: number of outputs
-                  per element of the other part
+                  per element of the other part; otherwise: the network where the config chooses
+                  none
 
   A call raises BadInput for an unknown network, a network that does not suit the data, and a
   keyword that the network does not take.
@@ -110,10 +111,10 @@ def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | Non
 
 def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
           shape: tuple[int, ...] | None = None, given: tuple[int, ...] | None = None,
-          context: int | None = None) -> Network:
+          context: int | None = None, otherwise: str = '') -> Network:
   """The network of a role at these sizes."""
   kind = ROLES[role]
-  name, module = module_of(role, spec, name, given)
+  name, module = module_of(role, spec, name or otherwise, given)
   sizes = {**dict.fromkeys(SIZES), 'out': out, 'levels': spec.levels,
            'shape': (shape or spec.shape) if kind not in ('to_vector', 'denoiser') else None,
            'num_classes': 0 if context else spec.num_classes or 0,
