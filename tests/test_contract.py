@@ -23,6 +23,7 @@ TINY = {  # as small as a full method can be
     'implicit': {},
     'flow': {'num_couplings': 2},
     'autoregressive_flow': {'num_layers': 2},
+    'glow': {'num_steps': 1, 'num_scales': 1},
     'autoregressive': {},
     'ebm': {},
     'diffusion': {},
@@ -49,6 +50,8 @@ def config_of(family, objective, kind, estimator=None):
   makes = [estimators[name].make for name in ([estimator] if estimator else estimators)]
   for role in networks.roles(FAMILIES[family].make, *makes):
     config.networks[role].kw = TINY_NETWORKS[role]
+  if family == 'glow':
+    config.networks.conditioner.name = 'mlp'  # compiles faster than convolutions
   config.sampler.kw = {'num_steps': 3}
   config.init_from = 'a run'  # of which nothing is read before the first step
   return config
@@ -126,7 +129,7 @@ def test_the_refusal_names_needs_capabilities_and_ways_out():
   assert 'rsample, sample' in lines[1]
   assert lines[2].endswith('adversarial, wasserstein')
   assert lines[3].endswith('autoregressive, autoregressive_flow, diffusion, ebm, flow, gaussian, '
-                           'histogram, kde, mixture, vae')
+                           'glow, histogram, kde, mixture, vae')
 
 
 def test_a_capability_is_data():
