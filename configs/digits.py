@@ -66,6 +66,8 @@ BY_PAIR = {
                                'optim.clip': 1.0, 'batch_size': 64},
     ('flow', 'kl'): {'steps': 800, 'optim.lr': 2e-3, 'optim.weight_decay': 1.0,
                      'optim.warmup': 50, 'optim.clip': 1.0},
+    ('autoregressive_flow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.weight_decay': 1.0,
+                                    'optim.warmup': 50, 'optim.clip': 1.0},
     ('vae', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 1.0},
     ('ladder', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 10.0,
                        'ema': 0.995, 'batch_size': 64},
