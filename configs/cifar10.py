@@ -4,6 +4,7 @@
   --config=configs/cifar10.py:denoiser=dit,size=B
   --config=configs/cifar10.py:objective=kl,conditional=True
   --config=configs/cifar10.py:family=vae,objective=kl
+  --config=configs/cifar10.py:family=ladder,objective=kl
   --config=configs/cifar10.py:family=implicit,objective=adversarial,objective.gradient_penalty=1.0
   --config=configs/cifar10.py:family=autoregressive,causal.width=64
   --config=configs/cifar10.py:model.schedule=edm,model.prediction=edm,objective.weighting=edm,denoiser.residual_scale=0.7071
@@ -44,6 +45,8 @@ PIXELCNN = {'model.kw.likelihood': 'logistic_mixture',
 IMAGES = {'width': 128, 'num_blocks': 2, 'patch': 2, 'dtype': 'bfloat16'}
 NETWORKS = {
     'vae': {'posterior': IMAGES, 'decoder': IMAGES},
+    'ladder': {'ladder': {'width': 128, 'num_layers': 30, 'latent_channels': 16, 'num_blocks': 4,
+                          'dtype': 'bfloat16', 'remat': True}},
     'implicit': {'generator': IMAGES},
     'ebm': {'energy': IMAGES},
     'flow': {'conditioner': {'width': 128, 'num_blocks': 3, 'dtype': 'bfloat16'}},
@@ -83,7 +86,8 @@ def without_path(args):
     networks['critic'] = IMAGES
   sizes = {f'networks.{role}.kw.{key}': value for role, kw in networks.items() if not args[role]
            for key, value in kw.items()}
-  names = {f'networks.{role}.name': 'pixelcnn' if role == 'causal' else 'conv' for role in networks}
+  special = {'causal': 'pixelcnn', 'ladder': 'ladder'}
+  names = {f'networks.{role}.name': special.get(role, 'conv') for role in networks}
   split = {'model.kw.split': 'checkerboard'} if args['family'] == 'flow' else {}
   return common.build(args, {
       **common.POD, **names, **split, **sizes, 'augment': '' if common.is_fitted(args) else 'flip',

@@ -1,6 +1,8 @@
 """8x8 digits of scikit-learn (17 grey levels): any family under any objective.
 
   --config=configs/digits.py:family=vae,objective=kl
+  --config=configs/digits.py:family=vae,objective=kl,estimator=doubly_reparametrised,model.prior=vamp
+  --config=configs/digits.py:family=ladder,objective=kl
   --config=configs/digits.py:family=implicit,objective=adversarial,divergence=reverse_kl
   --config=configs/digits.py:family=mixture,model.discretised=False,model.num_components=20
   --config=configs/digits.py:family=autoregressive,causal=pixelcnn,model.likelihood=logistic_mixture
@@ -58,6 +60,8 @@ BINARY = {'evals.encoder': '', 'evals.names': ('likelihood', 'novelty', 'copying
 OTHERWISE = {'steps': 2000, 'optim.lr': 1e-3}  # an objective that this file knows nothing of
 # of the transformer, which is the default here
 SMALL_DIT = {'networks.denoiser.kw.patch': 4, 'networks.denoiser.kw.width': 128}
+# of the ladder: one of the default width takes four times as long, and these are few images
+SMALL_LADDER = {'networks.ladder.kw.width': 16, 'networks.ladder.kw.latent_channels': 4}
 # by its bound or by score matching: tables compare the two
 DIFFUSION = {'steps': 6000, 'batch_size': 64, 'optim.lr': 2e-3, 'optim.warmup': 100,
              'optim.clip': 1.0, 'ema': 0.995}
@@ -66,7 +70,11 @@ BY_PAIR = {
                                'optim.clip': 1.0, 'batch_size': 64},
     ('flow', 'kl'): {'steps': 800, 'optim.lr': 2e-3, 'optim.weight_decay': 1.0,
                      'optim.warmup': 50, 'optim.clip': 1.0},
+    ('autoregressive_flow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.weight_decay': 1.0,
+                                    'optim.warmup': 50, 'optim.clip': 1.0},
     ('vae', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 1.0},
+    ('ladder', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 10.0,
+                       'ema': 0.995, 'batch_size': 64},
     ('ebm', 'kl'): {'steps': 4000, 'optim.lr': 6e-4, 'optim.b1': 0.0, 'objective.kw.alpha': 0.001,
                     'objective.kw.restart': 0.02},
     ('diffusion', 'kl'): DIFFUSION,
@@ -87,4 +95,5 @@ def get_config(arg: str = ''):
       **(BINARY if 'binarise' in args['kw']['data'] else {}),
       **BY_OBJECTIVE.get(args['objective'], OTHERWISE), **BY_PAIR.get(pair, {}),
       **(SMALL_DIT if args['family'] == 'diffusion' and args['denoiser'] in ('', 'dit') else {}),
+      **(SMALL_LADDER if args['family'] == 'ladder' else {}),
       **(FITTED if common.is_fitted(args) else {})})

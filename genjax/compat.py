@@ -40,7 +40,8 @@ def provides(model: Model, data_properties: Iterable[str] = ()) -> frozenset[str
     parts = {name for name, value in model.diffusion._asdict().items() if value is not None}
     names |= parts & {'denoise', 'two_time', 'schedule_loss'}
     names |= set() if 'schedule_loss' in parts else {'fixed_path'}
-  return frozenset(names - {'init', 'null_cond'} | {f'data.{name}' for name in data_properties})
+  return frozenset(names - {'init', 'adapt', 'null_cond'}
+                   | {f'data.{name}' for name in data_properties})
 
 
 def missing(needs: tuple[str, ...], have: frozenset[str]) -> tuple[str, ...]:

@@ -98,6 +98,11 @@ class Model(NamedTuple):
   flow_map: Callable | None = None
   # (rng, x_train) -> params in closed form or by EM
   fit: Callable | None = None
+  # (forward, inverse) of a flow: (params, x, cond) -> z [B, D], and (params, z, cond) -> x
+  bijection: tuple[Callable, Callable] | None = None
+  # (params, rng, batch) -> params that suit the first batch (actnorm of a flow); training calls it
+  # once, on fresh parameters
+  adapt: Callable | None = None
   # n -> cond that means "no condition": for models without a condition, and for those whose
   # training dropped some; see `compat.null_cond`
   null_cond: Callable | None = None

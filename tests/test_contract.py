@@ -23,13 +23,15 @@ TINY = {  # as small as a full method can be
     'ladder': {},
     'implicit': {},
     'flow': {'num_couplings': 2},
+    'autoregressive_flow': {'num_layers': 2},
+    'glow': {'num_steps': 1, 'num_scales': 1},
     'autoregressive': {},
     'ebm': {},
     'diffusion': {},
 }
 TINY_NETWORKS = {
-    **dict.fromkeys(('posterior', 'decoder', 'generator', 'critic', 'energy', 'conditioner'),
-                    {'features': (16,)}),
+    **dict.fromkeys(('posterior', 'decoder', 'generator', 'critic', 'energy', 'conditioner',
+                     'masked'), {'features': (16,)}),
     'causal': {'width': 16, 'num_blocks': 2, 'num_heads': 2}, 'denoiser': {},
     'ladder': {'width': 8, 'num_layers': 1, 'latent_channels': 2, 'patch': 2, 'multipliers': (1,)},
 }
@@ -50,6 +52,8 @@ def config_of(family, objective, kind, estimator=None):
   makes = [estimators[name].make for name in ([estimator] if estimator else estimators)]
   for role in networks.roles(FAMILIES[family].make, *makes):
     config.networks[role].kw = TINY_NETWORKS[role]
+  if family == 'glow':
+    config.networks.conditioner.name = 'mlp'  # compiles faster than convolutions
   config.sampler.kw = {'num_steps': 3}
   config.init_from = 'a run'  # of which nothing is read before the first step
   return config
@@ -126,8 +130,8 @@ def test_the_refusal_names_needs_capabilities_and_ways_out():
     assert need in lines[0]
   assert 'rsample, sample' in lines[1]
   assert lines[2].endswith('adversarial, wasserstein')
-  assert lines[3].endswith('autoregressive, diffusion, ebm, flow, gaussian, histogram, kde, '
-                           'ladder, mixture, vae')
+  assert lines[3].endswith('autoregressive, autoregressive_flow, diffusion, ebm, flow, gaussian, '
+                           'glow, histogram, kde, ladder, mixture, vae')
 
 
 def test_a_capability_is_data():

@@ -18,7 +18,8 @@ from tests.test_contract import config_of
 
 KINDS = {'autoregressive': ('kl', 'exact'), 'mixture': ('kl', 'exact'),
          'histogram': ('kl', 'exact'), 'kde': ('kl', 'bound'), 'vae': ('kl', 'bound'),
-         'flow': ('kl', 'bound'), 'diffusion': ('score_matching', 'bound')}
+         'flow': ('kl', 'bound'), 'autoregressive_flow': ('kl', 'bound'),
+         'diffusion': ('score_matching', 'bound')}
 TABLE = '''
 sizes = {'tiny': {'seeds': 1}}
 def sweep(add, size):
@@ -44,7 +45,7 @@ def untrained(family, objective):
 
 
 @pytest.mark.parametrize('family', [
-    pytest.param(family, marks=[pytest.mark.slow] * (family in ('diffusion', 'flow')))
+    pytest.param(family, marks=[pytest.mark.slow] * (family == 'diffusion' or 'flow' in family))
     for family in KINDS])
 def test_kind_of_each_family(family):
   objective, kind = KINDS[family]
@@ -56,6 +57,8 @@ def test_kind_of_each_family(family):
   value = found[f'nll_{kind}_bpd']
   assert value.card['kind'] == kind and value.card['metric'] == f'nll_{kind}_bpd'
   assert np.isfinite(value.value) and value.value > 1.7  # below it would be a bug
+  if run.model.bijection is not None:
+    assert value.card['detail']['inverse_error'] < 1e-4
 
 
 def uniform(levels, shape, n=11):

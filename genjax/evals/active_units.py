@@ -8,9 +8,8 @@ import numpy as np
 
 from genjax import sharding
 from genjax.evals import card as cards
-from genjax.evals import two_sample
+from genjax.evals import over_split, two_sample
 from genjax.evals.kinds import Task
-from genjax.evals.over_split import keys, over_split
 from genjax.numerics import streams
 from genjax.types import BadInput, Estimator, Model
 
@@ -36,10 +35,7 @@ def make(model: Model, task: Task, *, threshold: float = THRESHOLD, num_draws: i
     raise BadInput(f'evaluator active_units: num_draws={num_draws} on {size} examples; allowed: 2 '
                    'or more of both')
 
-  @sharding.jit
-  def moments(params, raw, rng_codes, rng):
-    batch = task.prepare(raw, rng_codes)
-
+  def moments(params, batch, rng):
     def add(carry, key):
       z = model.latents.infer(params, batch, key)
       u = jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(z)], -1)
@@ -51,10 +47,12 @@ def make(model: Model, task: Task, *, threshold: float = THRESHOLD, num_draws: i
     mean, square = jax.tree.map(lambda sums: sums / num_draws, total)
     return {'mean': mean, 'within': (square - mean**2) * num_draws / (num_draws - 1)}
 
+  of_batch = sharding.jit(over_split.per_example(moments, task.prepare))
+
   def evaluate(params, draw):
     del draw
     chosen = {k: two_sample.subset(v, size, subset_seed) for k, v in arrays.items()}
-    values = over_split(moments, params, chosen, keys(
+    values = over_split.values(of_batch, params, chosen, over_split.keys(
         task.seed, task.split, streams.Purpose.LATENTS), 1, batch_size, task.tick)
     variance = values['mean'].var(0, ddof=1) - values['within'].mean(0) / num_draws
     count, num = int((variance > threshold).sum()), variance.size

@@ -6,7 +6,8 @@ Standardised data are measured in the units of the file: the log-volume of their
 Codes of an autoencoder are drawn anew from their moments for each repeat, as in training. The cards
 say how the integers were dequantised, and what the model is conditioned on: 'label' means
 log p(x | label), which is no estimate of log p(x). The interval comes from per-example values, so
-it includes the noise of the estimator. A non-finite example makes the value None.
+it includes the noise of the estimator. A non-finite example makes the value None. The card of a
+flow has `inverse_error` in its detail (`evals.inverse_error`).
 
 All estimators have batch_size and num_examples, drawn from the split by subset_seed (None: all, for
 importance weights at most 1,000).
@@ -22,9 +23,8 @@ import numpy as np
 
 from genjax import compat, prob, sharding
 from genjax.evals import card as cards
-from genjax.evals import likelihood_ode, two_sample
+from genjax.evals import inverse_error, likelihood_ode, over_split, two_sample
 from genjax.evals.kinds import Task
-from genjax.evals.over_split import keys, over_split
 from genjax.numerics import streams
 from genjax.types import BadInput, Estimator, Model
 
@@ -138,7 +138,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
   _check_rows(batch_size, num_examples, len(dataset.splits[split]['x']), split)
   metric = metric_of(estimator, spec)
   _check_asked(task.asked, metric, model, spec)
-  of_batch = sharding.jit(per_example(terms, task.prepare),
+  of_batch = sharding.jit(over_split.per_example(terms, task.prepare),
                           what=f'likelihood of {batch_size} examples at once')
   protocol = {**(protocol or {}), **_of_data(dataset, split),
               **({} if num_examples is None else {'subset_seed': subset_seed})}
@@ -152,9 +152,10 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     if num_examples is not None:
       arrays = {k: two_sample.subset(v, num_examples, subset_seed) for k, v in arrays.items()}
     weights = estimator == 'importance_weighted'  # a sum over all repeats, of the same codes
-    values = over_split(of_batch, params, arrays, keys(
-        task.seed, split, streams.Purpose.LIKELIHOOD, weights), repeats, batch_size, task.tick,
-                        *((np.logaddexp, -np.inf) if weights else ()))
+    values = over_split.values(
+        of_batch, params, arrays, over_split.keys(
+            task.seed, split, streams.Purpose.LIKELIHOOD, weights), repeats, batch_size, task.tick,
+        *((np.logaddexp, -np.inf) if weights else ()))
     values = values if weights else {name: total / repeats for name, total in values.items()}
     names = set(values)
     if estimator == 'importance_weighted' and model.elbo is not None:
@@ -168,6 +169,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):
       detail['terms'] = {name: float(np.mean(to_unit(-v))) for name, v in values.items()}
       detail.update({name: float(np.mean(to_unit(v))) for name, v in extra.items()})
+    detail.update(inverse_error.detail(model, task.prepare, params, arrays))
     noise = (how for term, how in likelihood_ode.NOISE_TERMS.items() if term in names)
     card = task.card(
         metric, kind=KINDS[estimator], n_reference=len(total), dequantisation=next(noise, 'none'),
@@ -184,11 +186,6 @@ def conditioned_on(task: Task, arrays: Mapping) -> str | None:
   if not (task.conditional and 'cond' in arrays):
     return None
   return 'label' if task.dataset.spec.context is None else 'vector'
-
-
-def per_example(terms: Callable, prepare: Callable) -> Callable:
-  """(params, raw batch, key of its codes, key) -> {term: [B] nats}."""
-  return lambda params, batch, rng_codes, rng: terms(params, prepare(batch, rng_codes), rng)
 
 
 def _of_data(dataset, split: str) -> dict:

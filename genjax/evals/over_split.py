@@ -1,10 +1,15 @@
-"""Values of each example of a split, batch by batch."""
+"""Values of each example of a split, batch by batch, with random keys of their own."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from genjax.numerics import streams
+
+
+def per_example(terms: Callable, prepare: Callable) -> Callable:
+  """(params, raw batch, key of its codes, key) -> {term: [B, ...]}."""
+  return lambda params, batch, rng_codes, rng: terms(params, prepare(batch, rng_codes), rng)
 
 
 def keys(seed: int, split: str, purpose: streams.Purpose, one_code: bool = False) -> Callable:
@@ -16,19 +21,17 @@ def keys(seed: int, split: str, purpose: streams.Purpose, one_code: bool = False
 
   def of_call(batch: int, repeat: int):
     stream = lambda purpose, repeat: streams.stream(seed, purpose, of_split, batch, repeat)
-    return (stream(streams.Purpose.CODES, 0 if one_code else repeat),
-            stream(purpose, repeat))
+    return (stream(streams.Purpose.CODES, 0 if one_code else repeat), stream(purpose, repeat))
 
   return of_call
 
 
-def over_split(per_example: Callable, params, arrays: Mapping, keys: Callable, repeats: int,
-               batch_size: int, tick: Callable, add: Callable = np.add,
-               empty: float = 0.0) -> dict[str, np.ndarray]:
-  """{term: float64 [N, ...]}, gathered over the repeats; all batches have one shape: traced once.
+def values(of_batch: Callable, params, arrays: Mapping, keys: Callable, repeats: int,
+           batch_size: int, tick: Callable, add: Callable = np.add,
+           empty: float = 0.0) -> dict[str, np.ndarray]:
+  """{term: float64 [N, ...]}, added over the repeats; all batches have one shape: traced once.
 
-  per_example: (params, raw batch, *keys(batch, repeat)) -> {term: [B, ...]}; the batch's mask marks
-    padding.
+  of_batch: as `per_example` returns it; keys: as `keys` does; tick: called before each batch.
   add: of float64 values; empty: its neutral element.
   """
   n = len(arrays['x'])
@@ -40,7 +43,7 @@ def over_split(per_example: Callable, params, arrays: Mapping, keys: Callable, r
     batch = {k: v[np.minimum(index, n - 1)] for k, v in arrays.items()} | {'mask': mask}
     for repeat in range(repeats):
       tick()
-      terms = per_example(params, batch, *keys(start // size, repeat))
+      terms = of_batch(params, batch, *keys(start // size, repeat))
       for name, value in terms.items():
         rows = total.setdefault(name, np.full((n, *value.shape[1:]), empty))
         rows[index[mask]] = add(rows[index[mask]], np.asarray(value, np.float64)[mask])

@@ -2,10 +2,12 @@
 
 from genjax.models import (
   autoregressive,
+  autoregressive_flow,
   diffusion,
   ebm,
   flow,
   gaussian,
+  glow,
   histogram,
   implicit,
   kde,
@@ -23,6 +25,8 @@ FAMILIES = {
     'ladder': ladder,
     'implicit': implicit,
     'flow': flow,
+    'autoregressive_flow': autoregressive_flow,
+    'glow': glow,
     'autoregressive': autoregressive,
     'ebm': ebm,
     'diffusion': diffusion,

@@ -7,6 +7,7 @@ Tensors in, tensors out: they know no distribution. What each kind is called wit
   denoiser      (x_t [B, *shape], t [B] or [B, K], cond) -> [B, *shape, out]
   causal        (tokens int32 [B, D], cond) -> [B, D, out], each given those before it; `start` and
                 `step` the same one by one
+  masked        (x [B, D], cond) -> [B, D, out], each given those before it
   ladder        (x [B, *shape] or None, cond, B, pick, given, key) -> [B, *shape, out], summaries of
                 its latent layers (`nn.ladder.Ladder`)
   conditioner   (the given part [B, *given], cond) -> [B, *shape, out], for the other [B, *shape]
@@ -17,6 +18,7 @@ A role fixes the fields in SIZES; the others are a config's to choose (`wiring.n
 from genjax.nn.convnet import ConvConditioner, ConvFromVector, ConvToVector
 from genjax.nn.dit import DiT
 from genjax.nn.ladder import Ladder
+from genjax.nn.masked import Made, MaskedMLP
 from genjax.nn.mlp import MLP
 from genjax.nn.pixelcnn import PixelCNN
 from genjax.nn.time_mlp import TimeMLP
@@ -27,14 +29,15 @@ NETWORKS = {
     'to_vector': {'mlp': MLP, 'conv': ConvToVector},
     'from_vector': {'mlp': MLP, 'conv': ConvFromVector},
     'denoiser': {'time_mlp': TimeMLP, 'dit': DiT, 'unet': UNet},
-    'causal': {'transformer': TokenTransformer, 'pixelcnn': PixelCNN},
+    'causal': {'transformer': TokenTransformer, 'pixelcnn': PixelCNN, 'made': Made},
+    'masked': {'mlp': MaskedMLP},
     'conditioner': {'mlp': MLP, 'conv': ConvConditioner},
     'ladder': {'ladder': Ladder},
 }
 ROLES = {
     'posterior': 'to_vector', 'decoder': 'from_vector', 'generator': 'from_vector',
     'critic': 'to_vector', 'energy': 'to_vector', 'classifier': 'to_vector',
-    'denoiser': 'denoiser', 'causal': 'causal', 'conditioner': 'conditioner',
+    'denoiser': 'denoiser', 'causal': 'causal', 'masked': 'masked', 'conditioner': 'conditioner',
     'ladder': 'ladder',
 }
 ON_IMAGES = ('conv', 'dit', 'unet', 'pixelcnn', 'ladder')  # those that take images alone

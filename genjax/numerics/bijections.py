@@ -1,4 +1,4 @@
-"""Monotone transforms of coupling layers, with their inverses and log-derivatives, per element.
+"""Monotone transforms of the layers of flows, with their inverses and log-derivatives, per element.
 
 Each is y = f(x; parameters) applied element by element; what the parameters depend on, and which
 elements a coupling leaves alone, is the business of the caller.
@@ -8,10 +8,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.types import BadInput
+
+TRANSFORMS = ('affine', 'rational_quadratic')
+MAX_LOG_SCALE = 2.0  # bound for an affine layer; unbounded scales overflow early in training
+MAX_BINS = 64  # arrays of [B, bins, D] in each spline; 64 least bins are 6 % of the box
 MIN_BIN = 1e-3  # least width and height of a bin, as a share of the box (1906.04032, their code)
 MIN_SLOPE = 1e-3  # least derivative at a knot (1906.04032, their code)
 # softplus(SLOPE_OFFSET) + MIN_SLOPE = 1: zero parameters give the identity
 SLOPE_OFFSET = float(np.log(np.expm1(1.0 - MIN_SLOPE)))
+
+
+def checked_bins(transform: str, num_bins: int | None, default: int) -> int:
+  """num_bins, or the default if it is None. BadInput for another transform or number."""
+  if transform not in TRANSFORMS:
+    raise BadInput(f'unknown transform {transform!r}; allowed: {", ".join(TRANSFORMS)}')
+  if num_bins is not None and not 2 <= num_bins <= MAX_BINS:
+    raise BadInput(f'num_bins = {num_bins}; allowed: 2 to {MAX_BINS}')
+  return default if num_bins is None else num_bins
+
+
+def num_params(transform: str, num_bins: int) -> int:
+  """Parameters per element of a transform."""
+  return 2 if transform == 'affine' else num_spline_params(num_bins)
+
+
+def elementwise(transform: str, bound: float, raw, x, inverse: bool):
+  """The transform of x [B, d], or its inverse: y and log |dy/dx|, both [B, d].
+
+  raw: unconstrained parameters [B, num_params, d]; zeros give the identity. Splines act on
+  [-bound, bound].
+  """
+  if transform == 'affine':
+    f = affine_inverse if inverse else affine
+    return f(x, raw[:, 0], MAX_LOG_SCALE * jnp.tanh(raw[:, 1] / MAX_LOG_SCALE))
+  f = rational_quadratic_inverse if inverse else rational_quadratic
+  # the batch last: sums over the bins then add whole rows
+  y, log_det = f(x.T, raw.transpose(2, 1, 0), bound)
+  return y.T, log_det.T
 
 
 def affine(x, shift, log_scale):

@@ -32,7 +32,8 @@ class Purpose(enum.IntEnum):
   ENCODER_INIT = 11
   ENCODER_TRAINING = 12  # [step]
   ACCEPTANCE = 13  # [split]: which samples rejection sampling keeps
-  LATENTS = 14  # [split, batch, repeat]: draws of latents whose moments are measured
+  ADAPTATION = 14  # noise on the first batch, to which fresh parameters are adapted
+  LATENTS = 15  # [split, batch, repeat]: draws of latents whose moments are measured
 
 
 def stream(seed: int, purpose: Purpose, *indices) -> jax.Array:

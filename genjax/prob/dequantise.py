@@ -1,5 +1,7 @@
 """From the density of continuous x to the mass of integers."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -7,31 +9,40 @@ from genjax.prob.levels import cell_noise, log_cell_volume
 from genjax.types import DataSpec, Model
 
 
-def dequantise(model: Model, spec: DataSpec) -> Model:
+def dequantise(model: Model, spec: DataSpec, noise: Callable | None = None) -> Model:
   """The model of the integers from a continuous density; provides `elbo`, removes `log_prob`.
 
-  log P(k) = log int_cell p(x) dx >= E_u log p(x + u) + log |cell|  (Theis et al., 1511.01844).
-  All terms of a continuous `elbo` are evaluated at x + u, too. Continuous data: unchanged.
+  noise: (params, rng, batch) -> x + u, {term: [B] nats}, whose terms sum to -log q(u | x), u within
+  the cell of x (variational dequantisation, 1902.00275, Eq. 12); None: u is uniform.
+
+  log P(k) = log int_cell p(x) dx >= E_u [log p(x + u) - log q(u | x)], where uniform noise has
+  -log q = log |cell| (Theis et al., 1511.01844). All terms of a continuous `elbo` are evaluated at
+  x + u, too. Continuous data: unchanged.
   """
   if spec.levels is None:
     return model
   log_volume = log_cell_volume(spec)
   log_prob, elbo, log_weight = model.log_prob, model.elbo, model.log_weight
 
-  def noised(batch, rng):
+  def uniform(params, rng, batch):
+    x = cell_noise(rng, batch['x'], spec.levels)
+    return x, {'log_cell_volume': jnp.full(x.shape[0], log_volume)}
+
+  def noised(params, batch, rng):
     rng_u, rng_rest = jax.random.split(rng)
-    return {**batch, 'x': cell_noise(rng_u, batch['x'], spec.levels)}, rng_rest
+    x, terms = (noise or uniform)(params, rng_u, batch)
+    return {**batch, 'x': x}, terms, rng_rest
 
   def dequantised_elbo(params, batch, rng):
-    batch, rng = noised(batch, rng)
+    batch, of_noise, rng = noised(params, batch, rng)
     terms = elbo(params, batch, rng) if log_prob is None else {
         'log_density': log_prob(params, batch, rng)}
-    return {**terms, 'log_cell_volume': jnp.full(batch['x'].shape[0], log_volume)}
+    return {**terms, **of_noise}
 
   def dequantised_log_weight(params, batch, rng):
-    batch, rng = noised(batch, rng)
+    batch, of_noise, rng = noised(params, batch, rng)
     log_p = log_weight or log_prob
-    return log_p(params, batch, rng) + log_volume
+    return log_p(params, batch, rng) + sum(of_noise.values())
 
   return model._replace(
       log_prob=None,

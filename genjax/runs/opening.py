@@ -52,10 +52,12 @@ def start(config, training: wiring.Run, workdir, like) -> Start:
   def first():
     # 4. A fresh state: parameters from config.seed and the rows of the first step.
     state = origins.fresh(config, training, like)
-    # 5. init_from: the model and the teacher of that state get another run's parameters.
+    # 5. init_from: the model and the teacher of that state get another run's parameters. Without
+    #    it a model with actnorm adapts to the first batch.
     if begins:
-      state = origins.started_from(config, state, load(config.init_from, begins['step']).params)
-    return state
+      given = load(config.init_from, begins['step']).params
+      return origins.started_from(config, state, given)
+    return origins.adapted(config, training, state)
 
   return Start(record, 0, {}, False, first, ())
 

@@ -73,6 +73,25 @@ def fresh(config, training: wiring.Run, like):
                          wiring.first_rows(config, training), shardings)
 
 
+def adapted(config, training: wiring.Run, state):
+  """The fresh state with its model adapted to the first global batch (`Model.adapt`), if it can.
+
+  Every host computes with the whole batch, so the number of devices changes roundings only.
+  """
+  adapt = training.model.adapt
+  if adapt is None:
+    return state
+  batch = {key: value[:config.batch_size]
+           for key, value in wiring.first_rows(config, training).items()}
+  params = state.params['model']
+  program = jax.jit(lambda params, rng, rows: adapt(params, rng, training.prepare(rows)),
+                    out_shardings=jax.tree.map(lambda leaf: leaf.sharding, params))
+  params = program(params, streams.stream(config.seed, streams.Purpose.ADAPTATION), batch)
+  copied = lambda: jax.tree.map(jnp.copy, params)  # a step donates its buffers
+  return state._replace(params={**state.params, 'model': params},
+                        ema=copied() if config.ema else state.ema)
+
+
 def started_from(config, state, given):
   """The fresh state with the parameters `given` in its model, and in its teacher if it has one.
 

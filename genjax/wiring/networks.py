@@ -19,7 +19,8 @@ SIDES = {'to_vector': 64, 'from_vector': 64, 'conditioner': 32}
 DEFAULT = {  # kind -> networks for vectors, for images, for larger images
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit'),
-    'causal': ('transformer', 'transformer'), 'ladder': ('ladder', 'ladder')}
+    'causal': ('transformer', 'transformer'), 'masked': ('mlp', 'mlp'),
+    'ladder': ('ladder', 'ladder')}
 # defaults of a role that replace the module's own
 SUITED = {
     ('energy', 'mlp'): {'features': (256, 256)},
@@ -27,7 +28,7 @@ SUITED = {
     ('conditioner', 'mlp'): {'features': (96, 96), 'residual': True},
 }
 # roles that are applied without a random key, hence without dropout
-WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'conditioner')
+WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'masked', 'conditioner')
 
 
 def roles(*makes: Callable) -> tuple[str, ...]:
@@ -59,9 +60,12 @@ def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
     from_vector   out: number of outputs per element of the spec's shape
     denoiser      out: as above
     causal        out: number of outputs per token
+    masked        out: number of outputs per dimension; context: width of vectors that cond holds
+                  instead of the data's condition, if given
     ladder        out: number of outputs per element of the spec's shape
     conditioner   given, shape: shapes of the given and of the other part; out: number of outputs
-                  per element of the other part
+                  per element of the other part; otherwise: the network where the config chooses
+                  none
 
   A call raises BadInput for an unknown network, a network that does not suit the data, and a
   keyword that the network does not take.
@@ -113,14 +117,15 @@ def _make(role: str, spec: DataSpec, **settings) -> Network:
 
 
 def bound(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
-          shape: tuple[int, ...] | None = None, given: tuple[int, ...] | None = None):
+          shape: tuple[int, ...] | None = None, given: tuple[int, ...] | None = None,
+          context: int | None = None, otherwise: str = ''):
   """The flax module of a role, its fields set; settings and errors as for `factories`."""
   kind = ROLES[role]
-  name, module = module_of(role, spec, name, given)
+  name, module = module_of(role, spec, name or otherwise, given)
   sizes = {**dict.fromkeys(SIZES), 'out': out, 'levels': spec.levels,
            'shape': (shape or spec.shape) if kind not in ('to_vector', 'denoiser') else None,
-           'num_classes': spec.num_classes or 0, 'context': spec.context or 0,
-           'zero_out': kind == 'conditioner',
+           'num_classes': 0 if context else spec.num_classes or 0,
+           'context': context or spec.context or 0, 'zero_out': kind in ('masked', 'conditioner'),
            **({'dropout': 0.0} if role in WITHOUT_DROPOUT else {})}
   chosen = {**SUITED.get((role, name), {}),
             **{key: tuple(value) if isinstance(value, list) else value

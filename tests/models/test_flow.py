@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from genjax import prob
-from genjax.models import flow
+from genjax.models import frames
+from genjax.models.couplings import couplings
 from genjax.numerics import bijections, splits
 from genjax.types import BadInput, DataSpec
 from tests.networks import family, initial, moved
@@ -37,7 +38,7 @@ def test_density_of_the_plane_integrates_to_one(transform, scale):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('transform', flow.TRANSFORMS)
+@pytest.mark.parametrize('transform', bijections.TRANSFORMS)
 def test_samples_know_their_density(transform):
   spec = DataSpec((5,), None, 3)
   model, params = built(spec, transform=transform, conditional=True)
@@ -56,15 +57,16 @@ def test_samples_know_their_density(transform):
 
 
 @pytest.mark.parametrize('frame', [
-    flow.triangular(4), flow.marginals(4, 5), flow.logit(flow.marginals(4, 5))])
+    frames.triangular(4), frames.marginals(4, 5), frames.logit(frames.marginals(4, 5))])
 def test_frames_against_the_jacobian(frame):
-  params = moved(frame.init())
+  params = moved(frame.init(None))
   x = jax.random.uniform(jax.random.key(3), (8, 4), minval=-1.2, maxval=1.2)
-  z, log_det = jax.jit(frame.forward)(params, x)
-  back, log_det_back = jax.jit(frame.inverse)(params, z)
+  z, log_det = jax.jit(frame.forward)(params, x, None)
+  back, log_det_back = jax.jit(frame.inverse)(params, z, None)
   np.testing.assert_allclose(back, x, atol=1e-3)
   np.testing.assert_allclose(log_det, -log_det_back, atol=1e-2)
-  jacobian = jax.jit(jax.vmap(jax.jacobian(lambda x: frame.forward(params, x[None])[0][0])))(x)
+  one = lambda x: frame.forward(params, x[None], None)[0][0]
+  jacobian = jax.jit(jax.vmap(jax.jacobian(one)))(x)
   np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], log_det, atol=1e-2)
 
 
@@ -82,13 +84,14 @@ def test_couplings_against_the_jacobian():
     f = bijections.rational_quadratic_inverse if inverse else bijections.rational_quadratic
     return f(x, raw, 3.0)
 
-  run = flow.couplings(splits.permutation(size, num_couplings), transform, net)
+  layers = couplings(splits.permutation(size, num_couplings), transform, None, net)
   x = jax.random.normal(jax.random.key(4), (8, size))
-  y, log_det = jax.jit(lambda x: run(weights, x, None, False))(x)
-  back, log_det_back = jax.jit(lambda y: run(weights, y, None, True))(y)
+  y, log_det = jax.jit(lambda x: layers.forward(weights, x, None))(x)
+  back, log_det_back = jax.jit(lambda y: layers.inverse(weights, y, None))(y)
   np.testing.assert_allclose(back, x, atol=1e-3)
   np.testing.assert_allclose(log_det, -log_det_back, atol=1e-2)
-  jacobian = jax.jit(jax.vmap(jax.jacobian(lambda x: run(weights, x[None], None, False)[0][0])))(x)
+  one = lambda x: layers.forward(weights, x[None], None)[0][0]
+  jacobian = jax.jit(jax.vmap(jax.jacobian(one)))(x)
   assert np.abs(log_det).max() > 0.3
   np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], log_det, atol=1e-2)
   assert np.all(np.any(jacobian - np.eye(size), (0, 2)))  # every element was transformed

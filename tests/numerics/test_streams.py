@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from genjax import compat, data, wiring
-from genjax.evals import likelihood
+from genjax.evals import likelihood, over_split
 from genjax.numerics import streams
 from genjax.numerics.streams import Purpose, stream
 from tests import keys
@@ -76,7 +76,7 @@ def served_twice(family, objective, estimator, kind):
   settings = {'importance_weighted': {'num_weights': 2}, 'ode': {'num_steps': 2, 'num_probes': 1}}
   batch = {'x': rows['x'], 'mask': jax.ShapeDtypeStruct(rows['x'].shape[:1], bool)}
   task = asked.task(run.dataset)
-  of_batch = lambda model, task, name, terms, *args, **kw: likelihood.per_example(
+  of_batch = lambda model, task, name, terms, *args, **kw: over_split.per_example(
       terms, task.prepare)
   for estimator in compat.legal(likelihood.ESTIMATORS, compat.provides(
       run.model, data.properties(run.dataset))):
