@@ -96,6 +96,9 @@ class Model(NamedTuple):
   diffusion: Diffusion | None = None
   # (params, x_t, t [B], s [B], cond) -> x_s: consistency, MeanFlow, distilled students
   flow_map: Callable | None = None
+  # (params, rng, x [n, ...], number, cond) -> x with that many first elements in raster order as
+  # they were and the others drawn given them, number of network evaluations
+  complete: Callable | None = None
   # (rng, x_train) -> params in closed form or by EM
   fit: Callable | None = None
   # (forward, inverse) of a flow: (params, x, cond) -> z [B, D], and (params, z, cond) -> x
@@ -123,6 +126,9 @@ class Network(NamedTuple):
   # i) -> output [B, out] for token i given token i - 1, cache; dropout is off
   start: Callable | None = None
   step: Callable | None = None
+  # of a cache with a place for each token: (cache, length) -> the same with that many places, at
+  # first it has none; None: its size does not depend on the number of tokens
+  grow: Callable | None = None
 
 
 class Aux(NamedTuple):

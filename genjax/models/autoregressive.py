@@ -11,6 +11,7 @@ from genjax.numerics import conditions
 from genjax.prob import elements
 from genjax.types import BadInput, DataSpec, Model
 
+MAX_PARTS, LEAST_PART = 4, 128  # lengths of a growing cache: each compiles a loop of its own
 
 def make(spec: DataSpec, causal: Callable, *, label_dropout: float = 0.1,
          likelihood: str = 'categorical', num_mixtures: int | None = None,
@@ -26,7 +27,8 @@ def make(spec: DataSpec, causal: Callable, *, label_dropout: float = 0.1,
   top_p: `sample` draws a token from its likeliest levels of this total probability (1904.09751).
 
   With an rng `log_prob` also applies dropout; with None it is deterministic. `sample` evaluates
-  the network once per token, with its cache. Samples under a temperature or top_p other than 1 are
+  the network once per token, with its cache; `complete` does the same where the first elements in
+  raster order are known. Samples under a temperature or top_p other than 1 are
   not from p_theta, so that `log_prob` is not theirs. Raises BadInput on data without levels, for an
   unknown likelihood, and for num_mixtures of another one.
   """
@@ -55,18 +57,39 @@ def make(spec: DataSpec, causal: Callable, *, label_dropout: float = 0.1,
     logits = (logits - logits.max(-1, keepdims=True)) / temperature
     return jax.random.categorical(rng, prob.nucleus(logits, top_p))
 
-  def sample(params, rng, n, cond):
+  def complete(params, rng, x, num_known, cond):
+    n = x.shape[0]
+    known = prob.to_levels(x, spec.levels).reshape(n, num_tokens).T
+
     def body(carry, inputs):
       token, cache = carry
-      i, key = inputs
+      i, key, given = inputs
       out, cache = net.step(params, cache, token, i)
-      token = draw(key, out).astype(jnp.int32)
+      token = jnp.where(i < num_known, given, draw(key, out).astype(jnp.int32))
       return (token, cache), token
 
-    first = jnp.zeros((n,), jnp.int32), net.start(params, cond, n)
-    steps = jnp.arange(num_tokens), jax.random.split(rng, num_tokens)
-    _, tokens = jax.lax.scan(body, first, steps)
-    return prob.from_levels(tokens.T.reshape(n, *spec.shape), spec.levels), num_tokens
+    steps = jnp.arange(num_tokens), jax.random.split(rng, num_tokens), known
+    carry, tokens = (jnp.zeros((n,), jnp.int32), net.start(params, cond, n)), []
+    for first, last in spans(num_tokens, net.grow is not None):
+      token, cache = carry
+      carry = token, net.grow(cache, last) if net.grow else cache
+      carry, part = jax.lax.scan(body, carry, jax.tree.map(lambda a: a[first:last], steps))
+      tokens.append(part)
+    tokens = jnp.concatenate(tokens).T.reshape(n, *spec.shape)
+    return prob.from_levels(tokens, spec.levels), num_tokens
 
-  return Model(init=init, log_prob=log_prob, sample=sample,
+  def sample(params, rng, n, cond):
+    return complete(params, rng, jnp.zeros((n, *spec.shape)), 0, cond)
+
+  return Model(init=init, log_prob=log_prob, sample=sample, complete=complete,
                null_cond=conditions.null(spec) if label_dropout else None)
+
+
+def spans(num_tokens: int, grows: bool) -> list[tuple[int, int]]:
+  """[(first, last)] tokens that are drawn with a cache of one length; grows: with several.
+
+  A step reads the whole cache, so a cache that grows in four parts costs 5/8 of a whole one.
+  """
+  num_parts = min(MAX_PARTS, -(-num_tokens // LEAST_PART)) if grows else 1
+  ends = [num_tokens * (i + 1) // num_parts for i in range(num_parts)]
+  return list(zip([0, *ends[:-1]], ends, strict=True))

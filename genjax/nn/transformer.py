@@ -155,10 +155,16 @@ class TokenTransformer(nn.Module):
 
   def start(self, cond, batch_size: int) -> dict:
     """The cache before the first `step`: {'first': [B, W], 'place': [D, W], 'blocks': empty}."""
-    size = (batch_size, self.num_heads, int(np.prod(self.shape)), self.width // self.num_heads)
+    size = (batch_size, self.num_heads, 0, self.width // self.num_heads)
     empty = jnp.zeros(size, self.dtype or jnp.float32)
     return {'first': self.cond(cond, batch_size), 'place': self.place(),
             'blocks': [(empty, empty)] * self.num_blocks}
+
+  @staticmethod
+  def grow(cache: dict, length: int) -> dict:
+    """The cache with keys and values of `length` tokens, those not there yet zero."""
+    longer = lambda a: jnp.pad(a, ((0, 0), (0, 0), (0, length - a.shape[2]), (0, 0)))
+    return {**cache, 'blocks': jax.tree.map(longer, cache['blocks'])}
 
   def step(self, cache: dict, token, i):
     """(output [B, out] for token i, cache of the next step).

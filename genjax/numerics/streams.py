@@ -34,6 +34,7 @@ class Purpose(enum.IntEnum):
   ACCEPTANCE = 13  # [split]: which samples rejection sampling keeps
   ADAPTATION = 14  # noise on the first batch, to which fresh parameters are adapted
   LATENTS = 15  # [split, batch, repeat]: draws of latents whose moments are measured
+  COMPLETIONS = 16  # [completion]: pixels that complete half an image
 
 
 def stream(seed: int, purpose: Purpose, *indices) -> jax.Array:

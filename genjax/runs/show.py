@@ -1,4 +1,4 @@
-"""Pictures of what the latents of a run mean: reconstructions, interpolations, sweeps.
+"""Pictures of what a run has learned: reconstructions, interpolations, sweeps, completions.
 
 SHOWS maps a name to {way: Estimator}, whose make(loaded, num, seed) -> `Sheet` draws the picture of
 a loaded run. A new picture is one function and one line; its needs are those of `compat`.
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import compat, data, prob, sharding, wiring
+from genjax.numerics import streams
 from genjax.runs import opening, writer
 from genjax.types import BadInput, DataSpec, Estimator
 
@@ -20,6 +21,7 @@ STEPS = 8  # of an interpolation, or of a sweep
 EXTENT = 3.0  # of a sweep, in standard deviations of E[z | x] over the data
 SEEN = 256  # images that measure these deviations
 SIDE = 12  # of the grid of two latents
+COMPLETIONS = 4  # of each half image
 
 
 class Sheet(NamedTuple):
@@ -104,6 +106,19 @@ def latents(loaded: opening.Loaded, num: int, seed: int) -> Sheet:
                columns)
 
 
+def completion(loaded: opening.Loaded, num: int, seed: int) -> Sheet:
+  """A column per test image: the image, its upper half, and completions of that half."""
+  batch = examples(loaded, num, seed)
+  x, cond = batch['x'], batch.get('cond')
+  num_known = x.shape[1] // 2 * x.shape[2] * x.shape[3]
+  half = np.where(np.arange(x[0].size) < num_known, x.reshape(len(x), -1), -1.0).reshape(x.shape)
+  complete = sharding.jit(lambda params, rng: loaded.model.complete(
+      params, rng, jnp.asarray(x), num_known, cond)[0])
+  drawn = [_levels(loaded, complete(loaded.params, streams.stream(
+      seed, streams.Purpose.COMPLETIONS, i))) for i in range(COMPLETIONS)]
+  return Sheet(np.concatenate([_levels(loaded, x), _levels(loaded, half), *drawn]), len(x))
+
+
 def examples(loaded: opening.Loaded, num: int, seed: int) -> dict:
   """A batch of num test examples as the model sees them, fewer if there are fewer."""
   split = loaded.dataset.splits['test']
@@ -135,4 +150,5 @@ SHOWS = {
     'reconstructions': {'latents': Estimator(('latents', 'data.image'), reconstructions)},
     'interpolation': {'latents': Estimator(('latents', 'data.image'), interpolation)},
     'latents': {'latents': Estimator(('latents', 'data.image'), latents)},
+    'completion': {'raster': Estimator(('complete', 'data.image'), completion)},
 }

@@ -137,7 +137,7 @@ def bound(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
 
 
 def of_module(module, stepped: bool = False) -> Network:
-  """A flax module as a Network; stepped: with `start` and `step`.
+  """A flax module as a Network; stepped: with `start`, `step` and, if it has one, `grow`.
 
   `writes` is always empty, since no module here has running statistics.
   """
@@ -155,4 +155,5 @@ def of_module(module, stepped: bool = False) -> Network:
   return Network(
       init, apply,
       start=lambda params, *args: module.apply({'params': params}, *args, method='start'),
-      step=lambda params, *args: module.apply({'params': params}, *args, method='step'))
+      step=lambda params, *args: module.apply({'params': params}, *args, method='step'),
+      grow=getattr(module, 'grow', None))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genjax import prob
+from genjax.models import autoregressive
 from genjax.nn.transformer import TokenTransformer
 from genjax.types import BadInput, DataSpec
 from tests.networks import family, initial, moved
@@ -47,7 +48,7 @@ def test_cached_steps_give_the_parallel_logits(variables):
 
   @jax.jit
   def stepped(variables):
-    cache = NET.apply(variables, cond, 4, method='start')
+    cache = NET.grow(NET.apply(variables, cond, 4, method='start'), 12)
 
     def body(carry, inputs):
       i, token = inputs
@@ -60,6 +61,32 @@ def test_cached_steps_give_the_parallel_logits(variables):
   parallel = jax.jit(NET.apply)(variables, tokens, cond)
   assert jnp.std(parallel) > 0.3  # there is something to compare
   np.testing.assert_allclose(stepped(variables), parallel, atol=1e-5)
+
+
+def test_a_growing_cache_changes_no_sample(monkeypatch):
+  """Twelve tokens in one part, or in four whose caches have 3, 6, 9 and 12 places."""
+  model, params, _ = made(SPEC)
+  draw = lambda: jax.jit(lambda p, rng: model.sample(p, rng, 5, None)[0])(params, jax.random.key(1))
+  whole = draw()
+  monkeypatch.setattr(autoregressive, 'LEAST_PART', 3)
+  assert autoregressive.spans(12, True) == [(0, 3), (3, 6), (6, 9), (9, 12)]
+  np.testing.assert_array_equal(draw(), whole)
+
+
+def test_a_completion_keeps_what_is_known_and_draws_the_rest_given_it():
+  model, params, log_prob = made(DataSpec((2, 2, 1), 2, None))
+  x = prob.from_levels(jnp.array([[1, 0], [0, 0]]), 2).reshape(1, 2, 2, 1).repeat(4000, 0)
+  drawn, evaluations = jax.jit(model.complete, static_argnums=3)(
+      params, jax.random.key(0), x, 2, None)
+  assert evaluations == 4
+  np.testing.assert_array_equal(drawn[:, 0], x[:, 0])
+  rest = jnp.array(list(itertools.product([0, 1], repeat=2)))
+  states = jnp.concatenate([jnp.tile(jnp.array([[1, 0]]), (4, 1)), rest], 1)
+  p = np.exp(log_prob(params, {'x': prob.from_levels(states, 2).reshape(4, 2, 2, 1)}, None))
+  p /= p.sum()
+  seen = np.asarray(drawn[:, 1, :, 0] > 0)
+  share = np.array([np.mean(np.all(seen == np.asarray(r, bool), 1)) for r in rest])
+  assert np.all(np.abs(share - p) < 4 * np.sqrt(p * (1 - p) / 4000)), (share, p)
 
 
 def test_mass_of_all_states_is_one_and_follows_the_chain_rule():

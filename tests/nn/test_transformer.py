@@ -31,7 +31,7 @@ def test_rematerialisation_changes_no_number_and_no_step():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), one, other)
   assert 'remat' in str(jax.make_jaxpr(jax.grad(loss(remat)))(params))
   logits = remat.apply(params, TOKENS)
-  cache = remat.apply(params, None, 2, method='start')
+  cache = remat.grow(remat.apply(params, None, 2, method='start'), TOKENS.shape[1])
   first, _ = remat.apply(params, cache, TOKENS[:, 0], 0, method='step')
   np.testing.assert_allclose(first, logits[:, 0], atol=1e-5)
 
