@@ -34,10 +34,12 @@ def get() -> config_dict.ConfigDict:
       # guidance: weight 1 is none, interval of sigma / alpha, () all
       sampler={'name': '', 'kw': {}, 'guidance': {'weight': 1.0, 'interval': ()}},
       optim={
-          'name': 'adam', 'lr': 1e-3, 'b1': 0.9, 'b2': 0.999, 'weight_decay': 0.0,
+          'name': 'adam', 'lr': 1e-3, 'b1': 0.9, 'b2': 0.999, 'eps': 1e-8,
+          'weight_decay': 0.0,
           'clip': 0.0,  # largest global norm of a gradient
           'warmup': 0,  # steps from 0 to lr
-          'decay': 'constant',  # constant, cosine or linear, to zero at the last step
+          # constant; cosine or linear, to zero at the last step; stages, of lengths 3^i (IWAE)
+          'decay': 'constant',
       },
       optim_by_player={'model': _overrides(), 'critic': _overrides(), 'schedule': _overrides()},
       ema=0.0,  # decay of the average of the model's parameters
@@ -57,6 +59,7 @@ def get() -> config_dict.ConfigDict:
 
 def _overrides() -> dict:
   """Every key of `optim`; None: what `optim` says."""
-  kinds = {'name': str, 'lr': float, 'b1': float, 'b2': float, 'weight_decay': float,
+  kinds = {'name': str, 'lr': float, 'b1': float, 'b2': float, 'eps': float,
+           'weight_decay': float,
            'clip': float, 'warmup': int, 'decay': str}
   return {key: placeholder(kind) for key, kind in kinds.items()}

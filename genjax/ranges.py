@@ -38,7 +38,8 @@ BY_KEYWORD = {
     **dict.fromkeys(('seed', 'subset_seed'), f'[0, {SEEDS}]'), 'dim': f'[1, {WIDEST}]',
 }
 # of the section `optim` and of each player's overrides
-BY_OPTIM = {'lr': POSITIVE, 'b1': OPEN_SHARE, 'b2': OPEN_SHARE, 'weight_decay': NOT_NEGATIVE,
+BY_OPTIM = {'lr': POSITIVE, 'b1': OPEN_SHARE, 'b2': OPEN_SHARE, 'eps': POSITIVE,
+            'weight_decay': NOT_NEGATIVE,
             'clip': NOT_NEGATIVE, 'warmup': f'[0, {LARGEST}]'}
 # of a config, without its sections `kw`
 BY_KEY = {

@@ -1,7 +1,8 @@
 """Negative log-likelihood of a split by kind (exact, bound, estimate), a column for each.
 
 Metrics are nll_exact_*, nll_bound_* and nll_estimate_*. Data with levels have `_bpd`, bits per
-dimension of the probability mass of the integers; continuous data have `_nats` per example.
+dimension of the probability mass of the integers; continuous data have `_nats` per example; data
+of two levels have both, since papers on binary images print nats.
 Standardised data are measured in the units of the file: the log-volume of their scales is a term.
 Codes of an autoencoder are drawn anew from their moments for each repeat, as in training. The cards
 say how the integers were dequantised, and what the model is conditioned on: 'label' means
@@ -125,9 +126,16 @@ DECIDES = {
             'dequantisation': 'dequantisation'}}
 
 
-def metric_of(estimator: str, spec) -> str:
-  """The name of the only metric that an estimator measures on data of this spec."""
-  return f'nll_{KINDS[estimator]}_{"nats" if spec.levels is None else "bpd"}'
+def metrics_of(estimator: str, spec) -> tuple[str, ...]:
+  """The names of what an estimator measures on data of this spec: one figure, by unit."""
+  units = ('nats',) if spec.levels is None else ('bpd', 'nats') if spec.levels == 2 else ('bpd',)
+  return tuple(f'nll_{KINDS[estimator]}_{unit}' for unit in units)
+
+
+def in_unit(nats, metric: str, spec):
+  """Nats per example in the unit of a metric, float64."""
+  nats = np.asarray(nats, np.float64)
+  return prob.bits_per_dim(nats, spec) if metric.endswith('_bpd') else nats
 
 
 def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str,
@@ -136,15 +144,12 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
   """evaluate(params, draw) -> {metric: Value}; terms(params, prepared batch, rng) sum to log p."""
   dataset, split, spec = task.dataset, task.split, task.dataset.spec
   _check_rows(batch_size, num_examples, len(dataset.splits[split]['x']), split)
-  metric = metric_of(estimator, spec)
-  _check_asked(task.asked, metric, model, spec)
+  metrics = metrics_of(estimator, spec)
+  _check_asked(task.asked, metrics, model, spec)
   of_batch = sharding.jit(over_split.per_example(terms, task.prepare),
                           what=f'likelihood of {batch_size} examples at once')
   protocol = {**(protocol or {}), **_of_data(dataset, split),
               **({} if num_examples is None else {'subset_seed': subset_seed})}
-
-  def to_unit(nats):
-    return np.asarray(nats, np.float64) if spec.levels is None else prob.bits_per_dim(nats, spec)
 
   def evaluate(params, draw):
     del draw
@@ -164,19 +169,24 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     if dataset.standardised is not None:
       values['log_scale_volume'] = np.full(len(arrays['x']),
                                            -prob.log_scale_volume(dataset.standardised))
-    total = to_unit(-sum(values.values()))
-    detail = {}
-    if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):
-      detail['terms'] = {name: float(np.mean(to_unit(-v))) for name, v in values.items()}
-      detail.update({name: float(np.mean(to_unit(v))) for name, v in extra.items()})
-    detail.update(inverse_error.detail(model, task.prepare, params, arrays))
     noise = (how for term, how in likelihood_ode.NOISE_TERMS.items() if term in names)
-    card = task.card(
-        metric, kind=KINDS[estimator], n_reference=len(total), dequantisation=next(noise, 'none'),
-        conditioned_on=conditioned_on(task, arrays),
-        unit='nats per example' if spec.levels is None else 'bits per dimension',
-        detail=detail, **protocol)
-    return {metric: cards.of_mean(total, card, estimand)}
+    shared = {'kind': KINDS[estimator], 'dequantisation': next(noise, 'none'),
+              'conditioned_on': conditioned_on(task, arrays), **protocol}
+    more = inverse_error.detail(model, task.prepare, params, arrays)
+    measured = {}
+    for metric in metrics:
+      total = in_unit(-sum(values.values()), metric, spec)
+      detail = {}
+      if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):
+        detail['terms'] = {name: float(np.mean(in_unit(-v, metric, spec)))
+                           for name, v in values.items()}
+        detail.update({name: float(np.mean(in_unit(v, metric, spec)))
+                       for name, v in extra.items()})
+      card = task.card(
+          metric, n_reference=len(total), detail={**detail, **more},
+          unit='bits per dimension' if metric.endswith('_bpd') else 'nats per example', **shared)
+      measured[metric] = cards.of_mean(total, card, estimand)
+    return measured
 
   return evaluate
 
@@ -211,23 +221,24 @@ def _check_rows(batch_size: int, num_examples: int | None, size: int, split: str
                    f'all of {split}')
 
 
-def _check_asked(asked, metric: str, model, spec) -> None:
-  """Raises BadInput for a requested metric other than `metric`, naming what would measure it."""
+def _check_asked(asked, metrics: tuple[str, ...], model, spec) -> None:
+  """Raises BadInput for a requested metric not in `metrics`, naming what would measure it."""
+  allowed, units = ', '.join(metrics), {name.rpartition('_')[2] for name in metrics}
   for other in asked:
     _, kind, unit = other.split('_')
-    if other == metric:
+    if other in metrics:
       continue
-    if unit != metric.rpartition('_')[2]:
+    if unit not in units:
       values = 'continuous data' if spec.levels is None else f'data with {spec.levels} levels'
       raise BadInput(f'metric {other!r}: the likelihood of {values} is in '
-                     f'{metric.rpartition("_")[2]}; allowed: {metric}')
+                     f'{" or ".join(sorted(units))}; allowed: {allowed}')
     of_kind = [e for e, its_kind in KINDS.items() if its_kind == kind]
     able = [e for e in of_kind if not compat.missing(ESTIMATORS[e].needs, compat.provides(model))]
     if not able:
       needed = ' or '.join(' and '.join(ESTIMATORS[e].needs) for e in of_kind)
       raise BadInput(f'metric {other!r} needs {needed}, which this model does not provide; '
-                     f'allowed: {metric}')
-    raise BadInput(f'metric {other!r} is not what this config measures; allowed: {metric}, or '
+                     f'allowed: {allowed}')
+    raise BadInput(f'metric {other!r} is not what this config measures; allowed: {allowed}, or '
                    f'--config=... with evals.kw.likelihood.estimator={" or ".join(able)}')
 
 

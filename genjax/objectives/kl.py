@@ -25,18 +25,21 @@ def exact(model: Model) -> Objective:
   return Objective(_init(model), (Player('model', loss, ('model',)),), model)
 
 
-def bound(model: Model, *, beta: float = 1.0, free_bits: float = 0.0) -> Objective:
+def bound(model: Model, *, beta: float = 1.0, free_bits: float = 0.0,
+          num_samples: int = 1) -> Objective:
   """Returns one player on -ELBO, an upper bound of E_data[-log p_theta(x)] in nats.
 
   beta: factor on the ELBO's KL terms (beta-VAE, Higgins et al. 2017).
   free_bits: least value of each KL term in nats, after averaging over the batch (1606.04934).
+  num_samples: draws of the latents per example, over which the terms are averaged.
 
   A learned schedule is a second player. It minimises the variance of the bound's estimate on its
   own slice of the batch (2107.00630, App. I.2). Metrics: the terms under the paper's names, a KL
   with the sign of a KL. Raises BadInput for values out of range.
   """
   check.not_negative(beta=beta, free_bits=free_bits)
-  loss = _bound(model, beta, free_bits)
+  check.positive(num_samples=num_samples)
+  loss = _bound(model, beta, free_bits, num_samples)
   players = (Player('model', loss, ('model',)),)
   if model.diffusion is not None and model.diffusion.schedule_loss is not None:
     players = (Player('model', loss, ('model/network',)),
@@ -163,9 +166,15 @@ def _init(model):
   return lambda rng, batch: ({'model': model.init(rng, batch)}, ())
 
 
-def _bound(model, beta, free_bits):
+def _bound(model, beta, free_bits, num_samples):
+  def elbo_terms(params, batch, rng):
+    if num_samples == 1:
+      return model.elbo(params, batch, rng)
+    drawn = jax.vmap(lambda key: model.elbo(params, batch, key))(jax.random.split(rng, num_samples))
+    return jax.tree.map(lambda term: term.mean(0), drawn)
+
   def loss(params, carry, batch, rng, step):
-    terms = model.elbo(params['model'], batch, rng)
+    terms = elbo_terms(params['model'], batch, rng)
     is_kl = {name: 'kl' in name.split('_') for name in terms}
     if (beta != 1.0 or free_bits) and not any(is_kl.values()):
       raise BadInput(f'beta={beta} and free_bits={free_bits} act on KL terms, and this ELBO has '

@@ -47,9 +47,9 @@ def cards(config, training: Run, split: str = 'test') -> dict[str, dict]:
 
 
 def _of_likelihood(card: dict, estimator: str, own: dict, spec) -> dict[str, dict]:
-  """{metric: card} of the only likelihood that this estimator measures on these data."""
+  """{metric: card} of the likelihood that this estimator measures on these data, by unit."""
   fields = {field: own[key] for key, field in likelihood.DECIDES[estimator].items()}
   if spec.levels is None:
     fields.pop('dequantisation', None)
-  return {likelihood.metric_of(estimator, spec): {
-      **card, 'kind': likelihood.KINDS[estimator], 'num_examples': own['num_examples'], **fields}}
+  return dict.fromkeys(likelihood.metrics_of(estimator, spec), {
+      **card, 'kind': likelihood.KINDS[estimator], 'num_examples': own['num_examples'], **fields})

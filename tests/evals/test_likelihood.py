@@ -40,6 +40,21 @@ def test_uniform_is_log2_17_exactly():
   assert value.card['kind'] == 'exact' and value.card['n_reference'] == 37
 
 
+def test_binary_data_are_measured_in_bits_and_in_nats():
+  spec = DataSpec((8, 8, 1), 2, None)
+  binary = data.Dataset('tiny', spec, {'test': {'x': images(5) % 2}}, {})
+  model = Model(init=None, elbo=lambda p, b, r: {'a': jnp.full(b['x'].shape[0], -40.0),
+                                                 'b_kl': jnp.full(b['x'].shape[0], -4.0)})
+  values = run(model, binary, 'bound', metrics=('nll_bound_nats', 'nll_bound_bpd'))
+  bits, nats = values['nll_bound_bpd'], values['nll_bound_nats']
+  assert set(values) == {'nll_bound_bpd', 'nll_bound_nats'}
+  assert (nats.value, nats.card['unit']) == (44.0, 'nats per example')
+  assert abs(bits.value - 44 / 64 / np.log(2)) < 1e-9
+  assert nats.card['detail']['terms'] == {'a': 40.0, 'b_kl': 4.0}
+  with pytest.raises(BadInput, match='with 17 levels is in bpd; allowed: nll_bound_bpd'):
+    run(model, digits(images(5)), 'bound', metrics=('nll_bound_nats',))
+
+
 def test_what_the_model_is_conditioned_on_is_protocol():
   model = Model(init=None, log_prob=lambda p, b, r: jnp.full(b['x'].shape[0], -1.0))
   labelled = digits(images(4))

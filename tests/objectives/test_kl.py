@@ -47,6 +47,18 @@ def test_fit_has_no_players_and_stands_back_for_what_is_asked(gaussian):
     choose('bound')
 
 
+def test_a_bound_of_several_draws_is_their_mean():
+  def elbo(params, batch, rng):
+    return {'kl_z': params['a'] * jax.random.normal(rng, batch['x'].shape[:1])}
+
+  model = Model(init=lambda rng, batch: {'a': jnp.float32(2.0)}, elbo=elbo)
+  several = gradient(kl.bound(model, num_samples=3), {'x': X})[0]
+  single = [gradient(kl.bound(model), {'x': X}, key)[0] for key in jax.random.split(RNG, 3)]
+  np.testing.assert_allclose(several, np.mean(single), rtol=1e-5)
+  with pytest.raises(BadInput, match='num_samples'):
+    kl.bound(model, num_samples=0)
+
+
 def test_an_energy_alone_picks_contrastive_divergence():
   have = compat.provides(Model(init=len, sample=len, energy=len))
   assert compat.legal(kl.ESTIMATORS, have) == ('contrastive_divergence',)

@@ -21,7 +21,7 @@ def run(family, objective, estimator=None, model_kw=(), **kw):
     ('gaussian', 'kl', 'exact', {'beta': 2.0},
      r"'kl' \(exact\) takes no 'beta' \(a keyword of objective 'kl' \(bound\)\); it takes: none"),
     ('gaussian', 'kl', 'exact', {'num_samples': 4},
-     r"\(a keyword of objective 'kl' \(importance_weighted\), objective 'kl' \(doubly_reparam"),
+     r"\(a keyword of objective 'kl' \(bound\), objective 'kl' \(importance_weighted\)"),
     ('gaussian', 'kl', None, {'fit': False}, r"'kl' \(fit\) takes no 'fit'; it takes: none"),
     ('gaussian', 'kl', None, {'restart': 0.1}, r"objective 'kl' \(contrastive_divergence\)"),
     ('gaussian', 'wasserstein', 'sinkhorn', {'num_critic': 2},
