@@ -3,6 +3,7 @@
 from genjax.models import (
   autoregressive,
   autoregressive_flow,
+  continuous_flow,
   diffusion,
   ebm,
   flow,
@@ -25,6 +26,7 @@ FAMILIES = {
     'flow': flow,
     'autoregressive_flow': autoregressive_flow,
     'glow': glow,
+    'continuous_flow': continuous_flow,
     'autoregressive': autoregressive,
     'ebm': ebm,
     'diffusion': diffusion,

@@ -27,7 +27,7 @@ SUITED = {
     ('conditioner', 'mlp'): {'features': (96, 96), 'residual': True},
 }
 # roles that are applied without a random key, hence without dropout
-WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'masked', 'conditioner')
+WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'velocity', 'masked', 'conditioner')
 
 
 def roles(*makes: Callable) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from genjax.wiring.evaluation import answering, drawer, estimator_of, evaluators
 from genjax.wiring.training import Run
 
 LIKELIHOOD = 'nll'  # the metric for the likelihood that trained the model
-ESTIMATORS = ('exact', 'bound', 'importance_weighted')  # of objectives that train by likelihood
+# of objectives that train by likelihood
+ESTIMATORS = ('exact', 'bound', 'estimate', 'importance_weighted')
 TIMES = 10  # default number of validations per run
 SHARE = 0.05  # largest cost of all validations, as a share of the training's
 FORWARD = 3  # cost of a training example, in forward passes of a validation example
