@@ -13,6 +13,7 @@ from genjax.models import (
   implicit,
   kde,
   mixture,
+  tarflow,
   vae,
 )
 
@@ -27,6 +28,7 @@ FAMILIES = {
     'autoregressive_flow': autoregressive_flow,
     'glow': glow,
     'continuous_flow': continuous_flow,
+    'tarflow': tarflow,
     'autoregressive': autoregressive,
     'ebm': ebm,
     'diffusion': diffusion,

@@ -33,20 +33,27 @@ def solve(slope: Callable, start, num_steps: int, backwards: bool = False):
   import diffrax  # seconds to import, which other families do not need
 
   tableau = diffrax.Tsit5.tableau
-  nodes = (0.0, *tableau.c[:-1])
-  rows = ((), *tableau.a_lower[:-1])
+  nodes = jnp.asarray([0.0, *tableau.c[:-1]], jnp.float32)
+  weights = np.zeros((STAGES, STAGES), np.float32)  # of the slopes before each stage
+  for stage, row in enumerate(tableau.a_lower[:-1], 1):
+    weights[stage, :stage] = row
   size = (-1.0 if backwards else 1.0) / num_steps
 
   def moved(y, slopes, weights):
-    return jax.tree.map(lambda y, *k: y + size * sum(
-        float(w) * one for w, one in zip(weights, k, strict=True)), y, *slopes)
+    return jax.tree.map(lambda y, k: y + size * jnp.tensordot(weights, k, 1), y, slopes)
 
   @jax.checkpoint
   def step(y, i):
-    t, slopes = (1.0 if backwards else 0.0) + size * i, []
-    for node, row in zip(nodes, rows, strict=True):
-      slopes.append(slope(moved(y, slopes, row), t + size * float(node)))
-    return moved(y, slopes, tableau.b_sol[:-1]), None
+    t = (1.0 if backwards else 0.0) + size * i
+
+    def stage(slopes, inputs):  # a scan compiles one evaluation
+      j, node, row = inputs
+      now = slope(moved(y, slopes, row), t + size * node)
+      return jax.tree.map(lambda k, one: k.at[j].set(one), slopes, now), None
+
+    slopes = jax.tree.map(lambda y: jnp.zeros((STAGES, *y.shape)), y)
+    slopes, _ = jax.lax.scan(stage, slopes, (jnp.arange(STAGES), nodes, jnp.asarray(weights)))
+    return moved(y, slopes, jnp.asarray(tableau.b_sol[:-1], jnp.float32)), None
 
   return jax.lax.scan(step, start, jnp.arange(num_steps, dtype=jnp.float32))[0]
 

@@ -19,7 +19,8 @@ SIDES = {'to_vector': 64, 'from_vector': 64, 'conditioner': 32}
 DEFAULT = {  # kind -> networks for vectors, for images, for larger images
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit'),
-    'causal': ('transformer', 'transformer'), 'masked': ('mlp', 'mlp')}
+    'causal': ('transformer', 'transformer'), 'masked': ('mlp', 'mlp'),
+    'patch_causal': ('transformer', 'transformer')}
 # defaults of a role that replace the module's own
 SUITED = {
     ('energy', 'mlp'): {'features': (256, 256)},
@@ -27,7 +28,8 @@ SUITED = {
     ('conditioner', 'mlp'): {'features': (96, 96), 'residual': True},
 }
 # roles that are applied without a random key, hence without dropout
-WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'velocity', 'masked', 'conditioner')
+WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'velocity', 'masked', 'patch_causal',
+                   'conditioner')
 
 
 def roles(*makes: Callable) -> tuple[str, ...]:
@@ -61,6 +63,8 @@ def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
     causal        out: number of outputs per token
     masked        out: number of outputs per dimension; context: width of vectors that cond holds
                   instead of the data's condition, if given
+    patch_causal  shape: the axes over which patches run, then the elements of a patch; out:
+                  number of outputs per element
     conditioner   given, shape: shapes of the given and of the other part; out: number of outputs
                   per element of the other part; otherwise: the network where the config chooses
                   none
@@ -127,7 +131,7 @@ def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
     chosen['dtype'] = product_dtype(chosen['dtype'])
   others = {f'network {other!r}': each for other, each in NETWORKS[kind].items()}
   net = bind(f'network {extension.stem(name)!r} of the role {role}', module, sizes, chosen, others)
-  return of_module(net, stepped=kind == 'causal')
+  return of_module(net, stepped=kind in ('causal', 'patch_causal'))
 
 
 def of_module(module, stepped: bool = False) -> Network:

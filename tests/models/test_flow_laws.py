@@ -24,6 +24,8 @@ FLOWS = {
     'glow': ('glow', (4, 4, 1), CONV, {'num_steps': 2, 'num_scales': 2}),
     'ode': ('continuous_flow', (3,), {'velocity': {'width': 16, 'num_blocks': 1}},
             {'num_steps': 8}),
+    'tarflow': ('tarflow', (4, 4, 1), {'patch_causal': {
+        'width': 16, 'num_blocks': 1, 'num_heads': 2}}, {'num_layers': 2, 'patch': 2}),
     'glow_spline': ('glow', (4, 4, 1), CONV, {'num_steps': 1, 'transform': 'rational_quadratic'}),
 }
 FAST = ('maf_affine', 'glow')
