@@ -32,7 +32,7 @@ TINY = {  # as small as a full method can be
 }
 TINY_NETWORKS = {
     **dict.fromkeys(('posterior', 'decoder', 'generator', 'critic', 'energy', 'conditioner',
-                     'masked'), {'features': (16,)}),
+                     'masked', 'dequantiser'), {'features': (16,)}),
     'velocity': {'width': 16, 'num_blocks': 1},
     'patch_causal': {'width': 8, 'num_blocks': 1, 'num_heads': 2},
     'causal': {'width': 16, 'num_blocks': 2, 'num_heads': 2}, 'denoiser': {},

@@ -12,6 +12,7 @@ import numpy as np
 
 from genjax.models import bijection, frames
 from genjax.models.bijection import Bijection
+from genjax.models.dequantiser import noise
 from genjax.numerics import derivatives
 from genjax.types import BadInput, DataSpec, Model, Network
 
@@ -101,8 +102,8 @@ def velocity(shape: tuple[int, ...], net: Network, params, cond) -> Callable:
   return field
 
 
-def make(spec: DataSpec, velocity: Callable, *, num_steps: int = 8,
-         trace: str | None = None) -> Model:
+def make(spec: DataSpec, velocity: Callable, dequantiser: Callable, *, num_steps: int = 8,
+         trace: str | None = None, dequantisation: str = 'uniform') -> Model:
   """Returns a flow with sample, rsample, and log_prob, or log_prob_estimate if the trace is one.
 
   velocity: network role.
@@ -110,6 +111,7 @@ def make(spec: DataSpec, velocity: Callable, *, num_steps: int = 8,
     num_steps^-5.
   trace: 'exact' (a pass per dimension) or 'hutchinson' (one probe per example); None: exact up to 8
     dimensions.
+  dequantisation: of data with levels, 'uniform', or 'variational' by the network role dequantiser.
   With levels elbo and log_weight take the place of log_prob. Raises BadInput for another trace.
   """
   if trace is not None and trace not in TRACES:
@@ -125,5 +127,5 @@ def make(spec: DataSpec, velocity: Callable, *, num_steps: int = 8,
     z, log_det_ode = of_ode(params['ode'], h, cond, rng)
     return z, log_det + log_det_ode
 
-  return bijection.flow(flow, frame.base, spec, evaluations=STAGES * num_steps + 1,
-                        estimate=None if exact else estimate)
+  return bijection.flow(flow, frame.base, spec, noise=noise(spec, dequantiser, dequantisation),
+                        evaluations=STAGES * num_steps + 1, estimate=None if exact else estimate)

@@ -17,6 +17,7 @@ import numpy as np
 
 from genjax.models import bijection, frames
 from genjax.models.bijection import Bijection
+from genjax.models.dequantiser import noise
 from genjax.nn.dit import patchify, unpatchify
 from genjax.numerics import bijections
 from genjax.types import BadInput, DataSpec, Model, Network
@@ -67,13 +68,14 @@ def patches(shape: tuple[int, ...], patch: int) -> Bijection:
                    lambda params, z, cond: (join(z).reshape(len(z), -1), jnp.zeros(len(z))))
 
 
-def make(spec: DataSpec, patch_causal: Callable, *, num_layers: int = 4,
-         patch: int | None = None) -> Model:
+def make(spec: DataSpec, patch_causal: Callable, dequantiser: Callable, *, num_layers: int = 4,
+         patch: int | None = None, dequantisation: str = 'uniform') -> Model:
   """Returns a flow: sample, rsample, log_prob, sample_and_log_prob; with levels elbo, log_weight.
 
   patch_causal: network role.
   num_layers: of the flow, each a transformer of its own.
   patch: side of the patches of an image; None: 2 up to 16 pixels a side, else 4; 1 for odd sides.
+  dequantisation: of data with levels, 'uniform', or 'variational' by the network role dequantiser.
   Raises BadInput for a patch that does not divide the sides.
   """
   shape, is_image = spec.shape, len(spec.shape) == 3
@@ -87,7 +89,7 @@ def make(spec: DataSpec, patch_causal: Callable, *, num_layers: int = 4,
   joined = cut._replace(forward=cut.inverse, inverse=cut.forward)
   return bijection.flow(
       bijection.chain(frame=frame.bijection, split=cut, layers=layers, join=joined),
-      frame.base, spec, evaluations=num_patches)
+      frame.base, spec, noise=noise(spec, dequantiser, dequantisation), evaluations=num_patches)
 
 
 def _patch(shape: tuple[int, ...], asked: int | None) -> int:

@@ -37,7 +37,7 @@ ROLES = {
     'posterior': 'to_vector', 'decoder': 'from_vector', 'generator': 'from_vector',
     'critic': 'to_vector', 'energy': 'to_vector', 'classifier': 'to_vector',
     'denoiser': 'denoiser', 'velocity': 'denoiser', 'causal': 'causal', 'masked': 'masked',
-    'patch_causal': 'patch_causal', 'conditioner': 'conditioner',
+    'patch_causal': 'patch_causal', 'conditioner': 'conditioner', 'dequantiser': 'conditioner',
 }
 ON_IMAGES = ('conv', 'dit', 'unet', 'pixelcnn')  # those that take images alone
 # fields that a role fixes: sizes, what cond is, and where the output starts

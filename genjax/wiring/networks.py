@@ -26,10 +26,11 @@ SUITED = {
     ('energy', 'mlp'): {'features': (256, 256)},
     ('generator', 'mlp'): {'activation': 'relu'},
     ('conditioner', 'mlp'): {'features': (96, 96), 'residual': True},
+    ('dequantiser', 'mlp'): {'features': (96, 96), 'residual': True},
 }
 # roles that are applied without a random key, hence without dropout
 WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'velocity', 'masked', 'patch_causal',
-                   'conditioner')
+                   'conditioner', 'dequantiser')
 
 
 def roles(*makes: Callable) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | Non
   name = name or default(role, of)
   module = pick(f'network of the role {role}', name, NETWORKS[kind])
   if name in ON_IMAGES and len(of) != 3:
-    more = ', or model.split=checkerboard on images' if role == 'conditioner' else ''
+    more = ', or model.split=checkerboard on images' if kind == 'conditioner' else ''
     raise BadInput(f'network {name!r} of the role {role} needs images, not shape {of}; allowed: '
                    f'{", ".join(each for each in NETWORKS[kind] if each not in ON_IMAGES)}{more}')
   return name, module

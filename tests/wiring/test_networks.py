@@ -71,7 +71,7 @@ def cases():
 def test_every_network_plays_every_role_of_its_kind(role, name, data):
   spec = LARGE if data == 'images' else DataSpec((6,), 5, 10)
   sizes = {'out': 3}
-  if role == 'conditioner':
+  if nn.ROLES[role] == 'conditioner':
     sizes |= {'given': (8, 8, 6), 'shape': (8, 8, 6)} if data == 'images' else {
         'given': (4,), 'shape': (2,)}
   if role == 'patch_causal':
