@@ -208,7 +208,8 @@ def write(table: Table, reasons=None, curves: bool = True) -> dict:
   if table.figure and curves and figure.draw(collected, png, **table.figure):
     disk.write_bytes(out / 'curves.png', png.getvalue())
     pictures[f'{table.figure["y"]} against {table.figure["x"]}'] = 'curves.png'
-  text = render.markdown(collected, f'{table.name}, size {table.size}', table.note, pictures)
+  text = render.markdown(collected, f'{table.name}, size {table.size}', table.note, pictures,
+                         table.contrasts)
   for name, content in (('table.md', text), ('table.csv', export.to_csv(collected)),
                         ('table.json', export.to_json(collected))):
     disk.write_bytes(out / name, content.encode())

@@ -2,8 +2,9 @@
 
 It is a file with `sizes`, {name: {'seeds': count}}; sweep(add, size), which calls
 add(label, config, overrides, published, note, curve) for each row; metrics(), its columns; and
-note(), a text. A table with curves has figure() (`genjax.tables.figure.check`). A sweep with a
-third parameter gets the ARGUMENT of --table=FILE.py:ARGUMENT.
+note(), a text. A table with curves has figure() (`genjax.tables.figure.check`), one that claims
+differences between rows contrasts() (`genjax.tables.contrast.check`). A sweep with a third
+parameter gets the ARGUMENT of --table=FILE.py:ARGUMENT.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from genjax import configs
-from genjax.tables import collect, figure
+from genjax.tables import collect, contrast, figure
 from genjax.tables.cells import Cell, Row, cell, slug
 from genjax.types import BadInput
 
@@ -36,6 +37,7 @@ class Table(NamedTuple):
   out: str
   figure: dict | None = None  # labels of the columns 'x' and 'y' of its curves, and their scales
   configs: Mapping = {}  # row -> the config of its first seed
+  contrasts: tuple[dict, ...] = ()  # differences between rows (`genjax.tables.contrast`)
 
 
 def module(path: str):
@@ -44,7 +46,7 @@ def module(path: str):
   lacks = [name for name in PARTS if name not in vars(loaded)]
   if lacks:
     raise BadInput(f'{path} has no {", ".join(lacks)}; a table has sizes, sweep(add, size), '
-                   'metrics() and note(), and may have figure()')
+                   'metrics() and note(), and may have figure() and contrasts()')
   for size, settings in loaded.sizes.items():
     if not isinstance(settings, Mapping) or not settings.get('seeds', 0) >= 1:
       raise BadInput(f"{path}: sizes[{size!r}] is {settings!r}; allowed: {{'seeds': 1 or more}}")
@@ -75,6 +77,8 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
   curves = loaded.figure() if 'figure' in vars(loaded) and not metrics else None
   if curves is not None:
     figure.check(curves, rows, columns, path)
+  contrasts = loaded.contrasts() if 'contrasts' in vars(loaded) and not metrics else ()
+  contrast.check(contrasts, rows, columns)
   cells, resolved = [], {}
   for row in rows:
     for seed in range(loaded.sizes[size]['seeds']):
@@ -85,7 +89,8 @@ def read(path: str, size: str | None, out: str | None = None, metrics=None,
   rows = [row for row in rows if row.label in kept]
   cells = [cell for cell in cells if cell.label in kept]  # only now: cells start from other cells
   return Table(name, path, size, tuple(rows), tuple(cells), columns, loaded.note(), out, curves,
-               {label: config for label, config in resolved.items() if label in kept})
+               {label: config for label, config in resolved.items() if label in kept},
+               tuple(each for each in contrasts if {each['row'], each['less']} <= set(kept)))
 
 
 def takes_argument(loaded) -> bool:

@@ -1,8 +1,9 @@
 """A collected table as Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from genjax.tables import contrast
 from genjax.tables.collect import NOT_PROTOCOL
 
 ARROWS = {'lower': ' ↓', 'higher': ' ↑', '': ''}
@@ -11,10 +12,11 @@ FLOOR_LABEL = '*the data themselves*'
 
 
 def markdown(table: Mapping, title: str, note: str = '',
-             pictures: Mapping[str, str] = MappingProxyType({})) -> str:
+             pictures: Mapping[str, str] = MappingProxyType({}),
+             contrasts: Sequence[Mapping] = ()) -> str:
   """The page of a table: rows, missing cells with the commands that fill them, notes, protocol.
 
-  table: of `collect`; note: a text below it; pictures: {caption: file}.
+  table: of `collect`; note: a text below it; pictures: {caption: file}; contrasts: see `contrast`.
   """
   notes = []  # footnotes in the order in which the rows need them
   axes = list(dict.fromkeys(axis for row in table['rows'] for axis in table['axes'][row['label']]))
@@ -31,7 +33,11 @@ def markdown(table: Mapping, title: str, note: str = '',
     lines.append('| ' + ' | '.join([FLOOR_LABEL, *floors, *[''] * (len(axes) + 1)]) + ' |')
   for row in table['rows']:
     lines.append(_row(table, row, axes, notes))
-  parts = [f'# {title}', '\n'.join(lines), _legend(table)]
+  parts = [f'# {title}', '\n'.join(lines)]
+  if contrasts:
+    parts.append(contrast.section(
+        contrasts, table, number, lambda *published: _printed(notes, *published)))
+  parts.append(_legend(table))
   if notes:
     parts.append('\n'.join(f'[{i}] {text}  ' for i, text in enumerate(notes, 1)))
   parts += [f'![{words}]({file})' for words, file in pictures.items()]
@@ -110,8 +116,7 @@ def _row(table, row, axes, notes) -> str:
     cells.append(text)
     for metric in _published(table, column):
       entry = row['published'].get(metric)
-      cells.append(ABSENT if entry is None else f'{entry["value"]}' + _mark(
-          notes, _source(entry)) + _verdict(row['verdicts'].get(metric), column['digits']))
+      cells.append(_printed(notes, entry, row['verdicts'].get(metric), column['digits']))
   for axis in axes:
     cells.append(_axis(table['axes'][row['label']].get(axis, {})))
   n = len(row['seeds'])
@@ -121,6 +126,12 @@ def _row(table, row, axes, notes) -> str:
   cells.append((done if n in (0, row['seeds_wanted']) else f'{done} of {row["seeds_wanted"]}')
                + ''.join(_mark(notes, text) for text in why))
   return '| ' + ' | '.join(map(_cell, [label, *cells])) + ' |'
+
+
+def _printed(notes: list, published: Mapping | None, verdict: Mapping | None, digits: int) -> str:
+  """A published figure with its footnote and our verdict."""
+  return ABSENT if published is None else (
+      f'{published["value"]}{_mark(notes, _source(published))}{_verdict(verdict, digits)}')
 
 
 def _source(published: Mapping) -> str:
