@@ -48,9 +48,7 @@ def config_of(family, objective, kind, estimator=None):
   config.objective.name = objective
   config.objective.kw = {'estimator': estimator} if estimator else {}
   config.batch_size, config.steps = 16, 3
-  estimators = compat.pick('objective', objective, OBJECTIVES).ESTIMATORS
-  makes = [estimators[name].make for name in ([estimator] if estimator else estimators)]
-  for role in networks.roles(FAMILIES[family].make, *makes):
+  for role in networks.of_run(family, config.model.kw, objective, estimator):
     config.networks[role].kw = TINY_NETWORKS[role]
   if family == 'glow':
     config.networks.conditioner.name = 'mlp'  # compiles faster than convolutions
