@@ -45,8 +45,8 @@ PIXELCNN = {'model.kw.likelihood': 'logistic_mixture',
 IMAGES = {'width': 128, 'num_blocks': 2, 'patch': 2, 'dtype': 'bfloat16'}
 NETWORKS = {
     'vae': {'posterior': IMAGES, 'decoder': IMAGES},
-    'ladder': {'ladder': {'width': 128, 'num_layers': 30, 'latent_channels': 16, 'num_blocks': 4,
-                          'dtype': 'bfloat16', 'remat': True}},
+    'ladder': {'ladder': {'width': 192, 'multipliers': (1, 1, 1), 'num_layers': 30,
+                          'latent_channels': 16, 'num_blocks': 4, 'dtype': 'bfloat16', 'remat': True}},
     'implicit': {'generator': IMAGES},
     'ebm': {'energy': IMAGES},
     'flow': {'conditioner': {'width': 128, 'num_blocks': 3, 'dtype': 'bfloat16'}},
