@@ -7,6 +7,8 @@
   --config=configs/cifar10.py:family=ladder,objective=kl
   --config=configs/cifar10.py:family=implicit,objective=adversarial,objective.gradient_penalty=1.0
   --config=configs/cifar10.py:family=autoregressive,causal.width=64
+  --config=configs/cifar10.py:family=glow,objective=kl
+  --config=configs/cifar10.py:family=tarflow,objective=kl
   --config=configs/cifar10.py:model.schedule=edm,model.prediction=edm,objective.weighting=edm,denoiser.residual_scale=0.7071
   --config=configs/cifar10.py:objective=kl,model.schedule=learned,denoiser.multipliers=(1,),denoiser.num_blocks=32,denoiser.attention=(),denoiser.fourier=(7,8)
 
@@ -46,13 +48,21 @@ IMAGES = {'width': 128, 'num_blocks': 2, 'patch': 2, 'dtype': 'bfloat16'}
 NETWORKS = {
     'vae': {'posterior': IMAGES, 'decoder': IMAGES},
     'ladder': {'ladder': {'width': 192, 'multipliers': (1, 1, 1), 'num_layers': 30,
-                          'latent_channels': 16, 'num_blocks': 4, 'dtype': 'bfloat16', 'remat': True}},
+                          'latent_channels': 16, 'num_blocks': 4, 'dtype': 'bfloat16',
+                          'remat': True}},
     'implicit': {'generator': IMAGES},
     'ebm': {'energy': IMAGES},
     'flow': {'conditioner': {'width': 128, 'num_blocks': 3, 'dtype': 'bfloat16'}},
+    'glow': {'conditioner': {'width': 128, 'num_blocks': 2, 'dtype': 'bfloat16'}},
+    # in float32: the pass with the cache must give what the parallel pass gives
+    'tarflow': {'patch_causal': {'width': 256, 'num_blocks': 4, 'remat': True}},
     'autoregressive': {'causal': {'width': 160, 'num_blocks': 12, 'dropout': 0.5,
                                   'dtype': 'bfloat16'}},
 }
+# keywords of the families
+MODELS = {'flow': {'split': 'checkerboard'}, 'glow': {'num_steps': 16},
+          'tarflow': {'num_layers': 8, 'patch': 2}}
+OTHER_NAMES = {'causal': 'pixelcnn', 'patch_causal': 'transformer', 'ladder': 'ladder'}  # than conv
 CRITICS = (('adversarial', ''), ('adversarial', 'critic'), ('wasserstein', ''),
            ('wasserstein', 'critic'))  # (objective, estimator) that train one
 
@@ -86,11 +96,10 @@ def without_path(args):
     networks['critic'] = IMAGES
   sizes = {f'networks.{role}.kw.{key}': value for role, kw in networks.items() if not args[role]
            for key, value in kw.items()}
-  special = {'causal': 'pixelcnn', 'ladder': 'ladder'}
-  names = {f'networks.{role}.name': special.get(role, 'conv') for role in networks}
-  split = {'model.kw.split': 'checkerboard'} if args['family'] == 'flow' else {}
+  names = {f'networks.{role}.name': OTHER_NAMES.get(role, 'conv') for role in networks}
+  model = {f'model.kw.{key}': value for key, value in MODELS.get(args['family'], {}).items()}
   return common.build(args, {
-      **common.POD, **names, **split, **sizes, 'augment': '' if common.is_fitted(args) else 'flip',
+      **common.POD, **names, **model, **sizes, 'augment': '' if common.is_fitted(args) else 'flip',
       'steps': 200000, 'steps_per_dispatch': 10,
       'batch_size': 256, 'optim.clip': 1.0,
       **common.BY_OBJECTIVE.get(args['objective'], common.OTHERWISE),

@@ -7,8 +7,9 @@ The argument of a config is what stands behind the colon of --config=configs/FIL
             | conditional                    True or False: on the labels of the data
             | ROLE, ROLE.KEY                 a network and its keywords, by what it is for
             | SECTION.KEY                    SECTION one of data model objective sampler
-  ROLE     := posterior | decoder | generator | critic | energy | classifier | denoiser | causal
-            | masked | conditioner | ladder
+  ROLE     := posterior | decoder | generator | critic | energy | classifier | denoiser | velocity
+            | causal | masked | patch_causal | conditioner
+            | dequantiser | ladder
   VALUE    := a Python literal (64, 1e-3, True, (128,128), 'text'), or a bare word taken as text
 
 `SECTION.KEY=VALUE` sets `config.SECTION.kw.KEY`, `ROLE=VALUE` config.networks.ROLE.name and

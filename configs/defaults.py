@@ -5,7 +5,7 @@ from ml_collections.config_dict import placeholder
 
 # of networks, as genjax.nn has them
 ROLES = ('posterior', 'decoder', 'generator', 'critic', 'energy', 'classifier', 'denoiser',
-         'causal', 'masked', 'conditioner', 'ladder')
+         'velocity', 'causal', 'masked', 'patch_causal', 'conditioner', 'dequantiser', 'ladder')
 
 
 def get() -> config_dict.ConfigDict:

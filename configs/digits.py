@@ -6,6 +6,8 @@
   --config=configs/digits.py:family=implicit,objective=adversarial,divergence=reverse_kl
   --config=configs/digits.py:family=mixture,model.discretised=False,model.num_components=20
   --config=configs/digits.py:family=autoregressive,causal=pixelcnn,model.likelihood=logistic_mixture
+  --config=configs/digits.py:family=autoregressive,causal=made
+  --config=configs/digits.py:family=glow,objective=kl,model.dequantisation=variational
 
 A diffusion is four choices: model.schedule (cosine, linear_beta, linear_logsnr, zero_terminal_snr,
 ve, sub_vp, edm, linear, learned), model.prediction (noise, data, v, score, velocity, edm, levels),
@@ -54,10 +56,10 @@ BY_OBJECTIVE = {
         'optim.decay': 'cosine', 'optim.clip': 1.0, 'ema': 0.995}),
 }
 OTHERWISE = {'steps': 2000, 'optim.lr': 1e-3}  # an objective that this file knows nothing of
-# of the transformer, which is the default here
-SMALL_DIT = {'networks.denoiser.kw.patch': 4, 'networks.denoiser.kw.width': 128}
-# of the ladder: one of the default width takes four times as long, and these are few images
-SMALL_LADDER = {'networks.ladder.kw.width': 16, 'networks.ladder.kw.latent_channels': 4}
+# family -> a role, the names of its network for which these keywords are the default
+SMALL = {'diffusion': ('denoiser', ('', 'dit'), {'patch': 4, 'width': 128}),
+         'glow': ('conditioner', ('', 'conv'), {'width': 24, 'num_blocks': 1}),
+         'ladder': ('ladder', ('', 'ladder'), {'width': 16, 'latent_channels': 4})}
 # by its bound or by score matching: tables compare the two
 DIFFUSION = {'steps': 6000, 'batch_size': 64, 'optim.lr': 2e-3, 'optim.warmup': 100,
              'optim.clip': 1.0, 'ema': 0.995}
@@ -68,6 +70,11 @@ BY_PAIR = {
                      'optim.warmup': 50, 'optim.clip': 1.0},
     ('autoregressive_flow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.weight_decay': 1.0,
                                     'optim.warmup': 50, 'optim.clip': 1.0},
+    ('glow', 'kl'): {'steps': 600, 'optim.lr': 1e-3, 'optim.warmup': 50, 'optim.clip': 1.0,
+                     'model.kw.num_steps': 4},
+    ('continuous_flow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.warmup': 50,
+                                'optim.clip': 1.0, 'networks.velocity.name': 'time_mlp'},
+    ('tarflow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.warmup': 50, 'optim.clip': 1.0},
     ('vae', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 1.0},
     ('ladder', 'kl'): {'steps': 1000, 'optim.lr': 2e-3, 'optim.warmup': 50, 'optim.clip': 10.0,
                        'ema': 0.995, 'batch_size': 64},
@@ -89,6 +96,13 @@ def get_config(arg: str = ''):
       'batch_size': 128, 'steps_per_dispatch': 10, 'log.every': 100, 'checkpoint.every': 1000,
       'evals.encoder': 'digits', 'evals.names': EVALS, 'evals.num_samples': 1000,
       **BY_OBJECTIVE.get(args['objective'], OTHERWISE), **BY_PAIR.get(pair, {}),
-      **(SMALL_DIT if args['family'] == 'diffusion' and args['denoiser'] in ('', 'dit') else {}),
-      **(SMALL_LADDER if args['family'] == 'ladder' else {}),
+      **_small(args),
       **(FITTED if common.is_fitted(args) else {})})
+
+
+def _small(args) -> dict:
+  """Sizes of the network that is the default of a family here, unless another is chosen."""
+  role, names, kw = SMALL.get(args['family'], ('', (), {}))
+  if not role or args[role] not in names:
+    return {}
+  return {f'networks.{role}.kw.{key}': value for key, value in kw.items()}

@@ -1,6 +1,7 @@
 """Points in the plane whose density is known: every divergence can be checked against the truth.
 
   --config=configs/toy2d.py:data=three_modes,family=flow,objective=kl
+  --config=configs/toy2d.py:data=moons,family=autoregressive_flow,objective=kl
   --config=configs/toy2d.py:data=four_modes,family=gaussian,objective=reverse_kl
   --config=configs/toy2d.py:data=ring8,family=implicit,objective=adversarial,divergence=js
   --config=configs/toy2d.py:data=three_modes,family=diffusion,objective=mean_flow
@@ -31,6 +32,7 @@ BY_OBJECTIVE = {
 # lambda 10, right for images, lets the two players circle each other in the plane
 BY_ESTIMATOR = {('wasserstein', 'critic'): {'objective.kw.gradient_penalty': 1.0}}
 BY_PAIR = {
+    ('continuous_flow', 'kl'): {'steps': 1000},  # each through a solver
     # in the plane a loss divided by itself forgets the mean that it should regress on
     ('diffusion', 'mean_flow'): {'objective.kw.weight_power': 0.0, 'objective.kw.apart': 0.5,
                                  'objective.kw.time_sampling': 'stratified'},

@@ -84,6 +84,9 @@ class Model(NamedTuple):
   rsample: Callable | None = None
   # (params, batch, rng) -> [B] nats, exact
   log_prob: Callable | None = None
+  # (params, batch, rng) -> {term: [B] nats}; their sum estimates log p(x) without bias, or with
+  # levels a lower bound on it (Hutchinson's trace of a continuous flow)
+  log_prob_estimate: Callable | None = None
   # (params, batch, rng) -> {term: [B] nats}; their sum is a lower bound on log p(x)
   elbo: Callable | None = None
   # (params, batch, rng) -> [B] nats with E exp(.) = p(x): IWAE, AIS over latents

@@ -32,7 +32,8 @@ METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_estimate_bpd', 'nll_exact_nats
            'nll_bound_nats', 'nll_estimate_nats')
 AT_ONCE = 100  # weights per call: signs of life come between calls
 NUM_EXAMPLES = 1000  # for importance weights, which cost a pass each
-KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'ode': 'estimate'}
+KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'estimate': 'estimate',
+         'ode': 'estimate'}
 
 
 def exact(model: Model, task: Task, *, batch_size: int = 256, num_examples=None,
@@ -88,6 +89,16 @@ def importance_weighted(model: Model, task: Task, *, num_weights: int = 100, bat
                     num_examples=num_examples, subset_seed=subset_seed)
 
 
+def estimate(model: Model, task: Task, *, num_repeats: int = 8, batch_size: int = 256,
+             num_examples=None, subset_seed: int = 0) -> Callable:
+  """evaluate(params, draw) -> nll_estimate_*: by `log_prob_estimate`, mean of num_repeats."""
+  _check_counts(num_repeats=num_repeats)
+  return _evaluator(model, task, 'estimate', model.log_prob_estimate,
+                    'population mean of the estimate', {'num_repeats': num_repeats},
+                    repeats=num_repeats, batch_size=batch_size, num_examples=num_examples,
+                    subset_seed=subset_seed)
+
+
 def ode(model: Model, task: Task, *, num_steps: int = 32, num_probes: int = 4, t_min: float = 1e-3,
         dequantisation: str = 'gaussian', batch_size: int = 256, num_examples=None,
         subset_seed: int = 0) -> Callable:
@@ -115,11 +126,13 @@ ESTIMATORS = {
     'exact': Estimator(('log_prob',), exact),
     'bound': Estimator(('elbo',), bound),
     'importance_weighted': Estimator(('log_weight',), importance_weighted),
+    'estimate': Estimator(('log_prob_estimate',), estimate),
     'ode': Estimator(('denoise',), ode),
 }
 # estimator -> {keyword: field of the card that it decides}, as far as known before training
 DECIDES = {
     'exact': {}, 'bound': {'num_repeats': 'num_repeats'},
+    'estimate': {'num_repeats': 'num_repeats'},
     'importance_weighted': {'num_weights': 'num_weights'},
     'ode': {'num_steps': 'solver', 'num_probes': 'num_probes', 't_min': 't_min',
             'dequantisation': 'dequantisation'}}
@@ -166,7 +179,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
                                            -prob.log_scale_volume(dataset.standardised))
     total = to_unit(-sum(values.values()))
     detail = {}
-    if estimator in ('bound', 'ode') and np.all(np.isfinite(total)):
+    if estimator in ('bound', 'estimate', 'ode') and np.all(np.isfinite(total)):
       detail['terms'] = {name: float(np.mean(to_unit(-v))) for name, v in values.items()}
       detail.update({name: float(np.mean(to_unit(v))) for name, v in extra.items()})
     detail.update(inverse_error.detail(model, task.prepare, params, arrays))

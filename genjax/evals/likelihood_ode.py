@@ -14,7 +14,7 @@ from genjax.types import DataSpec, Model
 
 # term that the noise on the integers adds -> name of the noise; `prob.dequantise` has the first too
 CELL_TERM, GAUSSIAN_TERM = 'log_cell_volume', 'noise'
-NOISE_TERMS = {CELL_TERM: 'uniform', GAUSSIAN_TERM: 'gaussian'}
+NOISE_TERMS = {CELL_TERM: 'uniform', GAUSSIAN_TERM: 'gaussian', 'log_noise_volume': 'variational'}
 DEQUANTISATIONS = ('gaussian', 'uniform')
 # next to the terms: the value at half the steps less that at all of them, and the standard
 # deviation of one example's value between its probes

@@ -3,6 +3,7 @@
 from genjax.models import (
   autoregressive,
   autoregressive_flow,
+  continuous_flow,
   diffusion,
   ebm,
   flow,
@@ -13,6 +14,7 @@ from genjax.models import (
   kde,
   ladder,
   mixture,
+  tarflow,
   vae,
 )
 
@@ -27,6 +29,8 @@ FAMILIES = {
     'flow': flow,
     'autoregressive_flow': autoregressive_flow,
     'glow': glow,
+    'continuous_flow': continuous_flow,
+    'tarflow': tarflow,
     'autoregressive': autoregressive,
     'ebm': ebm,
     'diffusion': diffusion,

@@ -14,6 +14,7 @@ import numpy as np
 
 from genjax.models import bijection, frames
 from genjax.models.bijection import Bijection
+from genjax.models.dequantiser import noise
 from genjax.numerics import bijections
 from genjax.types import BadInput, DataSpec, Model, Network
 
@@ -54,9 +55,9 @@ def layer(size: int, transform: Callable, net: Network) -> Bijection:
   return Bijection(init, forward, inverse)
 
 
-def make(spec: DataSpec, masked: Callable, *, direction: str = 'density',
+def make(spec: DataSpec, masked: Callable, dequantiser: Callable, *, direction: str = 'density',
          transform: str = 'rational_quadratic', num_layers: int = 4, num_bins: int | None = None,
-         bound: float = 4.0) -> Model:
+         bound: float = 4.0, dequantisation: str = 'uniform') -> Model:
   """Returns a flow: sample, rsample, log_prob, sample_and_log_prob; with levels elbo, log_weight.
 
   masked: network role.
@@ -66,6 +67,7 @@ def make(spec: DataSpec, masked: Callable, *, direction: str = 'density',
   num_layers: each sees the dimensions in the reversed order of the one before.
   num_bins: of a spline; None: 8, with levels 4.
   bound: splines of vectors act on [-bound, bound].
+  dequantisation: of data with levels, 'uniform', or 'variational' by the network role dequantiser.
   Raises BadInput for other values.
   """
   num_bins = bijections.checked_bins(transform, num_bins, 8 if spec.levels is None else 4)
@@ -78,4 +80,5 @@ def make(spec: DataSpec, masked: Callable, *, direction: str = 'density',
   chosen = bijection.repeated(one if fast else bijection.inverted(one), num_layers, UNROLL)
   return bijection.flow(
       bijection.chain(frame=frame.bijection, layers=chosen),
-      frame.base, spec, evaluations=size if fast else 1)
+      frame.base, spec, noise=noise(spec, dequantiser, dequantisation),
+      evaluations=size if fast else 1)

@@ -119,12 +119,14 @@ def repeated(part: Bijection, count: int, unroll: int = 1) -> Bijection:
 
 
 def flow(bijection: Bijection, base: Base, spec: DataSpec, *, noise: Noise | None = None,
-         evaluations: int = 1) -> Model:
+         evaluations: int = 1, estimate: Callable | None = None) -> Model:
   """Returns the Model of x = f^-1(z), z ~ base: sample, rsample, log_prob, sample_and_log_prob.
 
   bijection: f, from vectors [B, D] to vectors, whose params are a dict.
   noise: of data with levels; None: uniform in the cells. Its parameters are params['dequantiser'].
   evaluations: network evaluations of the inverse, as `sample` reports them.
+  estimate: (params, x [B, D], cond, rng) -> z, an unbiased estimate of log |det dz/dx| [B], of an f
+    that computes none; log_prob_estimate then replaces log_prob and sample_and_log_prob.
   Data with levels are dequantised (`prob.dequantise`): elbo and log_weight instead of log_prob.
   """
   shape, size = spec.shape, int(np.prod(spec.shape))
@@ -147,6 +149,10 @@ def flow(bijection: Bijection, base: Base, spec: DataSpec, *, noise: Noise | Non
     z, log_det = bijection.forward(params, flat(batch['x']), batch.get('cond'))
     return base.log_prob(z) + log_det
 
+  def log_prob_estimate(params, batch, rng):
+    z, log_det = estimate(params, flat(batch['x']), batch.get('cond'), rng)
+    return {'log_base': base.log_prob(z), 'log_det': log_det}
+
   def sample_and_log_prob(params, rng, n, cond):
     z = base.sample(rng, n)
     x, log_det = bijection.inverse(params, z, cond)
@@ -163,5 +169,8 @@ def flow(bijection: Bijection, base: Base, spec: DataSpec, *, noise: Noise | Non
       init, sample=lambda params, rng, n, cond: (rsample(params, rng, n, cond), evaluations),
       rsample=rsample, log_prob=log_prob, sample_and_log_prob=sample_and_log_prob,
       bijection=(forward, inverse), adapt=adapt if bijection.adapt else None)
+  if estimate is not None:
+    model = model._replace(log_prob=None, sample_and_log_prob=None,
+                           log_prob_estimate=log_prob_estimate)
   return prob.dequantise(model, spec, noise and (
       lambda params, rng, batch: noise.draw(params['dequantiser'], rng, batch)))

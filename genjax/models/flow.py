@@ -10,6 +10,7 @@ import numpy as np
 
 from genjax.models import bijection, frames
 from genjax.models.couplings import conditioners, couplings
+from genjax.models.dequantiser import noise
 from genjax.numerics import bijections, splits
 from genjax.types import BadInput, DataSpec, Model
 
@@ -17,9 +18,9 @@ SPLITS = ('permutation', 'checkerboard')
 SIDE = 32  # least side of images for which checkerboard and convolutions are the default
 
 
-def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'rational_quadratic',
-         num_couplings: int = 8, split: str | None = None, num_bins: int | None = None,
-         bound: float = 4.0) -> Model:
+def make(spec: DataSpec, conditioner: Callable, dequantiser: Callable, *,
+         transform: str = 'rational_quadratic', num_couplings: int = 8, split: str | None = None,
+         num_bins: int | None = None, bound: float = 4.0, dequantisation: str = 'uniform') -> Model:
   """Returns a flow: sample, rsample, log_prob, sample_and_log_prob; with levels elbo, log_weight.
 
   conditioner: network role.
@@ -29,6 +30,7 @@ def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'rational_qu
     'checkerboard' for images of even sides from 32 pixels on.
   num_bins: of a spline; None: 8, with levels 4.
   bound: splines of vectors act on [-bound, bound].
+  dequantisation: of data with levels, 'uniform', or 'variational' by the network role dequantiser.
   Raises BadInput for other values.
   """
   num_bins = bijections.checked_bins(transform, num_bins, 8 if spec.levels is None else 4)
@@ -39,7 +41,8 @@ def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'rational_qu
   layers = couplings(
       halves, partial(bijections.elementwise, transform, frame.bound),
       *conditioners(conditioner, halves, bijections.num_params(transform, num_bins)))
-  return bijection.flow(bijection.chain(frame=frame.bijection, couplings=layers), frame.base, spec)
+  return bijection.flow(bijection.chain(frame=frame.bijection, couplings=layers), frame.base, spec,
+                        noise=noise(spec, dequantiser, dequantisation))
 
 
 def _on_board(shape: tuple[int, ...], split: str | None) -> bool:

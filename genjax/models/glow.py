@@ -15,6 +15,7 @@ import scipy.linalg
 
 from genjax.models import bijection, frames
 from genjax.models.bijection import Bijection
+from genjax.models.dequantiser import noise
 from genjax.nn.dit import patchify, unpatchify
 from genjax.numerics import bijections
 from genjax.types import BadInput, DataSpec, Model, Network
@@ -161,8 +162,9 @@ def multi_scale(shape: tuple[int, ...], scales: list[Bijection]) -> Bijection:
   return Bijection(init, forward, inverse, adapt)
 
 
-def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'affine', num_steps: int = 8,
-         num_scales: int | None = None, num_bins: int | None = None, bound: float = 4.0) -> Model:
+def make(spec: DataSpec, conditioner: Callable, dequantiser: Callable, *, transform: str = 'affine',
+         num_steps: int = 8, num_scales: int | None = None, num_bins: int | None = None,
+         bound: float = 4.0, dequantisation: str = 'uniform') -> Model:
   """Returns a flow of images: sample, rsample, log_prob, sample_and_log_prob; levels: elbo.
 
   conditioner: network role; a convolutional network unless the config chooses another.
@@ -170,6 +172,7 @@ def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'affine', nu
   num_steps: per scale.
   num_scales: None: up to 3, with at least 2 pixels a side at the last.
   num_bins: of a spline; None: 8. bound: splines act on [-bound, bound].
+  dequantisation: of data with levels, 'uniform', or 'variational' by the network role dequantiser.
   Raises BadInput for other values, and for data that are no images with sides that 2^num_scales
   divides.
   """
@@ -193,7 +196,8 @@ def make(spec: DataSpec, conditioner: Callable, *, transform: str = 'affine', nu
   levels = {} if spec.levels is None else {'frame': frames.unbounded(spec).bijection}
   scales = multi_scale(shape, [scale(i) for i in range(num_scales)])
   return bijection.flow(bijection.chain(**levels, scales=scales),
-                        bijection.normal(int(np.prod(shape))), spec)
+                        bijection.normal(int(np.prod(shape))), spec,
+                        noise=noise(spec, dequantiser, dequantisation))
 
 
 def _scales(shape: tuple[int, ...], asked: int | None) -> int:

@@ -64,7 +64,7 @@ def vamp(spec: DataSpec, encode: Callable, num_components: int) -> Prior:
 
 def coupling_flow(dim: int, conditioner: Callable) -> Prior:
   """A coupling flow with its defaults (`flow.make`); conditioner: network role."""
-  model = flow.make(DataSpec((dim,), None), conditioner)
+  model = flow.make(DataSpec((dim,), None), conditioner, dequantiser=None)  # z has no levels
   return Prior(model.init, lambda params, z: model.log_prob(params['prior'], {'x': z}, None),
                lambda params, rng, n: model.rsample(params['prior'], rng, n, None),
                lambda params, rng, n: model.rsample(params['prior'], rng, n, None))

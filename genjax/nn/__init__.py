@@ -8,6 +8,8 @@ Tensors in, tensors out: they know no distribution. What each kind is called wit
   causal        (tokens int32 [B, D], cond) -> [B, D, out], each given those before it; `start` and
                 `step` the same one by one
   masked        (x [B, D], cond) -> [B, D, out], each given those before it
+  patch_causal  (patches x [B, T, d], cond) -> [B, T, d, out], each given those before it; `start`
+                and `step` the same one by one
   ladder        (x [B, *shape] or None, cond, B, pick, given, key) -> [B, *shape, out], summaries of
                 its latent layers (`nn.ladder.Ladder`)
   conditioner   (the given part [B, *given], cond) -> [B, *shape, out], for the other [B, *shape]
@@ -22,7 +24,7 @@ from genjax.nn.masked import Made, MaskedMLP
 from genjax.nn.mlp import MLP
 from genjax.nn.pixelcnn import PixelCNN
 from genjax.nn.time_mlp import TimeMLP
-from genjax.nn.transformer import TokenTransformer
+from genjax.nn.transformer import PatchTransformer, TokenTransformer
 from genjax.nn.unet import UNet
 
 NETWORKS = {
@@ -31,13 +33,15 @@ NETWORKS = {
     'denoiser': {'time_mlp': TimeMLP, 'dit': DiT, 'unet': UNet},
     'causal': {'transformer': TokenTransformer, 'pixelcnn': PixelCNN, 'made': Made},
     'masked': {'mlp': MaskedMLP},
+    'patch_causal': {'transformer': PatchTransformer},
     'conditioner': {'mlp': MLP, 'conv': ConvConditioner},
     'ladder': {'ladder': Ladder},
 }
 ROLES = {
     'posterior': 'to_vector', 'decoder': 'from_vector', 'generator': 'from_vector',
     'critic': 'to_vector', 'energy': 'to_vector', 'classifier': 'to_vector',
-    'denoiser': 'denoiser', 'causal': 'causal', 'masked': 'masked', 'conditioner': 'conditioner',
+    'denoiser': 'denoiser', 'velocity': 'denoiser', 'causal': 'causal', 'masked': 'masked',
+    'patch_causal': 'patch_causal', 'conditioner': 'conditioner', 'dequantiser': 'conditioner',
     'ladder': 'ladder',
 }
 ON_IMAGES = ('conv', 'dit', 'unet', 'pixelcnn', 'ladder')  # those that take images alone

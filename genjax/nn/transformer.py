@@ -1,4 +1,4 @@
-"""A causal transformer over tokens: one set of parameters, a parallel pass and a one-token step.
+"""Causal transformers over tokens and patches: a parallel pass and a step with a cache.
 
 Sizes: B batch, T tokens, W width, h heads, d = W / h.
 """
@@ -88,7 +88,64 @@ class CausalBlock(nn.Module):
     return x + self.mlp(x), (keys, values)
 
 
-class TokenTransformer(nn.Module):
+class CausalStack(nn.Module):
+  """What the causal transformers here share; the fields are those of its subclasses.
+
+  places: sizes of the axes over which the sequence runs, each with a table of positions.
+  """
+
+  def build(self, places: tuple[int, ...], out: int):
+    if self.width % self.num_heads:
+      raise BadInput(f'width = {self.width} is not a multiple of num_heads = {self.num_heads}')
+    self.places = [self.param(f'place_{axis}', SMALL, (size, self.width))
+                   for axis, size in enumerate(places)]
+    self.cond = CondEmbed(self.width, self.num_classes, self.context)
+    block = nn.remat(CausalBlock, static_argnums=(2,)) if self.remat else CausalBlock
+    self.blocks = [block(self.width, self.num_heads, self.mlp_ratio, self.dropout, self.dtype)
+                   for _ in range(self.num_blocks)]
+    self.norm = nn.LayerNorm()
+    self.head = Dense(out, kernel_init=nn.initializers.zeros)
+    self.drop = nn.Dropout(self.dropout)
+
+  def place(self):
+    """[T, W]: the position embeddings, summed over axes, in raster order."""
+    sizes, total = [len(table) for table in self.places], 0.0
+    for axis, table in enumerate(self.places):
+      rest = [1] * len(sizes)
+      rest[axis] = sizes[axis]
+      total = total + table.reshape(*rest, self.width)
+    return total.reshape(-1, self.width)
+
+  def outputs(self, x):
+    return self.head(self.norm(x)).astype(jnp.float32)
+
+  def parallel(self, embedded, cond, deterministic: bool):
+    """embedded [B, T - 1, W], without the last -> outputs [B, T, ...], each given those before."""
+    start = self.cond(cond, embedded.shape[0])[:, None]
+    x = self.drop(jnp.concatenate([start, embedded], 1) + self.place(), deterministic)
+    for block in self.blocks:
+      x = block(x, deterministic)
+    return self.outputs(x)
+
+  def start(self, cond, batch_size: int) -> dict:
+    """The cache before the first `step`: {'first': [B, W], 'place': [T, W], 'blocks': empty}."""
+    place = self.place()
+    size = (batch_size, self.num_heads, len(place), self.width // self.num_heads)
+    empty = jnp.zeros(size, self.dtype or jnp.float32)
+    return {'first': self.cond(cond, batch_size), 'place': place,
+            'blocks': [(empty, empty)] * self.num_blocks}
+
+  def advance(self, cache: dict, embedded, i):
+    """embedded [B, W] of element i - 1 -> (outputs [B, ...] for element i, cache of the next)."""
+    x = jnp.where(i == 0, cache['first'], embedded) + cache['place'][i]
+    x, new = constrain_batch(x), []
+    for block, part in zip(self.blocks, cache['blocks'], strict=True):
+      x, part = block.step(x, part, i)
+      new.append(part)
+    return self.outputs(x), {**cache, 'blocks': new}
+
+
+class TokenTransformer(CausalStack):
   """Numbers of each token given the tokens before it in raster order, and a condition.
 
   A token is embedded by a table and by its value (levels are ordered), its place by one table an
@@ -113,61 +170,61 @@ class TokenTransformer(nn.Module):
   out: int | None = None
 
   def setup(self):
-    if self.width % self.num_heads:
-      raise BadInput(f'width = {self.width} is not a multiple of num_heads = {self.num_heads}')
     self.token = self.param('token', SMALL, (self.levels, self.width))
     self.value = self.param('value', SMALL, (self.width,))
-    self.places = [self.param(f'place_{axis}', SMALL, (size, self.width))
-                   for axis, size in enumerate(self.shape)]
-    self.cond = CondEmbed(self.width, self.num_classes, self.context)
-    block = nn.remat(CausalBlock, static_argnums=(2,)) if self.remat else CausalBlock
-    self.blocks = [block(self.width, self.num_heads, self.mlp_ratio, self.dropout, self.dtype)
-                   for _ in range(self.num_blocks)]
-    self.norm = nn.LayerNorm()
-    self.head = Dense(self.out or self.levels, kernel_init=nn.initializers.zeros)
-    self.drop = nn.Dropout(self.dropout)
-
-  def place(self):
-    """[D, W]: the position embeddings, summed over axes, in raster order."""
-    total = 0.0
-    for axis, table in enumerate(self.places):
-      rest = [1] * len(self.shape)
-      rest[axis] = self.shape[axis]
-      total = total + table.reshape(*rest, self.width)
-    return total.reshape(-1, self.width)
+    self.build(self.shape, self.out or self.levels)
 
   def embed(self, tokens):
     """int32 [...] -> [..., W]."""
     value = 2.0 * tokens.astype(jnp.float32) / (self.levels - 1) - 1.0
     return self.token[tokens] + value[..., None] * self.value
 
-  def logits(self, x):
-    return self.head(self.norm(x)).astype(jnp.float32)
-
   def __call__(self, tokens, cond=None, deterministic: bool = True) -> jax.Array:
     """tokens int32 [B, D] -> float32 [B, D, out]."""
-    start = self.cond(cond, tokens.shape[0])[:, None]
-    x = jnp.concatenate([start, self.embed(tokens[:, :-1])], 1) + self.place()
-    x = self.drop(x, deterministic)
-    for block in self.blocks:
-      x = block(x, deterministic)
-    return self.logits(x)
-
-  def start(self, cond, batch_size: int) -> dict:
-    """The cache before the first `step`: {'first': [B, W], 'place': [D, W], 'blocks': empty}."""
-    size = (batch_size, self.num_heads, int(np.prod(self.shape)), self.width // self.num_heads)
-    empty = jnp.zeros(size, self.dtype or jnp.float32)
-    return {'first': self.cond(cond, batch_size), 'place': self.place(),
-            'blocks': [(empty, empty)] * self.num_blocks}
+    return self.parallel(self.embed(tokens[:, :-1]), cond, deterministic)
 
   def step(self, cache: dict, token, i):
     """(output [B, out] for token i, cache of the next step).
 
     token: int32 [B], token i - 1; ignored for i = 0.
     """
-    x = jnp.where(i == 0, cache['first'], self.embed(token)) + cache['place'][i]
-    x, new = constrain_batch(x), []
-    for block, part in zip(self.blocks, cache['blocks'], strict=True):
-      x, part = block.step(x, part, i)
-      new.append(part)
-    return self.logits(x), {**cache, 'blocks': new}
+    return self.advance(cache, self.embed(token), i)
+
+
+class PatchTransformer(CausalStack):
+  """Numbers of each element of a patch given the patches before it, and a condition.
+
+  shape: the axes over which patches run in raster order, then the number of elements of a patch.
+  out: numbers of an element, 0 at initialisation. Other fields: see TokenTransformer.
+  """
+
+  shape: tuple[int, ...]
+  out: int = 1
+  num_classes: int = 0
+  width: int = 64
+  num_blocks: int = 2
+  num_heads: int = 4
+  mlp_ratio: int = 4
+  dropout: float = 0.0
+  dtype: jnp.dtype | None = None
+  remat: bool = False
+  context: int = 0
+
+  def setup(self):
+    self.stem = Dense(self.width)
+    self.build(self.shape[:-1], self.shape[-1] * self.out)
+
+  def split(self, y):
+    return y.reshape(*y.shape[:-1], self.shape[-1], self.out)
+
+  def __call__(self, x, cond=None, deterministic: bool = True) -> jax.Array:
+    """x [B, T, d] -> float32 [B, T, d, out]."""
+    return self.split(self.parallel(self.stem(x[:, :-1]), cond, deterministic))
+
+  def step(self, cache: dict, patch, i):
+    """(output [B, d, out] for patch i, cache of the next step).
+
+    patch: [B, d], patch i - 1; ignored for i = 0.
+    """
+    y, cache = self.advance(cache, self.stem(patch), i)
+    return self.split(y), cache

@@ -25,6 +25,20 @@ def exact(model: Model) -> Objective:
   return Objective(_init(model), (Player('model', loss, ('model',)),), model)
 
 
+def estimate(model: Model) -> Objective:
+  """Returns one player on E_data[-log p_theta(x)] in nats, by an unbiased estimate of log p_theta.
+
+  Data with levels: of a bound on it. Metrics: nll, and the terms of the estimate.
+  """
+
+  def loss(params, carry, batch, rng, step):
+    terms = model.log_prob_estimate(params['model'], batch, rng)
+    nll = -sum(terms.values()).mean()
+    return nll, Aux({**{name: term.mean() for name, term in terms.items()}, 'nll': nll}, carry)
+
+  return Objective(_init(model), (Player('model', loss, ('model',)),), model)
+
+
 def bound(model: Model, *, beta: float = 1.0, free_bits: float = 0.0) -> Objective:
   """Returns one player on -ELBO, an upper bound of E_data[-log p_theta(x)] in nats.
 
@@ -198,6 +212,7 @@ ESTIMATORS = {
     'fit': Estimator(('fit',), fit),
     'exact': Estimator(('log_prob',), exact),
     'bound': Estimator(('elbo',), bound),
+    'estimate': Estimator(('log_prob_estimate',), estimate),
     'importance_weighted': Estimator(('log_weight',), importance_weighted),
     'doubly_reparametrised': Estimator(('latents',), doubly_reparametrised),
     'contrastive_divergence': Estimator(('energy',), contrastive_divergence),

@@ -29,9 +29,15 @@ def real_and_fake(model: Model, spec: DataSpec, params, batch, rng):
   rng_real, rng_fake, rng_model = jax.random.split(rng, 3)
   real = prob.cell_noise(rng_real, batch['x'], spec.levels)
   fake = model.rsample(params, rng_model, real.shape[0], batch.get('cond'))
-  if model.sample_and_log_prob is None:
+  if not _has_density(model):
     fake = prob.cell_noise(rng_fake, fake, spec.levels)
   return real, fake
+
+
+def _has_density(model: Model) -> bool:
+  """Whether samples and a density are one object, a density of noisy data if there are levels."""
+  return any(field is not None for field in (
+      model.log_prob, model.log_prob_estimate, model.sample_and_log_prob))
 
 
 def under_critic(writes: dict) -> dict:
@@ -45,7 +51,7 @@ def trained_through_samples(model: Model) -> Model:
   An exact density and its samples are one object, so everything stays. If the density is a bound (a
   VAE's encoder was not trained) or absent, only the samples stay.
   """
-  if model.log_prob is not None or model.sample_and_log_prob is not None:
+  if _has_density(model):
     return model
 
   def sample(params, rng, n, cond):

@@ -23,6 +23,7 @@ def dequantise(model: Model, spec: DataSpec, noise: Callable | None = None) -> M
     return model
   log_volume = log_cell_volume(spec)
   log_prob, elbo, log_weight = model.log_prob, model.elbo, model.log_weight
+  estimate = model.log_prob_estimate
 
   def uniform(params, rng, batch):
     x = cell_noise(rng, batch['x'], spec.levels)
@@ -39,6 +40,10 @@ def dequantise(model: Model, spec: DataSpec, noise: Callable | None = None) -> M
         'log_density': log_prob(params, batch, rng)}
     return {**terms, **of_noise}
 
+  def dequantised_estimate(params, batch, rng):
+    batch, of_noise, rng = noised(params, batch, rng)
+    return {**estimate(params, batch, rng), **of_noise}
+
   def dequantised_log_weight(params, batch, rng):
     batch, of_noise, rng = noised(params, batch, rng)
     log_p = log_weight or log_prob
@@ -46,5 +51,6 @@ def dequantise(model: Model, spec: DataSpec, noise: Callable | None = None) -> M
 
   return model._replace(
       log_prob=None,
+      log_prob_estimate=None if estimate is None else dequantised_estimate,
       elbo=None if log_prob is None and elbo is None else dequantised_elbo,
       log_weight=None if log_prob is None and log_weight is None else dequantised_log_weight)

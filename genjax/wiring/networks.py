@@ -20,15 +20,17 @@ DEFAULT = {  # kind -> networks for vectors, for images, for larger images
     'to_vector': ('mlp', 'mlp', 'conv'), 'from_vector': ('mlp', 'mlp', 'conv'),
     'conditioner': ('mlp', 'mlp', 'conv'), 'denoiser': ('time_mlp', 'dit'),
     'causal': ('transformer', 'transformer'), 'masked': ('mlp', 'mlp'),
-    'ladder': ('ladder', 'ladder')}
+    'patch_causal': ('transformer', 'transformer'), 'ladder': ('ladder', 'ladder')}
 # defaults of a role that replace the module's own
 SUITED = {
     ('energy', 'mlp'): {'features': (256, 256)},
     ('generator', 'mlp'): {'activation': 'relu'},
     ('conditioner', 'mlp'): {'features': (96, 96), 'residual': True},
+    ('dequantiser', 'mlp'): {'features': (96, 96), 'residual': True},
 }
 # roles that are applied without a random key, hence without dropout
-WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'masked', 'conditioner')
+WITHOUT_DROPOUT = ('energy', 'decoder', 'generator', 'velocity', 'masked', 'patch_causal',
+                   'conditioner', 'dequantiser')
 
 
 def roles(*makes: Callable) -> tuple[str, ...]:
@@ -75,6 +77,8 @@ def factories(networks: Mapping, spec: DataSpec) -> dict[str, Callable]:
     causal        out: number of outputs per token
     masked        out: number of outputs per dimension; context: width of vectors that cond holds
                   instead of the data's condition, if given
+    patch_causal  shape: the axes over which patches run, then the elements of a patch; out:
+                  number of outputs per element
     ladder        out: number of outputs per element of the spec's shape
     conditioner   given, shape: shapes of the given and of the other part; out: number of outputs
                   per element of the other part; otherwise: the network where the config chooses
@@ -118,7 +122,7 @@ def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | Non
   name = name or default(role, of)
   module = pick(f'network of the role {role}', name, NETWORKS[kind])
   if name in ON_IMAGES and len(of) != 3:
-    more = ', or model.split=checkerboard on images' if role == 'conditioner' else ''
+    more = ', or model.split=checkerboard on images' if kind == 'conditioner' else ''
     raise BadInput(f'network {name!r} of the role {role} needs images, not shape {of}; allowed: '
                    f'{", ".join(each for each in NETWORKS[kind] if each not in ON_IMAGES)}{more}')
   return name, module
@@ -142,7 +146,7 @@ def _make(role: str, spec: DataSpec, *, name: str, kw: Mapping, out: int,
     chosen['dtype'] = product_dtype(chosen['dtype'])
   others = {f'network {other!r}': each for other, each in NETWORKS[kind].items()}
   net = bind(f'network {extension.stem(name)!r} of the role {role}', module, sizes, chosen, others)
-  return of_module(net, stepped=kind == 'causal')
+  return of_module(net, stepped=kind in ('causal', 'patch_causal'))
 
 
 def of_module(module, stepped: bool = False) -> Network:

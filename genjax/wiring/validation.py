@@ -13,7 +13,7 @@ from genjax.wiring.training import Run
 
 LIKELIHOOD = 'nll'  # the metric for the likelihood that trained the model
 # of objectives that train by likelihood
-ESTIMATORS = ('exact', 'bound', 'importance_weighted', 'doubly_reparametrised')
+ESTIMATORS = ('exact', 'bound', 'estimate', 'importance_weighted', 'doubly_reparametrised')
 TIMES = 10  # default number of validations per run
 SHARE = 0.05  # largest cost of all validations, as a share of the training's
 FORWARD = 3  # cost of a training example, in forward passes of a validation example

@@ -34,8 +34,8 @@ CONFIGS = {'digits': digits, 'toy2d': toy2d, 'tfds_images': tfds_images, 'folder
 ON_PODS = {'cifar10': cifar10, 'imagenet32': imagenet32, 'imagenet64': imagenet64,
            'imagenet256': imagenet256}
 FAMILIES_ON_PODS = ('vae', 'implicit,objective=adversarial', 'implicit,objective=wasserstein',
-                    'implicit,objective=wasserstein,estimator=sinkhorn', 'ebm', 'flow',
-                    'autoregressive', 'vae,decoder=mlp')
+                    'implicit,objective=wasserstein,estimator=sinkhorn', 'ebm', 'flow', 'glow',
+                    'tarflow', 'autoregressive', 'vae,decoder=mlp')
 OF_DIFFUSION = ('score_matching', 'kl', 'mean_flow', 'consistency')  # that start at no other run
 REQUIRED = {'folder': 'path=photos,'}
 PAIRS = list(itertools.product(FAMILIES, OBJECTIVES))

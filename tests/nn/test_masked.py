@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.nn.masked import Made, MaskedMLP
+from genjax.nn.transformer import PatchTransformer
 from genjax.types import DataSpec
 from tests.networks import family, initial, jit, moved
 
@@ -18,6 +19,17 @@ def test_output_i_depends_on_the_dimensions_before_i(residual, features):
   jacobian = jit(jax.jacrev(lambda x: net.apply(params, x, cond)[0]))(x)[:, :, 0]  # [5, 2, 5]
   assert np.all(jacobian.max(1)[np.triu_indices(5)] == 0.0)
   assert np.all(np.abs(jacobian).max(1)[np.tril_indices(5, -1)] > 0.0)
+
+
+@pytest.mark.slow
+def test_a_patch_depends_on_the_patches_before_it():
+  net = PatchTransformer((2, 2, 3), 2, width=8, num_blocks=1, num_heads=2)
+  x = jax.random.normal(jax.random.key(0), (1, 4, 3))
+  params = moved(initial(net, x))
+  jacobian = jit(jax.jacrev(lambda x: net.apply(params, x)[0]))(x)[:, :, :, 0]  # [4, 3, 2, 4, 3]
+  largest = np.abs(jacobian).max((1, 2, 4))
+  assert np.all(largest[np.triu_indices(4)] == 0.0)
+  assert np.all(largest[np.tril_indices(4, -1)] > 0.0)
 
 
 def test_the_first_output_depends_on_the_condition_alone():

@@ -41,7 +41,7 @@ def test_fit_has_no_players_and_stands_back_for_what_is_asked(gaussian):
       data='ring8', others={}, models=dict)
   assert choose(None) == choose('') == choose('fit') == 'fit'
   assert choose('exact') == 'exact'
-  with pytest.raises(BadInput, match="no estimator 'em'; it has: fit, exact, bound, importance"):
+  with pytest.raises(BadInput, match="no estimator 'em'; it has: fit, exact, bound, estimate"):
     choose('em')
   with pytest.raises(BadInput, match=r"needs elbo \(bound\)\.\n"):  # of no other estimator
     choose('bound')

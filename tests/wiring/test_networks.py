@@ -20,7 +20,7 @@ SMALL = {'mlp': {'features': (8,)}, 'conv': {'width': 8}, 'time_mlp': {'width': 
          'unet': {'width': 8, 'num_heads': 2, 'num_blocks': 1, 'multipliers': (1,)},
          'transformer': {'width': 8, 'num_heads': 2, 'num_blocks': 1},
          'pixelcnn': {'width': 8, 'num_blocks': 1}, 'made': {'features': (8,)}}
-OF_ANY_SHAPE = ('masked',)  # kinds that see dimensions one after another, as vectors
+OF_ANY_SHAPE = ('masked', 'patch_causal')  # kinds that see dimensions one after another, as vectors
 
 
 @pytest.mark.parametrize(('spec', 'names'), [
@@ -55,6 +55,7 @@ def inputs(role, spec, sizes):
       'denoiser': ((x, jnp.ones(2)), (2, *spec.shape, out)),
       'causal': ((jnp.zeros((2, int(np.prod(spec.shape))), jnp.int32),),
                  (2, int(np.prod(spec.shape)), out)),
+      'patch_causal': ((jnp.ones((2, 6, 4)),), (2, 6, 4, out)),
       'masked': ((x.reshape(2, -1),), (2, x[0].size, out)),
       'conditioner': ((jnp.ones((2, *sizes.get('given', ()))),), (2, *sizes.get('shape', ()), out)),
   }[nn.ROLES[role]]
@@ -73,9 +74,11 @@ def cases():
 def test_every_network_plays_every_role_of_its_kind(role, name, data):
   spec = LARGE if data == 'images' else DataSpec((6,), 5, 10)
   sizes = {'out': 3}
-  if role == 'conditioner':
+  if nn.ROLES[role] == 'conditioner':
     sizes |= {'given': (8, 8, 6), 'shape': (8, 8, 6)} if data == 'images' else {
         'given': (4,), 'shape': (2,)}
+  if role == 'patch_causal':
+    sizes['shape'] = (2, 3, 4)
   make = networks.factories({role: {'name': name, 'kw': SMALL[name]}}, spec)[role]
   net = make(**sizes)
   args, shape = inputs(role, spec, sizes)
@@ -84,7 +87,7 @@ def test_every_network_plays_every_role_of_its_kind(role, name, data):
       lambda params: net.apply(params, *args, jnp.array([0, 10]), rng=jax.random.key(1),
                                train=True), params)
   assert (out.shape, out.dtype, writes) == (shape, jnp.float32, {})
-  assert (net.start is not None) == (net.step is not None) == (nn.ROLES[role] == 'causal')
+  assert (net.start is not None) == (net.step is not None) == ('causal' in nn.ROLES[role])
 
 
 @pytest.mark.parametrize(('role', 'section', 'words'), [
