@@ -28,7 +28,7 @@ FLOWS = {
         'width': 16, 'num_blocks': 1, 'num_heads': 2}}, {'num_layers': 2, 'patch': 2}),
     'glow_spline': ('glow', (4, 4, 1), CONV, {'num_steps': 1, 'transform': 'rational_quadratic'}),
 }
-FAST = ('maf_affine', 'glow')
+FAST = ('maf_affine', 'glow_spline')
 ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in FLOWS]
 
 
