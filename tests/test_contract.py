@@ -41,7 +41,7 @@ TINY_NETWORKS = {
 }
 DATA = {'continuous': ('three_modes', {'num_train': 512, 'num_validation': 64, 'num_test': 64}),
         'discrete': ('digits', {})}
-SLOW = ('continuous_flow',)  # its steps, through a solver, compile for seconds
+SLOW = ('continuous_flow', 'tarflow')  # their steps compile for seconds
 TRIPLES = matrix.legal_triples()
 
 
