@@ -47,8 +47,9 @@ PIXELCNN = {'model.kw.likelihood': 'logistic_mixture',
 IMAGES = {'width': 128, 'num_blocks': 2, 'patch': 2, 'dtype': 'bfloat16'}
 NETWORKS = {
     'vae': {'posterior': IMAGES, 'decoder': IMAGES},
-    'ladder': {'ladder': {'width': 128, 'num_layers': 30, 'latent_channels': 16, 'num_blocks': 4,
-                          'dtype': 'bfloat16', 'remat': True}},
+    'ladder': {'ladder': {'width': 192, 'multipliers': (1, 1, 1), 'num_layers': 30,
+                          'latent_channels': 16, 'num_blocks': 4, 'dtype': 'bfloat16',
+                          'remat': True}},
     'implicit': {'generator': IMAGES},
     'ebm': {'energy': IMAGES},
     'flow': {'conditioner': {'width': 128, 'num_blocks': 3, 'dtype': 'bfloat16'}},
@@ -61,8 +62,7 @@ NETWORKS = {
 # keywords of the families
 MODELS = {'flow': {'split': 'checkerboard'}, 'glow': {'num_steps': 16},
           'tarflow': {'num_layers': 8, 'patch': 2}}
-OTHER_NAMES = {  # than conv
-    'causal': 'pixelcnn', 'patch_causal': 'transformer', 'ladder': 'ladder'}
+OTHER_NAMES = {'causal': 'pixelcnn', 'patch_causal': 'transformer', 'ladder': 'ladder'}  # than conv
 CRITICS = (('adversarial', ''), ('adversarial', 'critic'), ('wasserstein', ''),
            ('wasserstein', 'critic'))  # (objective, estimator) that train one
 

@@ -62,7 +62,8 @@ BINARY = {'evals.encoder': '', 'evals.names': ('likelihood', 'novelty', 'copying
 OTHERWISE = {'steps': 2000, 'optim.lr': 1e-3}  # an objective that this file knows nothing of
 # family -> a role, the names of its network for which these keywords are the default
 SMALL = {'diffusion': ('denoiser', ('', 'dit'), {'patch': 4, 'width': 128}),
-         'glow': ('conditioner', ('', 'conv'), {'width': 24, 'num_blocks': 1})}
+         'glow': ('conditioner', ('', 'conv'), {'width': 24, 'num_blocks': 1}),
+         'ladder': ('ladder', ('', 'ladder'), {'width': 16, 'latent_channels': 4})}
 # by its bound or by score matching: tables compare the two
 DIFFUSION = {'steps': 6000, 'batch_size': 64, 'optim.lr': 2e-3, 'optim.warmup': 100,
              'optim.clip': 1.0, 'ema': 0.995}

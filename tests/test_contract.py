@@ -41,7 +41,7 @@ TINY_NETWORKS = {
 }
 DATA = {'continuous': ('three_modes', {'num_train': 512, 'num_validation': 64, 'num_test': 64}),
         'discrete': ('digits', {})}
-SLOW = ('continuous_flow',)  # its steps, through a solver, compile for seconds
+SLOW = ('continuous_flow', 'tarflow')  # their steps compile for seconds
 TRIPLES = matrix.legal_triples()
 
 
@@ -53,9 +53,7 @@ def config_of(family, objective, kind, estimator=None):
   config.objective.name = objective
   config.objective.kw = {'estimator': estimator} if estimator else {}
   config.batch_size, config.steps = 16, 3
-  estimators = compat.pick('objective', objective, OBJECTIVES).ESTIMATORS
-  makes = [estimators[name].make for name in ([estimator] if estimator else estimators)]
-  for role in networks.roles(FAMILIES[family].make, *makes):
+  for role in networks.of_run(family, config.model.kw, objective, estimator):
     config.networks[role].kw = TINY_NETWORKS[role]
   if family == 'glow':
     config.networks.conditioner.name = 'mlp'  # compiles faster than convolutions

@@ -18,8 +18,10 @@ from tests.test_contract import config_of
 
 KINDS = {'autoregressive': ('kl', 'exact'), 'mixture': ('kl', 'exact'),
          'histogram': ('kl', 'exact'), 'kde': ('kl', 'bound'), 'vae': ('kl', 'bound'),
-         'flow': ('kl', 'bound'), 'autoregressive_flow': ('kl', 'bound'),
+         'flow': ('kl', 'bound'), 'autoregressive_flow': ('kl', 'bound'), 'glow': ('kl', 'bound'),
+         'tarflow': ('kl', 'bound'), 'continuous_flow': ('kl', 'estimate'),
          'diffusion': ('score_matching', 'bound')}
+FAST = ('autoregressive', 'mixture', 'histogram', 'kde', 'vae')
 TABLE = '''
 sizes = {'tiny': {'seeds': 1}}
 def sweep(add, size):
@@ -45,8 +47,7 @@ def untrained(family, objective):
 
 
 @pytest.mark.parametrize('family', [
-    pytest.param(family, marks=[pytest.mark.slow] * (family == 'diffusion' or 'flow' in family))
-    for family in KINDS])
+    pytest.param(family, marks=[pytest.mark.slow] * (family not in FAST)) for family in KINDS])
 def test_kind_of_each_family(family):
   objective, kind = KINDS[family]
   config, run, params = untrained(family, objective)

@@ -26,6 +26,7 @@ from genjax import compat, prob, sharding
 from genjax.evals import card as cards
 from genjax.evals import inverse_error, likelihood_ode, over_split, two_sample
 from genjax.evals.kinds import Task
+from genjax.evals.likelihood_kinds import KINDS, in_unit, metrics_of
 from genjax.numerics import streams
 from genjax.types import BadInput, Estimator, Model
 
@@ -33,8 +34,6 @@ METRICS = ('nll_exact_bpd', 'nll_bound_bpd', 'nll_estimate_bpd', 'nll_exact_nats
            'nll_bound_nats', 'nll_estimate_nats')
 AT_ONCE = 100  # weights per call: signs of life come between calls
 NUM_EXAMPLES = 1000  # for importance weights, which cost a pass each
-KINDS = {'exact': 'exact', 'bound': 'bound', 'importance_weighted': 'bound', 'estimate': 'estimate',
-         'ode': 'estimate'}
 
 
 def exact(model: Model, task: Task, *, batch_size: int = 256, num_examples=None,
@@ -137,18 +136,6 @@ DECIDES = {
     'importance_weighted': {'num_weights': 'num_weights'},
     'ode': {'num_steps': 'solver', 'num_probes': 'num_probes', 't_min': 't_min',
             'dequantisation': 'dequantisation'}}
-
-
-def metrics_of(estimator: str, spec) -> tuple[str, ...]:
-  """The names of what an estimator measures on data of this spec: one figure, by unit."""
-  units = ('nats',) if spec.levels is None else ('bpd', 'nats') if spec.levels == 2 else ('bpd',)
-  return tuple(f'nll_{KINDS[estimator]}_{unit}' for unit in units)
-
-
-def in_unit(nats, metric: str, spec):
-  """Nats per example in the unit of a metric, float64."""
-  nats = np.asarray(nats, np.float64)
-  return prob.bits_per_dim(nats, spec) if metric.endswith('_bpd') else nats
 
 
 def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str,

@@ -9,7 +9,7 @@ import numpy as np
 from genjax import prob
 from genjax.numerics import conditions
 from genjax.prob import elements
-from genjax.types import BadInput, DataSpec, Model
+from genjax.types import BadInput, DataSpec, Model, Network
 
 MAX_PARTS, LEAST_PART = 4, 128  # lengths of a growing cache: each compiles a loop of its own
 
@@ -58,31 +58,39 @@ def make(spec: DataSpec, causal: Callable, *, label_dropout: float = 0.1,
     return jax.random.categorical(rng, prob.nucleus(logits, top_p))
 
   def complete(params, rng, x, num_known, cond):
-    n = x.shape[0]
-    known = prob.to_levels(x, spec.levels).reshape(n, num_tokens).T
-
-    def body(carry, inputs):
-      token, cache = carry
-      i, key, given = inputs
-      out, cache = net.step(params, cache, token, i)
-      token = jnp.where(i < num_known, given, draw(key, out).astype(jnp.int32))
-      return (token, cache), token
-
-    steps = jnp.arange(num_tokens), jax.random.split(rng, num_tokens), known
-    carry, tokens = (jnp.zeros((n,), jnp.int32), net.start(params, cond, n)), []
-    for first, last in spans(num_tokens, net.grow is not None):
-      token, cache = carry
-      carry = token, net.grow(cache, last) if net.grow else cache
-      carry, part = jax.lax.scan(body, carry, jax.tree.map(lambda a: a[first:last], steps))
-      tokens.append(part)
-    tokens = jnp.concatenate(tokens).T.reshape(n, *spec.shape)
-    return prob.from_levels(tokens, spec.levels), num_tokens
+    known = prob.to_levels(x, spec.levels).reshape(-1, num_tokens)
+    tokens = completed(net, draw, params, rng, known, num_known, cond)
+    return prob.from_levels(tokens.reshape(-1, *spec.shape), spec.levels), num_tokens
 
   def sample(params, rng, n, cond):
     return complete(params, rng, jnp.zeros((n, *spec.shape)), 0, cond)
 
   return Model(init=init, log_prob=log_prob, sample=sample, complete=complete,
                null_cond=conditions.null(spec) if label_dropout else None)
+
+
+def completed(net: Network, draw: Callable, params, rng, known, num_known: int, cond):
+  """Tokens int32 [n, D]: the first num_known of `known` [n, D], the others drawn one by one.
+
+  net: a causal network; draw: (key, its outputs [n, out] for one token) -> tokens [n].
+  """
+  n, num_tokens = known.shape
+
+  def body(carry, inputs):
+    token, cache = carry
+    i, key, given = inputs
+    out, cache = net.step(params, cache, token, i)
+    token = jnp.where(i < num_known, given, draw(key, out).astype(jnp.int32))
+    return (token, cache), token
+
+  steps = jnp.arange(num_tokens), jax.random.split(rng, num_tokens), known.T
+  carry, tokens = (jnp.zeros((n,), jnp.int32), net.start(params, cond, n)), []
+  for first, last in spans(num_tokens, net.grow is not None):
+    token, cache = carry
+    carry = token, net.grow(cache, last) if net.grow else cache
+    carry, part = jax.lax.scan(body, carry, jax.tree.map(lambda a: a[first:last], steps))
+    tokens.append(part)
+  return jnp.concatenate(tokens).T
 
 
 def spans(num_tokens: int, grows: bool) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ from genjax.models.dequantiser import noise
 from genjax.numerics import bijections
 from genjax.types import BadInput, DataSpec, Model, Network
 
+OPTIONAL = {'dequantiser': ('dequantisation', 'variational')}
 DIRECTIONS = ('density', 'sampling')
 UNROLL = 4  # layers per iteration of the scan, as for couplings
 

@@ -16,6 +16,7 @@ from genjax.models.dequantiser import noise
 from genjax.numerics import derivatives
 from genjax.types import BadInput, DataSpec, Model, Network
 
+OPTIONAL = {'dequantiser': ('dequantisation', 'variational')}
 TRACES = ('exact', 'hutchinson')
 # factor on the times that the network embeds: the fastest angle is then 2 t, not 1000 t, for which
 # the solver would need thousands of steps

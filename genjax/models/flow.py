@@ -14,6 +14,7 @@ from genjax.models.dequantiser import noise
 from genjax.numerics import bijections, splits
 from genjax.types import BadInput, DataSpec, Model
 
+OPTIONAL = {'dequantiser': ('dequantisation', 'variational')}
 SPLITS = ('permutation', 'checkerboard')
 SIDE = 32  # least side of images for which checkerboard and convolutions are the default
 

@@ -20,6 +20,7 @@ from genjax.nn.dit import patchify, unpatchify
 from genjax.numerics import bijections
 from genjax.types import BadInput, DataSpec, Model, Network
 
+OPTIONAL = {'dequantiser': ('dequantisation', 'variational')}
 MOST_SCALES, LEAST_SIDE = 3, 2  # of the default number of scales
 HIGHEST = jax.lax.Precision.HIGHEST
 LEAST_STD = 1e-4  # of a channel in the first batch; constant channels are scaled by 1 / LEAST_STD

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from genjax import prob
-from genjax.models import mixture
+from genjax.models import flow, mixture
 from genjax.numerics.shapes import sum_event
 from genjax.types import BadInput, DataSpec
 
-PRIORS = ('normal', 'mixture', 'vamp')
+PRIORS = ('normal', 'mixture', 'vamp', 'flow')
 NUM_COMPONENTS = 50
 SPREAD = 0.05  # of pseudo-inputs around examples: equal ones would never part
 
@@ -62,6 +62,14 @@ def vamp(spec: DataSpec, encode: Callable, num_components: int) -> Prior:
   return _of_mixture(init, components)
 
 
+def coupling_flow(dim: int, conditioner: Callable) -> Prior:
+  """A coupling flow with its defaults (`flow.make`); conditioner: network role."""
+  model = flow.make(DataSpec((dim,), None), conditioner, dequantiser=None)  # z has no levels
+  return Prior(model.init, lambda params, z: model.log_prob(params['prior'], {'x': z}, None),
+               lambda params, rng, n: model.rsample(params['prior'], rng, n, None),
+               lambda params, rng, n: model.rsample(params['prior'], rng, n, None))
+
+
 def _of_mixture(init: Callable, components: Callable) -> Prior:
   """The prior whose components(params) are params of a Gaussian `mixture`."""
   return Prior(init, lambda params, z: mixture.log_density(components(params), z),
@@ -69,12 +77,15 @@ def _of_mixture(init: Callable, components: Callable) -> Prior:
                lambda params, rng, n: mixture.implicit_sample(components(params), rng, n))
 
 
-def make(name: str, spec: DataSpec, dim: int, encode: Callable,
-         num_components: int | None) -> Prior:
+def make(name: str, spec: DataSpec, dim: int, num_components: int | None,
+         encode: Callable | None, conditioner: Callable) -> Prior:
   """The prior of that name, in PRIORS, over z [dim].
 
-  spec: of the data; encode: see `vamp`; num_components: of 'mixture' and 'vamp', None: 50. Raises
-  BadInput for another name, and for num_components of 'normal'.
+  spec: of the data.
+  num_components: of 'mixture' and 'vamp'; None: 50.
+  encode: see `vamp`; None: q is not Gaussian. conditioner: network role, see `coupling_flow`.
+  Raises BadInput for another name, for num_components of other priors, and for 'vamp' with a q that
+  is not Gaussian.
   """
   if name not in PRIORS:
     raise BadInput(f'unknown prior {name!r}; allowed: {", ".join(PRIORS)}')
@@ -84,4 +95,9 @@ def make(name: str, spec: DataSpec, dim: int, encode: Callable,
   num = num_components or NUM_COMPONENTS
   if name == 'mixture':
     return gaussian_mixture(dim, num)
-  return vamp(spec, encode, num) if name == 'vamp' else normal(dim)
+  if name == 'vamp' and encode is None:
+    raise BadInput("prior='vamp' is a mixture of Gaussian posteriors, and posterior_flow makes q "
+                   'another one; allowed: posterior_flow=None')
+  if name == 'vamp':
+    return vamp(spec, encode, num)
+  return coupling_flow(dim, conditioner) if name == 'flow' else normal(dim)

@@ -22,6 +22,7 @@ from genjax.nn.dit import patchify, unpatchify
 from genjax.numerics import bijections
 from genjax.types import BadInput, DataSpec, Model, Network
 
+OPTIONAL = {'dequantiser': ('dequantisation', 'variational')}
 SMALL_SIDE = 16  # of images whose patches have 2 x 2 pixels by default, others 4 x 4
 AFFINE = partial(bijections.elementwise, 'affine', 0.0)
 

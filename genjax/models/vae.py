@@ -13,21 +13,27 @@ import numpy as np
 from genjax.models import observation, posteriors, priors
 from genjax.types import DataSpec, Latents, Model
 
+# role -> (keyword, the value with which it is needed)
+OPTIONAL = {'conditioner': ('prior', 'flow'), 'masked': ('posterior_flow', 'iaf')}
 
-def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: int | None = None,
-         likelihood: str | None = None, num_mixtures: int | None = None, prior: str = 'normal',
-         num_components: int | None = None) -> Model:
+
+def make(spec: DataSpec, posterior: Callable, decoder: Callable, conditioner: Callable,
+         masked: Callable, *, latent_dim: int | None = None, likelihood: str | None = None,
+         num_mixtures: int | None = None, prior: str = 'normal', num_components: int | None = None,
+         posterior_flow: str | None = None) -> Model:
   """Returns a VAE: init, sample, rsample, elbo (reconstruction, kl), log_weight and latents.
 
   posterior, decoder: network roles; their outputs are the parameters of q(z|x) and of p(x|z).
+  conditioner, masked: network roles of prior='flow' and of posterior_flow='iaf'.
   latent_dim: dimension of z; None: 16, for vectors of up to 8 elements their dimension.
   likelihood: with levels 'logistic' (default), 'categorical', 'logistic_mixture', 'beta_binomial',
     with two 'bernoulli' (default there); without levels 'gaussian' (default; a learned scale per
     element) or 'gaussian_output_scale' (the decoder's).
   num_mixtures: components of 'logistic_mixture'; None: 10.
-  prior: 'normal', 'mixture' (of Gaussians, learned) or 'vamp' (1705.07120). The elbo's kl is then
-    an estimate from one z.
+  prior: 'normal', 'mixture' (of Gaussians, learned), 'vamp' (1705.07120) or 'flow' (couplings).
   num_components: of prior 'mixture' or 'vamp'; None: 50.
+  posterior_flow: None: a Gaussian q; 'iaf': followed by inverse autoregressive maps (1606.04934).
+    With it, or another prior than 'normal', the elbo's kl is an estimate from one z.
 
   The posterior's dropout is always on: a random q still gives a bound. With levels, rsample returns
   E[x|z]. Raises BadInput for a likelihood that does not suit the levels, and an unknown prior.
@@ -35,13 +41,14 @@ def make(spec: DataSpec, posterior: Callable, decoder: Callable, *, latent_dim: 
   size = int(np.prod(spec.shape))
   latent_dim = (size if size <= 8 else 16) if latent_dim is None else latent_dim
   observed = observation.of_elements(spec, likelihood, num_mixtures)
-  p, q = decoder(out=observed.num_outputs), posteriors.gaussian(spec, posterior, latent_dim)
-  p_z = priors.make(prior, spec, latent_dim, q.encode, num_components)
+  p = decoder(out=observed.num_outputs)
+  q = posteriors.make(posterior_flow, spec, posterior, masked, latent_dim)
+  p_z = priors.make(prior, spec, latent_dim, num_components, q.encode, conditioner)
 
   def init(rng, batch):
     rng_q, rng_p, rng_prior = jax.random.split(rng, 3)
-    params = {'posterior': q.init(rng_q), 'decoder': p.init(
-        rng_p, jnp.zeros((1, latent_dim)), None), **observed.init()}
+    params = {**q.init(rng_q), **observed.init(),
+              'decoder': p.init(rng_p, jnp.zeros((1, latent_dim)), None)}
     own = p_z.init(rng_prior, batch)
     return params | ({'prior': own} if own else {})
 

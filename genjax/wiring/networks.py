@@ -39,11 +39,24 @@ def roles(*makes: Callable) -> tuple[str, ...]:
                if any(role in inspect.signature(make).parameters for make in makes))
 
 
-def of_run(family: str, objective: str, estimator: str | None) -> tuple[str, ...]:
-  """The roles of a family and of an estimator (None: any) of an objective."""
+def of_family(family: str, given: Mapping) -> tuple[str, ...]:
+  """The roles that a family needs with these keyword arguments.
+
+  Its module may have OPTIONAL = {role: (keyword, the value with which the role is needed)}.
+  """
+  module = pick('model family', family, FAMILIES)
+  optional = getattr(module, 'OPTIONAL', {})
+  needed = lambda keyword, value: given.get(keyword) == value
+  return tuple(role for role in roles(module.make)
+               if role not in optional or needed(*optional[role]))
+
+
+def of_run(family: str, given: Mapping, objective: str, estimator: str | None) -> tuple[str, ...]:
+  """The roles of a family with keyword arguments, and of an objective's estimator (None: any)."""
   estimators = pick('objective', objective, OBJECTIVES).ESTIMATORS
   makes = [estimators[estimator]] if estimator else estimators.values()
-  return roles(pick('model family', family, FAMILIES).make, *(each.make for each in makes))
+  used = {*of_family(family, given), *roles(*(each.make for each in makes))}
+  return tuple(role for role in ROLES if role in used)
 
 
 def taking(keyword: str, networks: Mapping, spec: DataSpec, used: tuple[str, ...]) -> list[str]:

@@ -55,7 +55,7 @@ def sections(config) -> dict:
 
 def model_roles(config) -> tuple[str, ...]:
   """The roles of the networks in the model."""
-  return networks.roles(pick('model family', config.model.family, FAMILIES).make)
+  return networks.of_family(config.model.family, config.model.kw)
 
 
 def family(name: str, spec: DataSpec, given: Mapping, by_role: Mapping = MappingProxyType({}),
@@ -221,8 +221,8 @@ def objective(config, dataset: data.Dataset) -> tuple[Objective, str]:
   model = family(family_name, spec, plain(config.model.kw), by_role)
   estimator = choose('objective', name, OBJECTIVES, with_sampler(model, spec, 'ddim', {}),
                      family_name, dataset, given.pop('estimator', None))
-  make, make_family = estimators[estimator].make, pick('model family', family_name, FAMILIES).make
-  networks.refuse_strays(by_role, networks.roles(make_family, make),
+  make = estimators[estimator].make
+  networks.refuse_strays(by_role, networks.of_run(family_name, config.model.kw, name, estimator),
                          f'model {extension.stem(family_name)!r} under objective '
                          f'{extension.stem(name)!r} ({estimator})')
   offered = {'model': model, 'spec': spec, 'log_density': dataset.log_density,

@@ -202,7 +202,7 @@ def changed(config, settings: dict):
 
 def remat_settings(config, spec, value: bool) -> dict[str, bool]:
   """{dotted key: value} for all networks of the run whose rematerialisation is not `value`."""
-  used = networks.of_run(config.model.family, config.objective.name,
+  used = networks.of_run(config.model.family, config.model.kw, config.objective.name,
                          config.objective.kw.get('estimator'))
   return {f'networks.{role}.kw.remat': value
           for role in networks.taking('remat', parts.sections(config), spec, used)

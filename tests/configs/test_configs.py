@@ -33,7 +33,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = {'digits': digits, 'toy2d': toy2d, 'tfds_images': tfds_images, 'folder': folder}
 ON_PODS = {'cifar10': cifar10, 'imagenet32': imagenet32, 'imagenet64': imagenet64,
            'imagenet256': imagenet256}
-FAMILIES_ON_PODS = ('vae', 'implicit,objective=adversarial', 'implicit,objective=wasserstein',
+FAMILIES_ON_PODS = ('vae', 'ladder', 'implicit,objective=adversarial',
+                    'implicit,objective=wasserstein',
                     'implicit,objective=wasserstein,estimator=sinkhorn', 'ebm', 'flow', 'glow',
                     'tarflow', 'autoregressive', 'vae,decoder=mlp')
 OF_DIFFUSION = ('score_matching', 'kl', 'mean_flow', 'consistency')  # that start at no other run

@@ -316,3 +316,17 @@ def test_noise_of_codes_and_of_latents_is_independent(estimator):
   if estimator == 'bound':
     more = run(model, dataset, estimator, num_repeats=40)['nll_bound_nats']
     assert abs(more.value - exact) < 0.1
+
+
+def test_importance_weights_are_100_on_1000_examples_unless_set():
+  model = Model(init=None, log_weight=lambda p, b, r: jnp.full(b['x'].shape[0], -2.0))
+  x = np.zeros((1100, 2), np.float32)
+  dataset = data.Dataset('zeros', DataSpec((2,), None, None), {'test': {'x': x}}, {})
+  value = run(model, dataset, 'importance_weighted')['nll_bound_nats']
+  assert (value.card['num_weights'], value.card['n_reference']) == (100, 1000)
+  assert value.card['kind'] == 'bound' and abs(value.value - 2.0) < 1e-5
+  value = run(model, dataset, 'importance_weighted', num_weights=300, num_examples=1100)
+  assert abs(value['nll_bound_nats'].value - 2.0) < 1e-5  # of three calls
+  assert value['nll_bound_nats'].card['n_reference'] == 1100
+  with pytest.raises(BadInput, match='num_weights=150; allowed: 1 to 100, or a multiple of 100'):
+    run(model, dataset, 'importance_weighted', num_weights=150)

@@ -8,7 +8,7 @@ from genjax.objectives import kl
 from tests.linear_vae import linear_vae
 from tests.networks import jit
 
-K, NUM = 8, 4000
+K, NUM = 8, 2000
 
 
 def test_its_mean_is_the_gradient_of_iwae_and_its_variance_is_lower_in_q():

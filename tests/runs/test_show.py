@@ -94,7 +94,7 @@ def test_a_run_is_drawn_or_refused_by_the_program(tmp_path):
     assert done.code == 0 and name in done.stdout, done.stderr
     assert Image.open(tmp_path / 'x.png').size == tuple(n * 50 + 2 for n in size)
   refused(ask('flow', '--show=latents'), "picture 'latents' on model 'flow'", 'needs latents',
-          'models that can: vae')
+          'models that can: ladder, vae')
   refused(ask('vae', '--show=completions'), "'completions'", 'reconstructions')
   refused(ask('vae', '--show=latents', '--guidance=2'), '--guidance=2', '--num')
   refused(ask('vae', '--show=latents', f'--out={tmp_path}/x.npz'), 'x.npz', 'FILE.png')
