@@ -31,7 +31,7 @@ BY_KEYWORD = {
     'covariance_prior': NOT_NEGATIVE, 'churn': NOT_NEGATIVE, 'churn_min': NOT_NEGATIVE,
     'churn_max': '[0, inf]', 'churn_noise': NOT_NEGATIVE, 'beta': NOT_NEGATIVE,
     'free_bits': NOT_NEGATIVE, 'gradient_penalty': NOT_NEGATIVE,
-    **dict.fromkeys(('num_blocks', 'num_couplings', 'num_critic'), f'[1, {DEEPEST}]'),
+    **dict.fromkeys(('num_blocks', 'num_couplings', 'num_layers', 'num_critic'), f'[1, {DEEPEST}]'),
     **dict.fromkeys(('num_train', 'num_validation', 'num_test', 'num_samples', 'num_examples',
                      'num_reference', 'num_permutations', 'max_steps', 'max_iterations',
                      'stage_steps', 'warmup'), MANY),

@@ -17,6 +17,8 @@ NUM_EXAMPLES = 16
 def detail(model: Model, prepare: Callable, params, arrays: Mapping) -> dict:
   """{'inverse_error': max |f^-1(f(x)) - x| / max(1, |x|)} over a few examples; {} without a flow.
 
+  An error that is not finite is None.
+
   arrays: {name: raw values [N, ...]}, of which the first NUM_EXAMPLES are used, at the centres of
   their cells if they have levels.
   """
@@ -32,4 +34,5 @@ def detail(model: Model, prepare: Callable, params, arrays: Mapping) -> dict:
     return jnp.max(jnp.abs(back - x) / jnp.maximum(1.0, jnp.abs(x)))
 
   few = {name: values[np.arange(min(NUM_EXAMPLES, len(values)))] for name, values in arrays.items()}
-  return {'inverse_error': float(error(params, few))}
+  value = float(error(params, few))
+  return {'inverse_error': value if np.isfinite(value) else None}

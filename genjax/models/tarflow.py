@@ -81,7 +81,7 @@ def make(spec: DataSpec, patch_causal: Callable, dequantiser: Callable, *, num_l
   Raises BadInput for a patch that does not divide the sides.
   """
   shape, is_image = spec.shape, len(spec.shape) == 3
-  patch = _patch(shape, patch) if is_image else 1
+  patch = _patch(shape, patch)
   grid = (shape[0] // patch, shape[1] // patch) if is_image else (int(np.prod(shape)),)
   num_patches, size = int(np.prod(grid)), patch**2 * shape[2] if is_image else 1
   net = patch_causal(shape=(*grid, size), out=2)
@@ -95,10 +95,12 @@ def make(spec: DataSpec, patch_causal: Callable, dequantiser: Callable, *, num_l
 
 
 def _patch(shape: tuple[int, ...], asked: int | None) -> int:
-  """The side of the patches; BadInput if it does not divide the sides of images of this shape."""
+  """The side of the patches, 1 for other data than images; BadInput if it does not divide sides."""
+  sides = shape[:2] if len(shape) == 3 else (1,)
+  fitting = [n for n in range(1, min(sides) + 1) if all(side % n == 0 for side in sides)]
   if asked is None:
-    fitting = [n for n in (1, 2, 4) if not (shape[0] % n or shape[1] % n)]
-    return max(n for n in fitting if n <= (2 if max(shape[:2]) <= SMALL_SIDE else 4))
-  if shape[0] % asked or shape[1] % asked:
-    raise BadInput(f'patch = {asked} does not divide the sides of images of shape {shape}')
+    return max(n for n in fitting if n in (1, 2) or n == 4 and max(sides) > SMALL_SIDE)
+  if asked not in fitting:
+    raise BadInput(f'patch = {asked} does not divide data of shape {shape}; allowed: '
+                   f'{", ".join(map(str, fitting))}')
   return asked

@@ -65,8 +65,10 @@ def validator(config, training: Run, tick: Callable = lambda: None) -> Callable 
     config = config.copy_and_resolve_references()
     config.evals.kw = {'likelihood': _keywords(config, training, chosen.likelihood)}
   asked = {'likelihood': ()} if by_likelihood else answering([chosen.metric], config.evals.names)
-  [(name, evaluate)] = evaluators(config, training.dataset, training.model, 'validation',
-                                  tuple(asked), asked=asked, tick=tick).items()
+  # the inverse pass of a flow, which may be slow, is measured with the result only
+  model = training.model._replace(bijection=None)
+  [(name, evaluate)] = evaluators(config, training.dataset, model, 'validation', tuple(asked),
+                                  asked=asked, tick=tick).items()
   draw_from = drawer(config, training, config.seed, purpose=Purpose.VALIDATION_DRAWS, tick=tick)
 
   def validate(state):

@@ -125,7 +125,8 @@ def test_gradients_are_finite_both_ways(name):
 
 @pytest.mark.parametrize('of, kw, named', [
     ('autoregressive_flow', {'direction': 'up'}, "'up'.*density, sampling"),
-    ('autoregressive_flow', {'transform': 'cubic'}, "'cubic'.*affine")])
+    ('autoregressive_flow', {'transform': 'cubic'}, "'cubic'.*affine"),
+    ('tarflow', {'patch': 2}, 'patch = 2.*allowed: 1')])
 def test_bad_input(of, kw, named):
   with pytest.raises(BadInput, match=named):
     family(of, DataSpec((2,), None, None), **kw)
