@@ -34,6 +34,7 @@ from genjax.evals import (
   active_units,
   c2st,
   classified,
+  codecs,
   copying,
   cost,
   empty_cells,
@@ -68,4 +69,5 @@ EVALS = {
     'rejection': rejection,
     'empty_cells': empty_cells,
     'active_units': active_units,
+    'codecs': codecs,
 }

@@ -19,7 +19,7 @@ from tests.test_contract import config_of
 DIGITS = data.load('digits')
 ENCODER = encoders.load('digits', DIGITS.spec)
 OF_SAMPLES = [name for name, module in EVALS.items() if kinds.that_see_samples(module.ESTIMATORS)]
-OF_MODEL = {'active_units', 'likelihood', 'cost', 'true_divergence', 'rejection'}
+OF_MODEL = {'active_units', 'codecs', 'likelihood', 'cost', 'true_divergence', 'rejection'}
 
 
 def stranger(name, n=60, **kw):

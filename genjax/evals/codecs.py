@@ -1,0 +1,66 @@
+"""How small general codecs make the images of a split, lossless: the reference of every likelihood.
+
+Each metric is the bits per dimension of the compressed bytes. gzip -9 and xz -9e compress the
+whole split as one file of levels (two levels: eight pixels to a byte), PNG (optimised) and WebP
+(lossless, method 6) each image as a file of its own, headers included.
+"""
+
+import gzip
+import io
+import lzma
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from genjax import disk
+from genjax.evals import card as cards
+from genjax.evals.kinds import Task
+from genjax.types import BadInput, Estimator
+
+METRICS = ('gzip_bpd', 'xz_bpd', 'png_bpd', 'webp_bpd')
+WHOLE = {
+    'gzip': lambda content: gzip.compress(content, 9, mtime=0),
+    'xz': lambda content: lzma.compress(content, preset=9 | lzma.PRESET_EXTREME),
+}
+PER_IMAGE = {
+    'png': {'format': 'PNG', 'optimize': True},
+    'webp': {'format': 'WEBP', 'lossless': True, 'quality': 100, 'method': 6},
+}
+
+
+def make(task: Task, *, num_images: int = 1000) -> Callable:
+  """evaluate(params, draw) -> the four metrics; they depend on the data alone.
+
+  num_images: for PNG and WebP, the first of the split. Raises BadInput for images that are neither
+  grey nor RGB.
+  """
+  x, levels = task.dataset.splits[task.split]['x'], task.dataset.spec.levels
+  if x.shape[-1] not in (1, 3):
+    raise BadInput(f'evaluator codecs: images of {x.shape[-1]} channels; allowed: 1 or 3')
+
+  def evaluate(params, draw):
+    del params, draw
+    content = np.packbits(x) if levels == 2 else np.asarray(x, np.uint8)
+    content = content.tobytes()
+    sizes = {name: (8.0 * len(compress(content)) / x.size, len(x), 'the whole split at once')
+             for name, compress in WHOLE.items()}
+    images = disk.to_bytes(x[:num_images], levels)
+    for name, options in PER_IMAGE.items():
+      sizes[name] = (8.0 * sum(len(encoded(image, options)) for image in images) / images.size,
+                     len(images), 'image by image')
+    return {f'{name}_bpd': cards.plain(bits, task.card(
+        f'{name}_bpd', unit='bits per dimension', n_reference=count, compressed=how),
+        'a size, not an estimate') for name, (bits, count, how) in sizes.items()}
+
+  return evaluate
+
+
+def encoded(image: np.ndarray, options: dict) -> bytes:
+  """The file of an image uint8 [H, W, 1 or 3]; options: of Pillow's `save`."""
+  file = io.BytesIO()
+  Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, **options)
+  return file.getvalue()
+
+
+ESTIMATORS = {'files': Estimator(('data.image',), make)}
