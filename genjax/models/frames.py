@@ -105,9 +105,7 @@ def logit(inner: Bijection) -> Bijection:
 
   def forward(params, x, cond):
     h, log_det = inner.forward(params, x, cond)
-    # neither jnp.arctanh nor a difference of log1p, which jaxlib 0.10.2 computes wrongly on CPUs
-    # under the options of sharding.compiled
-    z = jnp.log((1.0 + SHARE * h) / (1.0 - SHARE * h))
+    z = 2.0 * jnp.arctanh(SHARE * h)
     return z, log_det + (float(np.log(SHARE)) - log_slope(z)).sum(-1)
 
   def inverse(params, z, cond):

@@ -164,16 +164,3 @@ def test_gradients_are_finite_in_parameters_and_samples():
 def test_bad_input(kw, named):
   with pytest.raises(BadInput, match=named):
     family('flow', PLANE, **kw)
-
-
-def test_the_logit_is_right_under_the_options_of_convolutions():
-  """The options of `sharding.compiled`, under which jaxlib 0.10.2 has a wrong arctanh on CPUs."""
-  frame = frames.logit(frames.marginals(64, 17))
-  x = jnp.linspace(-1.0, 1.0, 64 * 32).reshape(32, 64)
-  options = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_ELTWISE'}
-  program = jax.jit(lambda x: frame.forward(frame.init(None), x, None)[0], compiler_options=options)
-  try:
-    z = program(x)
-  except jax.errors.JaxRuntimeError as error:
-    pytest.skip(f'another jaxlib: {error}')
-  np.testing.assert_allclose(z, 2.0 * np.arctanh(frames.SHARE * x * 16 / 17), atol=1e-5)
