@@ -20,6 +20,8 @@ from genjax import memory
 
 BATCH_AXES = ('data', 'fsdp')
 MIN_SHARDED_SIZE = 2**14  # gathering a smaller parameter costs more than its memory is worth
+# compiler options of a program with convolutions on a CPU: see `compiled`
+WITH_CONVOLUTIONS = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE'}
 
 
 def make_mesh(fsdp: int = 1, devices=None) -> Mesh:
@@ -101,8 +103,8 @@ def compiled(lowered, what: str = 'this program', remedies: Callable | None = No
 
   what, remedies: for the BadInput if it needs too much memory (`memory.check`).
   On a CPU convolutions do not use XLA's library of fused loops, which runs most of them on one
-  thread and the gradients of kernels at half the rate. Only reductions may use it: of elementwise
-  fusions jaxlib 0.10.2 computes log(a) - log(b) as 0 there, and log1p and expm1 likewise.
+  thread and the gradients of kernels at half the rate. Only reductions may use it: there jaxlib
+  0.10.2 computes log(a / 2) - log(a) as 0 (benchmarks/2026-11-29-fused-library.md).
   """
   return memory.check(_compile(lowered), what, remedies)
 
@@ -111,8 +113,7 @@ def _compile(lowered):
   if not convolves_on_cpu(lowered):
     return lowered.compile()
   try:
-    return lowered.compile(compiler_options={
-        'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE'})
+    return lowered.compile(compiler_options=WITH_CONVOLUTIONS)
   except jax.errors.JaxRuntimeError as error:
     if 'No such compile option' not in str(error):  # a jaxlib that does not know it
       raise
@@ -126,7 +127,8 @@ def convolves_on_cpu(lowered) -> bool:
 
 def compiler() -> list[str]:
   """What decides the last bits of a program's results beside its source: for keys of kept ones."""
-  return [jax.__version__, jax.default_backend(), os.environ.get('XLA_FLAGS', '')]
+  return [jax.__version__, jax.default_backend(), os.environ.get('XLA_FLAGS', ''),
+          str(WITH_CONVOLUTIONS)]
 
 
 def to_host(tree):

@@ -106,6 +106,7 @@ def test_newest_checkpoint(run, train, how):
   assert 'damaged' not in train(run).stdout  # it was written again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('how', ['truncated', 'flipped'])
 def test_all_checkpoints(run, train, how):
   for step in ('10', '20'):

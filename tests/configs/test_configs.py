@@ -51,6 +51,7 @@ def keys(config, path=''):
   return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CONFIGS)
 @pytest.mark.parametrize('family, objective', PAIRS)
 def test_every_pair(name, family, objective):

@@ -240,6 +240,7 @@ def prepare(tmp_path, *argv):
                       *argv)
 
 
+@pytest.mark.slow
 def test_program(moments, tmp_path):
   npz, weights = tmp_path / 'npz', tmp_path / 'weights'
   npz.mkdir()

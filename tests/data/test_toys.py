@@ -32,6 +32,7 @@ def test_density_integrates_to_one(name):
   assert density.sum() * area == pytest.approx(1.0, abs=1e-2 if name == 'checkerboard' else 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', toys.TOYS)
 def test_samples_follow_the_density(name):
   toy = data.load(name, **{**SMALL, 'num_train': 40_000})
@@ -49,6 +50,7 @@ def test_samples_follow_the_density(name):
     assert pearson < full.sum() + 6 * np.sqrt(2 * full.sum())  # chi2 has mean n, variance 2 n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ENTROPY)
 def test_entropy_is_the_known_one(name):
   toy = data.load(name, **SMALL)

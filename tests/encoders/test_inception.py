@@ -144,6 +144,7 @@ def found(state):
   return jax.tree.map(np.asarray, apply(inception.from_torch(state), images(2, 107, 139)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stage, before', [
     ('Conv2d_1a_3x3', None), ('Conv2d_2a_3x3', 'Conv2d_1a_3x3'), ('Conv2d_2b_3x3', 'Conv2d_2a_3x3'),
     ('Conv2d_3b_1x1', 'MaxPool_1'), ('Conv2d_4a_3x3', 'Conv2d_3b_1x1')])

@@ -159,6 +159,7 @@ def covered(x_of, y_of, n, m, trials=1000):
   return [low <= mean <= high for _, (low, high) in out]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('d, clusters, shift, n, m', [
     (8, False, 1.0, 300, 500), (8, True, 0.0, 500, 300), (8, False, 0.0, 24, 200),
     (1, False, 0.3, 200, 200), (2, True, 0.5, 200, 200)])

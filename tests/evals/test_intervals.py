@@ -107,6 +107,7 @@ def truth(log_p, log_q):
           'tv': 0.5 * np.abs(p - q).sum()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mean, std', ((0.5, 1.0), (0.0, 1.5), (0.3, 0.6)))
 def test_monte_carlo_divergences_are_covered(mean, std, monkeypatch):
   monkeypatch.setattr(estimates.sharding, 'jit', lambda f: f)  # 2,000 compilations less

@@ -29,6 +29,7 @@ def check(x, y, k, same=False, rtol=1e-12):
   np.testing.assert_allclose(d2, expected, rtol=rtol, atol=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('d', [1, 3, 16, 17, 300])  # differences, and the matrix product
 def test_equals_brute_force_with_duplicates(d):
   rng = np.random.default_rng(d)

@@ -199,6 +199,7 @@ def test_intervals_that_are_not_calibrated_are_not_printed():
   assert far['precision'].low == 0 and 0.005 < far['precision'].high < 0.01
 
 
+@pytest.mark.slow
 def test_kept_figures_are_of_their_own_numbers_of_neighbours(tmp_path, monkeypatch):
   # those of 20 neighbours were, from the cache, those of 3
   monkeypatch.setenv('GENJAX_CACHE', str(tmp_path))

@@ -59,6 +59,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, rest, words):
     assert words in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('overrides, words', [
     ("'evals.num_samples': 500", "column 'FD' mixes protocols: n_generated is 1000 in sound; "
                                  '500 in odd'),

@@ -73,6 +73,7 @@ def test_fewer_pixels_are_met_to_the_rounding_of_levels_and_shown(run):
     assert picture.width > picture.height > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     (('--edit=inpaint', '--mask=0,0,8,8'), ('everything',)),
     (('--edit=super_resolve', '--factor=3'), ('3', '8x8')),

@@ -65,6 +65,7 @@ def test_every_sampler_by_name(run, name):
   assert len(np.unique(x)) > 2 and nfe >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('flags', 'words'), [
     (('--sampler=ode', '--num_steps=4'), ("'ode'", "'num_steps'", 'rtol')),
     (('--sampler=heun', '--eta=1'), ("'heun'", "'eta'", 'churn')),

@@ -34,6 +34,7 @@ def kl_to_the_data(argument: str, dim: int, **settings) -> float:
   return gap.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dim', [2, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('argument', ['family=gaussian', 'family=mixture,model.num_components=3'],
                          ids=['gaussian', 'mixture'])
@@ -164,6 +165,7 @@ FAMILIES = {'gaussian': 'family=gaussian,estimator=exact',
             'rational_quadratic': 'family=flow,conditioner.features=(32,32)'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [
     pytest.param(name, marks=[pytest.mark.slow] * (name not in ('gaussian', 'affine')))
     for name in FAMILIES])

@@ -61,6 +61,7 @@ def between(path, *bounds):
   return tuple(paths.time_of_logsnr(path, jnp.array(bounds)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('uniform_in', 'name'), [
     *(('logsnr', name) for name in schedules.SCHEDULES), ('time', 'cosine'), ('time', 'linear'),
     *(pytest.param('time', name, marks=pytest.mark.slow) for name in ('sub_vp', 've', 'edm'))])
@@ -94,6 +95,7 @@ def test_eps_error_of_the_exact_denoiser_is_the_least_possible():
   np.testing.assert_allclose(predictions.to_score(x_hat, x_t, *path(t)), score, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'num_steps', 'v'), [
     ('cosine', 3, 0.0), ('cosine', 3, 1.0), ('cosine', 3, 0.4), ('cosine', 10, 0.0),
     ('linear', 3, 1.0), pytest.param('linear', 3, 0.0, marks=pytest.mark.slow),

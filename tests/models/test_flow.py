@@ -107,6 +107,7 @@ def test_untrained_dequantised_flow_is_uniform():
   np.testing.assert_allclose(total, -6 * np.log(5.0), rtol=1e-4)  # bits per dim: log2 of levels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('transform, scale', [('affine', 0.03), ('rational_quadratic', 0.1)])
 def test_mass_of_all_integers_is_one(transform, scale):
   spec = DataSpec((2,), 4, None)
@@ -129,6 +130,7 @@ def test_samples_of_data_with_levels_stay_in_the_cube():
   assert x.shape == (256, *PIXELS.shape) and np.abs(x).max() <= 1.25 + 1e-5
 
 
+@pytest.mark.slow
 def test_a_gaussian_is_in_reach_of_the_frame_alone():
   model = family('flow', PLANE, MLP, **SMALL)
   params = jax.jit(model.init)(jax.random.key(0), None)

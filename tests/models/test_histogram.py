@@ -110,6 +110,7 @@ def test_the_score_is_the_leave_one_out_likelihood():
     assert value == pytest.approx(np.mean(by_row), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_chosen_cells_are_the_best_of_those_that_were_asked_for():
   rows, held = fitting.rows_of(2000, 1), fitting.rows_of(50_000, 1, 1)
   chosen = fitted(rows, LINE)
@@ -135,6 +136,7 @@ def test_the_error_of_k_bins_is_that_of_k_minus_one_parameters():
   assert abs(np.mean(kl) - wanted) < 5 * error + 0.02 * wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kw', [{'joint': True}, {'joint': False}], ids=str)
 def test_draws_follow_the_density(kw):
   x = fitting.rows_of(300, 2) @ np.array([[1.0, 0.8], [0.0, 0.6]])

@@ -59,6 +59,7 @@ def test_distances_by_products_keep_the_digits_of_a_high_dimension():
   np.testing.assert_allclose(got, exact(x[1000:1100], x[:1000], 3.1), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dim', [2, 20])
 def test_blocks_do_not_change_the_density(monkeypatch, dim):
   rows, x = fitting.rows_of(101, dim), jnp.asarray(fitting.rows_of(30, dim, 1))

@@ -64,6 +64,7 @@ def test_density_integrates_to_one_and_draws_follow_it(covariance):
       np.cov(drawn.T), (density[:, None] * (x - mean)).T @ (x - mean), atol=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('covariance', mixture.COVARIANCES)
 @pytest.mark.parametrize(('extra', 'prior'), [(1e-6, 0.0), (0.05, 4.0)])
 def test_em_never_decreases_its_objective(covariance, extra, prior):
@@ -135,6 +136,7 @@ def test_implicit_gradient_is_the_gradient_of_the_expectation(covariance):
       assert (error < bound).all(), (name, key, error, bound)
 
 
+@pytest.mark.slow
 def test_rsample_is_the_draw_and_log_prob_joins_it():
   params = some_params()
   model = mixture.make(PLANE)
@@ -153,6 +155,7 @@ def test_rsample_gradient_is_finite_in_the_tails():
   np.testing.assert_allclose(slope['mean'], 2 * weights * params['mean'], rtol=0.1, atol=0.3)
 
 
+@pytest.mark.slow
 def test_gaussian_mixture_on_levels_is_a_bound():
   model = mixture.make(IMAGE, discretised=False, num_components=2)
   assert model.log_prob is None and model.elbo is not None and model.rsample is not None

@@ -23,12 +23,8 @@ CASES = {
 }
 
 
-# they share blocks, levels and condition
-TIERS = ['to_vector', *(pytest.param(kind, marks=pytest.mark.slow)
-                        for kind in ('from_vector', 'conditioner'))]
-
-
-@pytest.mark.parametrize('kind', TIERS)
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', CASES)
 def test_it_hears_x_and_each_condition(kind):
   make, x, shape = CASES[kind]
   for told, cond, none in (({'num_classes': 3}, jnp.array([0, 1, 2]), jnp.full(3, 3)),

@@ -73,6 +73,7 @@ def stack_blocks(params):
   return {'params': {**params, 'blocks': jax.tree.map(lambda *a: jnp.stack(a), *blocks)}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kw', [
     pytest.param({'remat': True}, marks=pytest.mark.slow),
     pytest.param({'scan': True}, marks=pytest.mark.slow), {'scan': True, 'remat': True}])

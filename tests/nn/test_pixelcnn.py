@@ -82,6 +82,7 @@ def test_by_their_table_too_tokens_are_seen_by_later_ones_alone(shape):
   assert (change[~later] < 1e-6).all() and (change[later] > 1e-7).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('shape', 'kernel_size'), [((4, 5, 1), 3), ((3, 4, 3), 5), ((3, 3, 2), 1)])
 def test_cached_steps_give_the_parallel_output(shape, kernel_size):
   net, params = made(shape, num_classes=3, kernel_size=kernel_size, out=7)

@@ -62,6 +62,7 @@ def test_halve_is_the_mean_of_four_and_double_repeats():
   np.testing.assert_array_equal(double(x), x.repeat(2, 1).repeat(2, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('shape', 'kw'), [
     pytest.param((8, 8, 1), {'out': 17}, marks=pytest.mark.slow),
     ((12, 8, 3), {'multipliers': (2, 1, 1), 'attention': ()})])
@@ -82,6 +83,7 @@ def test_zero_at_first_then_hears_x_time_and_label(shape, kw):
   np.testing.assert_allclose(apply(params, x, t, None), null, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('net', 'shape', 'low', 'high'), [
     # 42.9M: DDPM's 35.7M, and residual blocks in place of the convolutions that change the side,
     # and scales beside the shifts

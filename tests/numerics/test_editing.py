@@ -104,6 +104,7 @@ def errors(x, mean, cov):
           np.linalg.norm(np.cov(x.T) - cov) / np.linalg.norm(cov))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('measurement', 'matrix', 'y'), [
     (measurements.inpainting([1.0, 0.0]), [[1.0, 0.0]], [0.3]),  # all three modes remain
     pytest.param(measurements.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1], marks=pytest.mark.slow),

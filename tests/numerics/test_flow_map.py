@@ -47,6 +47,7 @@ def points(path):
   return alpha * x_0 + sigma * np.random.default_rng(1).standard_normal(x_0.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', known.PATHS)
 def test_the_exact_flow_map_stands_still_along_the_ode(name):
   """Identity 17: f is constant along the ODE, whatever t, s and path; and so in expectation of x_0

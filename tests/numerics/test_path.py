@@ -49,6 +49,7 @@ def test_ends_without_signal_or_noise_are_exact_and_have_slopes(name):
     np.testing.assert_allclose(point.alpha, (before - last) * first / (first - last), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', list(schedules.SCHEDULES))
 def test_time_of_logsnr_inverts_and_has_finite_slopes(name):
   path = schedules.schedule(name, -10.0, 10.0)

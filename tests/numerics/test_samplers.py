@@ -56,6 +56,7 @@ def fast(names, *chosen):
   return [n if n in chosen else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
+@pytest.mark.slow
 # the solvers of the ODE are held by their order against its exact map
 @pytest.mark.parametrize('name', fast(DENOISING, 'ddpm', 'euler_maruyama'))
 def test_samples_follow_the_mixture_from_pure_noise_to_no_noise(name):

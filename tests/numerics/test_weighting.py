@@ -67,6 +67,7 @@ def disagreement(schedule, prediction, t, dtype):
   return dict(zip(weights.WEIGHTINGS, far.max(-1), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('schedule', list(schedules.SCHEDULES))
 def test_equal_effective_weight_gives_the_same_gradient_for_the_same_output(schedule):
   """To 1e-9 in double precision, and 1e-3 in single for t from 1e-3."""

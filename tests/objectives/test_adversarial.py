@@ -35,6 +35,7 @@ def start(model, net, x, **kw):
   return objective, *objective.init(jax.random.key(0), {'x': x})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_at_the_optimal_critic_value_and_saturating_gradient_are_the_divergences(
     name, quantile_gaussian, quantiles):
@@ -68,6 +69,7 @@ def test_the_optimal_critic_is_where_its_gradient_vanishes_and_the_bound_is_larg
     assert loss(moved)[0] > value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_non_saturating_model_raises_the_activation(name, quantile_gaussian, quantiles):
   batch = {'x': quantiles(500)}

@@ -71,8 +71,9 @@ OBJECTIVES = {
         model, t_min=T_MIN, warmup=1, tangent_floor=1e4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', OBJECTIVES)
-@pytest.mark.parametrize('path', ('linear', pytest.param('vp', marks=pytest.mark.slow)))
+@pytest.mark.parametrize('path', ('linear', 'vp'))
 def test_the_gradient_is_zero_at_the_exact_map_and_points_to_it_from_elsewhere(name, path):
   with jax.enable_x64(True):
     gradient = gradients(OBJECTIVES[name](gaussian_model(known.PATHS[path])))
@@ -193,6 +194,7 @@ def test_steps_halve_by_stages_and_the_student_becomes_the_teacher():
   assert int(at(13, fresh)[2]['stage']) == 1
 
 
+@pytest.mark.slow
 def test_a_student_that_makes_the_two_steps_has_no_loss():
   path, n = known.vp, 8
   two = lambda x_t, t: distillation.two_steps(known.gaussian(path), path, x_t, t, t - 0.5 / n,
@@ -250,6 +252,7 @@ def test_what_stands_afterwards(make, kw):
         away, maps.step(path, x, x_0, t, 0.5 * t), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @FEW
 def test_the_sampler_that_suits_needs_no_line(make, kw):
   _, goal, theta = trained(make, **kw)
@@ -277,6 +280,7 @@ def test_a_denoiser_has_no_flow_map_and_ddim_suits_it():
     parts.with_sampler(base, POINTS, 'flow_map', {})
 
 
+@pytest.mark.slow
 def test_two_times_are_heard_apart_and_embedded_slowly():
   """The network of two times changes with s, and far less by t than the usual embedding does."""
   model = networks.family('diffusion', POINTS, SMALL)
@@ -316,8 +320,8 @@ def test_guidance_needs_dropped_labels():
     mean_flow.average_velocity(gaussian_model(known.vp), spec=LABELLED, guidance=2.0)
 
 
-@pytest.mark.parametrize('objective', (pytest.param('mean_flow', marks=pytest.mark.slow),
-                                       'distillation'))
+@pytest.mark.slow
+@pytest.mark.parametrize('objective', ('mean_flow', 'distillation'))
 def test_parts_of_a_batch_give_the_mean_of_their_gradients(objective):
   """accumulate=2 trains too, the same teacher for both parts; the teacher is of the state alone."""
   config = config_of('diffusion', objective, 'continuous')

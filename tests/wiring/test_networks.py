@@ -157,6 +157,7 @@ def test_the_settings_of_rematerialisation_are_those_of_networks_that_have_it():
   assert wiring.model_dtype(config) == jnp.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'used', 'kw'), [
     pytest.param('vae', {'posterior': ('conv', {'width': 8}), 'decoder': ('conv', {'width': 8})},
                  {'latent_dim': 3}, marks=pytest.mark.slow),
