@@ -70,6 +70,7 @@ def test_what_is_saved_is_loaded(saved):
   np.testing.assert_allclose(classifier.load('tiny', path).features(x), 2 * expected, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, kw', [('conv', {'width': 8, 'dtype': 'bfloat16'}),
                                       ('mlp', {'features': (4,)})])
 def test_a_network_of_the_role_is_a_trunk(tmp_path, name, kw):

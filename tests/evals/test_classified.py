@@ -37,6 +37,7 @@ def test_a_collapsed_model_is_seen():
   assert values['classified_09'].card['detail']['class_shares'][0] > 0.95
 
 
+@pytest.mark.slow
 def test_the_asked_class_is_counted_where_one_was_asked_for():
   dataset = data.load('digits')
   made = asked.of_samples(classified, dataset, encoder=encoders.load('digits', dataset.spec))

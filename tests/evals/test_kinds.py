@@ -38,6 +38,7 @@ def test_each_evaluator_is_of_one_kind():
     assert len({estimator.of for estimator in module.ESTIMATORS.values()}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', OF_SAMPLES)
 def test_samples_of_a_stranger_need_no_model(name, tmp_path, monkeypatch):
   monkeypatch.setenv('GENJAX_CACHE', str(tmp_path))

@@ -101,6 +101,7 @@ def test_a_trained_denoiser_is_within_5_percent_of_the_closed_form():
   assert np.mean(errors) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('schedule, prediction', [
     # every prediction on one schedule, every schedule with one prediction
     pytest.param(s, p, marks=[pytest.mark.slow] * (s != 'cosine' and p != 'velocity'))

@@ -141,6 +141,7 @@ def with_best_critic(toy, divergence: str, side: int):
                                saturating=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('divergence', quadrature.GENERATORS)
 def test_with_the_best_critic_the_model_follows_the_gradient_of_the_divergence(divergence):
   toy = data.load('three_modes', std=1.0, num_train=64, num_validation=8, num_test=8)

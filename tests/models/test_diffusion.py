@@ -192,6 +192,7 @@ def test_mean_level_is_the_posterior_mean_of_independent_levels():
   np.testing.assert_allclose(got[0], (joint * grid).sum(1) / joint.sum(1), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('spec', 'prediction'), [
     pytest.param(DataSpec((4, 4, 1), 17, 3), 'levels', marks=pytest.mark.slow),
     (DataSpec((4, 4, 1), 17, 3), 'v'),
@@ -261,6 +262,7 @@ def test_each_network_has_its_fields_and_defaults():
       parameters(**kw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kw', [{'name': 'dit', 'num_heads': 2},
                                 {'name': 'unet', 'num_heads': 2, 'multipliers': (1,)}])
 def test_dtype_reaches_the_network_and_the_answer_stays_float32(kw):
@@ -293,6 +295,7 @@ ON_ENDS = ({'prediction': 'velocity'},
            {'prediction': 'noise', 'num_steps': 4, 'variance': 'learned'})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('schedule', 'kw'), [
     ('linear', ON_ENDS[0]),
     *(pytest.param(name, ON_ENDS[1], marks=pytest.mark.slow) for name in ('linear', 'learned')),
@@ -373,6 +376,7 @@ def test_a_learned_schedule_moves_the_variance_of_the_bound_and_not_its_mean():
   np.testing.assert_allclose(loss, (before / 2) ** 2, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_the_network_is_told_and_shown():
   """c_in by the data's deviation, logsnr between its bounds, time itself elsewhere."""
   seen = []

@@ -17,6 +17,7 @@ def mlp(features):
   return {'energy': {'features': features}}
 
 
+@pytest.mark.slow
 def test_zero_network_samples_its_confinement():
   """With f = 0 the density is N(0, s^2 I); the chain's bias is 1 / (1 - e/2), e = step / 2s^2."""
   model = family('ebm', PLANE, mlp((8,)), confinement=0.5, sampler_steps=200, step_size=0.05,

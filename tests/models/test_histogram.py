@@ -168,6 +168,7 @@ def test_draws_of_levels_and_of_the_floor():
   assert beyond.mean() == pytest.approx(0.5 * 2 * special.ndtr(-1.0), abs=0.012)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('spec, kw', [(LINE, {}), (PLANE, {'num_bins': 5}), (BITS, {}), (IMAGE, {}),
                                       (DataSpec((9,), None, None), {})], ids=str)
 def test_a_fit_has_the_shapes_of_init_and_gradients_are_finite(spec, kw):

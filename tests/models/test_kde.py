@@ -171,6 +171,7 @@ def test_empty_places_count_for_nothing_and_more_rows_are_drawn_from():
   assert len(np.unique(few, axis=0)) == 10 and {*map(tuple, np.asarray(few))} <= {*map(tuple, rows)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_points', [16, 300])
 def test_a_fit_has_the_shapes_of_init(num_points):
   model, params = fitted(fitting.rows_of(60, 2), PLANE, num_points=num_points)

@@ -36,6 +36,7 @@ def test_inexact_posterior_is_a_bound_and_weights_stay_unbiased():
   assert np.all(groups > elbo) and np.all(groups < log_p + 0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('likelihood', ['categorical', 'logistic'])
 @pytest.mark.parametrize('dropout', [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_mass_of_all_integers_is_one(likelihood, dropout):

@@ -32,6 +32,7 @@ def test_a_new_block_is_the_identity():
   assert jnp.abs(jit(block.apply)(moved(params), x, c) - x).max() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('net', 'shape'), NETS)
 def test_zero_at_first_then_hears_x_time_and_label(net, shape):
   x, t, cond = jnp.ones((2, *shape)), jnp.array([0.2, 0.2]), jnp.array([0, 1])

@@ -53,6 +53,7 @@ def test_at_the_optimal_critic_value_and_saturating_gradient_are_the_divergences
   np.testing.assert_allclose(grads['model']['log_std'][0], slope['log_std'][0], rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_the_optimal_critic_is_where_its_gradient_vanishes_and_the_bound_is_largest(
     name, quantile_gaussian, quantiles):

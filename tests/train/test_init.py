@@ -95,6 +95,7 @@ def test_what_is_large_is_compiled(monkeypatch):
     assert len(compiled) == count
 
 
+@pytest.mark.slow
 def test_other_keys():
   compare(state, rng=R.PRNGKey(3))
   compare(state, rng=R.key(3, impl='rbg'))
