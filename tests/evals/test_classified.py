@@ -16,6 +16,7 @@ def run(x):
   return made(lambda n: (x[:n], {}))
 
 
+@pytest.mark.slow
 def test_real_images_are_recognised_and_noise_is_not():
   test = data.load('digits').splits['test']['x']
   values = run(test)
@@ -56,6 +57,7 @@ def test_an_encoder_without_classes_is_refused():
     asked.of_samples(classified, data.load('digits'), encoder=encoder)
 
 
+@pytest.mark.slow
 def test_balance_of_the_classes_against_the_split_and_a_perfect_sampler():
   dataset = data.load('digits')
   train = dataset.splits['train']['x']

@@ -33,6 +33,7 @@ def normal(shape=SPEC.shape):
   return Model(init=None, sample=sample)
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_how_many_are_drawn_at_once():
   whole, _ = draw.make(normal(), SPEC, seed=1)({})(64)
   assert abs(whole.mean()) < 0.12 and abs(whole.std() - 1) < 0.1

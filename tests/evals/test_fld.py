@@ -167,6 +167,7 @@ def evaluator(**kw):
       'num_samples': 150, 'num_plantings': 3, **kw})
 
 
+@pytest.mark.slow
 def test_evaluator_on_digits():
   held_out = DIGITS.splits['validation']['x']
   out = evaluator()(lambda n: (held_out[:n], {'sampler': 'direct'}))

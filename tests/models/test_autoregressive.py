@@ -63,6 +63,7 @@ def test_cached_steps_give_the_parallel_logits(variables):
   np.testing.assert_allclose(stepped(variables), parallel, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_growing_cache_changes_no_sample(monkeypatch):
   """Twelve tokens in one part, or in four whose caches have 3, 6, 9 and 12 places."""
   model, params, _ = made(SPEC)

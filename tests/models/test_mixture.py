@@ -172,6 +172,7 @@ def bits_data(num):
   return np.asarray(prob.from_levels(rng.random((num, 12)) < rate[:, None], 2))
 
 
+@pytest.mark.slow
 def test_discretised_masses_sum_to_one():
   model = mixture.make(BITS, num_components=5)
   log_prob = jax.jit(model.log_prob)

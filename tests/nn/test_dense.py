@@ -63,6 +63,7 @@ assert found[1].sharding.is_equivalent_to(across, 2), found[1].sharding
 '''
 
 
+@pytest.mark.slow
 def test_examples_stay_split_under_every_transformation_and_numbers_stay():
   flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=8'
   env = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}

@@ -23,6 +23,7 @@ def test_none_is_one_row_of_its_own(net, cond, none):
   np.testing.assert_allclose(mixed, jnp.stack([given[0], without[1]]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_row_of_nan_leaves_gradients_finite():
   net = MLP((8,), 1, context=2)
   x = jnp.ones((3, 2))

@@ -64,6 +64,7 @@ def test_no_gradient_flows_through_the_chain():
   assert float(slope) == 0.0
 
 
+@pytest.mark.slow
 def test_a_proposal_outside_the_support_is_rejected():
   """A half-normal: the energy is infinite below 0."""
   energy = lambda x: jnp.where(x[:, 0] > 0, 0.5 * x[:, 0] ** 2, jnp.inf)

@@ -36,6 +36,7 @@ def test_linear_critic_of_slope_one_reads_w1_of_a_shift(
   np.testing.assert_allclose(slope['model']['log_std'], [0.0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_penalised_optimum_exceeds_slope_one_by_w1_over_twice_lambda(
     quantile_gaussian, quantiles, linear_critic):
   x = 2.0 + 1.2 * quantiles(500)
@@ -64,6 +65,7 @@ def test_a_player_has_no_gradient_in_the_others_parameters(gaussian, linear_crit
       assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(leaves)) == own
 
 
+@pytest.mark.slow
 def test_sinkhorn_of_a_shift_is_its_square_and_pulls_the_mean(quantile_gaussian, quantiles):
   x = 2.0 + 1.2 * quantiles(64)
   objective, params, (loss,) = start(quantile_gaussian, None, x)

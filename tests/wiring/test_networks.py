@@ -182,6 +182,7 @@ def test_families_take_images_and_vectors_for_conditions(name, used, kw):
   assert jnp.isfinite(none).all()
 
 
+@pytest.mark.slow
 def test_a_critic_is_asked_for_one_number():
   made = networks.factories({}, LARGE)
   model = FAMILIES['implicit'].make(LARGE, made['generator'])
