@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -77,6 +78,20 @@ def test_sweeps_move_one_unit_at_a_time_the_most_active_first():
   two = show.latents(loaded(lambda *args, **kw: infer(*args, **kw)[:, :2], lambda params, z, cond: (
       jnp.tile(z, 2).reshape(-1, 2, 2, 1))), 2, 0)
   assert two.columns == show.SIDE and len(two.x) == show.SIDE**2
+
+
+def test_completions_stand_below_the_image_and_its_upper_half():
+  def complete(params, rng, x, num_known, cond):
+    assert num_known == 2
+    drawn = prob.from_levels(jnp.full(x.shape, 3) + jax.random.randint(rng, (), 0, 9), 17)
+    return drawn.at[:, 0].set(x[:, 0]), 4
+
+  of_run = loaded(None, None)
+  of_run.model = Model(init=None, complete=complete)
+  sheet = show.completion(of_run, 5, 0)
+  rows = sheet.x.reshape(2 + show.COMPLETIONS, 5, 2, 2, 1)
+  assert sheet.columns == 5 and all((row[:, 0] == rows[0][:, 0]).all() for row in rows)
+  assert (rows[1][:, 1] == 0).all() and len({int(row[0, 1, 0, 0]) for row in rows[2:]}) > 1
 
 
 @pytest.mark.slow
