@@ -10,10 +10,12 @@ import numpy as np
 
 from genjax.nn.dense import Dense
 from genjax.nn.embed import CondEmbed
+from genjax.nn.rotary import rotate
 from genjax.sharding import constrain_batch
 from genjax.types import BadInput
 
 SMALL = nn.initializers.normal(0.02)
+POSITIONS = ('learned', 'rotary')
 
 
 def split_heads(x: jax.Array, num_heads: int) -> jax.Array:
@@ -52,6 +54,7 @@ class CausalBlock(nn.Module):
   mlp_ratio: int = 4
   dropout: float = 0.0
   dtype: jnp.dtype | None = None
+  rotary: bool = False
 
   def setup(self):
     self.norm_attention = nn.LayerNorm()
@@ -69,6 +72,8 @@ class CausalBlock(nn.Module):
     x = constrain_batch(x)
     q, k, v = (split_heads(y, self.num_heads)
                for y in jnp.split(self.qkv(self.norm_attention(x)), 3, -1))
+    if self.rotary:
+      q, k = (rotate(y, jnp.arange(x.shape[1])) for y in (q, k))
     mask = np.tril(np.ones((x.shape[1], x.shape[1]), bool))
     x = x + self.drop(self.project(merge_heads(attend(q, k, v, mask), self.num_heads)),
                       deterministic)
@@ -78,9 +83,12 @@ class CausalBlock(nn.Module):
     """x [B, W] of token i and the keys and values of the tokens before -> the same, updated."""
     keys, values = cache
     qkv = self.qkv(self.norm_attention(x)).reshape(x.shape[0], 3, self.num_heads, -1)
-    keys = jax.lax.dynamic_update_index_in_dim(keys, qkv[:, 1], i, 2)
-    values = jax.lax.dynamic_update_index_in_dim(values, qkv[:, 2], i, 2)
-    q = qkv[:, 0] * keys.shape[-1] ** -0.5
+    q, k, v = (qkv[:, j] for j in range(3))
+    if self.rotary:
+      q, k = rotate(q, i), rotate(k, i)
+    keys = jax.lax.dynamic_update_index_in_dim(keys, k, i, 2)
+    values = jax.lax.dynamic_update_index_in_dim(values, v, i, 2)
+    q = q * keys.shape[-1] ** -0.5
     scores = jnp.einsum('bhd,bhsd->bhs', q, keys).astype(jnp.float32)
     scores = jnp.where(jnp.arange(keys.shape[2]) <= i, scores, -1e30)
     mixed = jnp.einsum('bhs,bhsd->bhd', jax.nn.softmax(scores, -1).astype(q.dtype), values)
@@ -97,23 +105,32 @@ class CausalStack(nn.Module):
   def build(self, places: tuple[int, ...], out: int):
     if self.width % self.num_heads:
       raise BadInput(f'width = {self.width} is not a multiple of num_heads = {self.num_heads}')
-    self.places = [self.param(f'place_{axis}', SMALL, (size, self.width))
-                   for axis, size in enumerate(places)]
+    if self.positions not in POSITIONS:
+      raise BadInput(f'unknown positions {self.positions!r}; allowed: {", ".join(POSITIONS)}')
+    rotary = self.positions == 'rotary'
+    if rotary and self.width // self.num_heads % 2:
+      raise BadInput(f"positions='rotary' turns pairs of numbers, and a head has "
+                     f'{self.width // self.num_heads}; allowed: an even width / num_heads')
+    self.length = int(np.prod(places))
+    self.places = [] if rotary else [self.param(f'place_{axis}', SMALL, (size, self.width))
+                                     for axis, size in enumerate(places)]
     self.cond = CondEmbed(self.width, self.num_classes, self.context)
     block = nn.remat(CausalBlock, static_argnums=(2,)) if self.remat else CausalBlock
-    self.blocks = [block(self.width, self.num_heads, self.mlp_ratio, self.dropout, self.dtype)
-                   for _ in range(self.num_blocks)]
+    self.blocks = [block(self.width, self.num_heads, self.mlp_ratio, self.dropout, self.dtype,
+                         rotary) for _ in range(self.num_blocks)]
     self.norm = nn.LayerNorm()
     self.head = Dense(out, kernel_init=nn.initializers.zeros)
     self.drop = nn.Dropout(self.dropout)
 
   def place(self):
-    """[T, W]: the position embeddings, summed over axes, in raster order."""
-    sizes, total = [len(table) for table in self.places], 0.0
+    """[T, W]: the position embeddings, summed over axes, in raster order; 0 if they are rotary."""
+    sizes, total = [len(table) for table in self.places], jnp.zeros((self.length, self.width))
+    if not sizes:
+      return total
     for axis, table in enumerate(self.places):
       rest = [1] * len(sizes)
       rest[axis] = sizes[axis]
-      total = total + table.reshape(*rest, self.width)
+      total = total.reshape(*sizes, self.width) + table.reshape(*rest, self.width)
     return total.reshape(-1, self.width)
 
   def outputs(self, x):
@@ -154,11 +171,11 @@ class TokenTransformer(CausalStack):
   """Numbers of each token given the tokens before it in raster order, and a condition.
 
   A token is embedded by a table and by its value (levels are ordered), its place by one table an
-  axis of `shape`. In place of a token before the first stands the embedding of cond (see
-  CondEmbed), or without one a learned vector. out: numbers of a token; None: a logit each of its
-  levels. dtype: of the products inside; what the blocks add to stays float32. remat: keep only
-  what stands between the blocks for the backward pass. BadInput for a width that num_heads cannot
-  share.
+  axis of `shape`; positions='rotary' turns queries and keys instead (`nn.rotary`). In place of a
+  token before the first stands the embedding of cond (see CondEmbed), or without one a learned
+  vector. out: numbers of a token; None: a logit each of its levels. dtype: of the products inside;
+  what the blocks add to stays float32. remat: keep only what stands between the blocks for the
+  backward pass. BadInput for a width that num_heads cannot share.
   """
 
   shape: tuple[int, ...]
@@ -171,6 +188,7 @@ class TokenTransformer(CausalStack):
   dropout: float = 0.1
   dtype: jnp.dtype | None = None
   remat: bool = False
+  positions: str = 'learned'
   context: int = 0
   out: int | None = None
 
@@ -213,6 +231,7 @@ class PatchTransformer(CausalStack):
   dropout: float = 0.0
   dtype: jnp.dtype | None = None
   remat: bool = False
+  positions: str = 'learned'
   context: int = 0
 
   def setup(self):
