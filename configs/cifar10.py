@@ -60,7 +60,7 @@ NETWORKS = {
                                   'dtype': 'bfloat16'}},
 }
 # keywords of the families
-MODELS = {'flow': {'split': 'checkerboard'}, 'glow': {'num_steps': 16},
+MODELS = {'flow': {'split': 'checkerboard'}, 'glow': {'num_layers': 16},
           'tarflow': {'num_layers': 8, 'patch': 2}}
 OTHER_NAMES = {'causal': 'pixelcnn', 'patch_causal': 'transformer', 'ladder': 'ladder'}  # than conv
 CRITICS = (('adversarial', ''), ('adversarial', 'critic'), ('wasserstein', ''),

@@ -75,7 +75,7 @@ BY_PAIR = {
     ('autoregressive_flow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.weight_decay': 1.0,
                                     'optim.warmup': 50, 'optim.clip': 1.0},
     ('glow', 'kl'): {'steps': 600, 'optim.lr': 1e-3, 'optim.warmup': 50, 'optim.clip': 1.0,
-                     'model.kw.num_steps': 4},
+                     'model.kw.num_layers': 4},
     ('continuous_flow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.warmup': 50,
                                 'optim.clip': 1.0, 'networks.velocity.name': 'time_mlp'},
     ('tarflow', 'kl'): {'steps': 1000, 'optim.lr': 1e-3, 'optim.warmup': 50, 'optim.clip': 1.0},

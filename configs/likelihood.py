@@ -20,9 +20,9 @@ VAES = {
 FLOWS = {
     'flow: perceptrons': ('family=flow,conditioner=mlp,model.split=permutation', {}),
     'flow: convolutions': ('family=flow,conditioner=conv,model.split=checkerboard', {}),
-    'flow: Glow': ('family=glow,model.num_steps=6', {}),
+    'flow: Glow': ('family=glow,model.num_layers=6', {}),
     'flow: Glow, variational dequantisation': (
-        'family=glow,model.num_steps=6,model.dequantisation=variational', {}),
+        'family=glow,model.num_layers=6,model.dequantisation=variational', {}),
     'flow: masked autoregressive': ('family=autoregressive_flow', {}),
     'flow: TarFlow': ('family=tarflow', {}),
 }

@@ -49,6 +49,8 @@ def network_for(spec, name: str, kw: dict) -> classifier.Classifier:
   """
   small = spec.shape[0] <= 16
   num_features = 16 if small else 64
+  if name and name not in NETWORKS['to_vector']:  # its file must be able to name it
+    raise BadInput(f'--network={name}; allowed: {" or ".join(NETWORKS["to_vector"])}')
   if name:
     alone = spec._replace(num_classes=None, context=None)  # it is not conditioned on the label
     trunk = networks.bound('classifier', alone, name=name, kw=kw, out=num_features)
@@ -148,20 +150,21 @@ def report(encoder, dataset) -> dict:
   return figures
 
 
-def json_object(flag) -> dict:
+def json_object(flag, example: str) -> dict:
   """The value of a flag that takes a JSON object; {} by default."""
   try:
     value = json.loads(flag.value or '{}')
   except json.JSONDecodeError:
     value = None
   if type(value) is not dict:
-    raise BadInput(f'--{flag.name}={flag.value}; allowed: a JSON object, {{"levels": 17}}')
+    raise BadInput(f'--{flag.name}={flag.value}; allowed: a JSON object, {example}')
   return value
 
 
 def data_kw() -> dict:
   """The arguments of the data set, from --path and --data_kw."""
-  return json_object(DATA_KW) | ({} if PATH.value is None else {'path': PATH.value})
+  path = {} if PATH.value is None else {'path': PATH.value}
+  return json_object(DATA_KW, '{"levels": 17}') | path
 
 
 def main(argv):
@@ -177,7 +180,7 @@ def main(argv):
                    'with integer levels and labels, as DIR/CLASS/*.png or an npz with labels')
   experiments.say(data.summary(dataset))
   start = time.perf_counter()
-  network = network_for(dataset.spec, NETWORK.value, json_object(NETWORK_KW))
+  network = network_for(dataset.spec, NETWORK.value, json_object(NETWORK_KW, '{"width": 64}'))
   params = train(network, dataset, SEED.value, STEPS.value, BATCH.value)
   # scored as it will be read, with weights rounded to float16
   params = jax.tree.map(lambda a: np.asarray(a, np.float16).astype(np.float32), params)

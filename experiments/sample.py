@@ -13,8 +13,9 @@ npz. FILE.png shows truth, measurement, samples and |A x - y|; FILE.npz holds th
 python -m experiments.sample --workdir=RUN --edit=inpaint --image=7.png --mask=4,0,8,8 --out=e.png
 python -m experiments.sample --workdir=RUN --edit=super_resolve --image=7.png --factor=4
 
---show draws what latents mean: test images over their reconstructions, interpolations between pairs
-of them, or sweeps of the most active units (of two latents: their grid).
+--show draws what a model has learned: test images over their reconstructions, interpolations
+between pairs of them, sweeps of the most active units (of two latents: their grid), or half images
+and their completions (autoregressive models).
 
 python -m experiments.sample --workdir=runs/vae --show=reconstructions --num=12 --out=means.png
 """
@@ -77,7 +78,7 @@ PARTICLES = flags.DEFINE_integer('particles', 16, '--edit: particles per sample;
                                  'to the posterior.')
 NOISE = flags.DEFINE_float('noise', 0.0, '--edit: deviation of the noise in y, for images in '
                            '[-1, 1]; 0: y is exact.')
-SHOW = flags.DEFINE_string('show', None, f'A picture of latents: {", ".join(show.SHOWS)}.')
+SHOW = flags.DEFINE_string('show', None, f'A picture of what was learned: {", ".join(show.SHOWS)}.')
 OF_SAMPLERS = (SAMPLER, ETA, CHURN, SAMPLER_KW, GUIDANCE, INTERVAL, AUTOGUIDANCE)
 
 STOPPED = ('stopped before the samples were written:'
@@ -158,9 +159,10 @@ def edited(out: pathlib.Path) -> None:
 
 
 def shown(out: pathlib.Path) -> None:
-  """Writes a picture of the latents of the model to FILE.png."""
-  for flag in (*OF_SAMPLERS, EDIT, IMAGE, MASK, FACTOR, COND, CHUNK, NUM_STEPS):
-    if flag.value is not None:
+  """Writes a picture of what the model has learned to FILE.png."""
+  for flag in (*OF_SAMPLERS, EDIT, IMAGE, MASK, FACTOR, COND, CHUNK, NUM_STEPS, DRAWS, RESIZE,
+               PARTICLES, NOISE):
+    if flag.value is not None and flag.present:
       raise BadInput(f'--{flag.name}={flag.value} with --show={SHOW.value}; allowed: --num, '
                      '--seed, --step, --ema')
   if out.suffix != '.png':

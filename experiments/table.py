@@ -29,7 +29,7 @@ import experiments
 from experiments import preflight
 from experiments.table_config import Table, module, read, takes_argument
 from genjax import configs, disk
-from genjax.tables import collect, export, figure, launch, picture, render, run
+from genjax.tables import collect, contrast, export, figure, launch, picture, render, run
 from genjax.types import BadInput
 
 VERBS = ('list', 'run', 'collect')
@@ -192,8 +192,9 @@ def write(table: Table, reasons=None, curves: bool = True) -> dict:
 
   reasons: {cell: why it is not finished}, if known. curves: draw them too, which takes a second.
   """
-  collected = collect.collect(table.rows, table.cells, table.columns, commit(), {
-      (cell.label, cell.seed): why for cell, why in (reasons or {}).items()})
+  collected = contrast.collected(table.contrasts, collect.collect(
+      table.rows, table.cells, table.columns, commit(), {
+          (cell.label, cell.seed): why for cell, why in (reasons or {}).items()}))
   out, pictures = pathlib.Path(table.out), {}
   damaged = [(cell['label'], cell['seed']) for cell in collected['missing']
              if cell['status'] == 'damaged']
@@ -208,8 +209,7 @@ def write(table: Table, reasons=None, curves: bool = True) -> dict:
   if table.figure and curves and figure.draw(collected, png, **table.figure):
     disk.write_bytes(out / 'curves.png', png.getvalue())
     pictures[f'{table.figure["y"]} against {table.figure["x"]}'] = 'curves.png'
-  text = render.markdown(collected, f'{table.name}, size {table.size}', table.note, pictures,
-                         table.contrasts)
+  text = render.markdown(collected, f'{table.name}, size {table.size}', table.note, pictures)
   for name, content in (('table.md', text), ('table.csv', export.to_csv(collected)),
                         ('table.json', export.to_json(collected))):
     disk.write_bytes(out / name, content.encode())

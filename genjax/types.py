@@ -61,8 +61,9 @@ class Diffusion(NamedTuple):
 class Latents(NamedTuple):
   """The latent variables z of a model: an array [B, d], or a tree of arrays [B, ...]."""
 
-  # (params, batch, rng) -> z from q(z | x), differentiable in params; rng None: the mean of q, of
-  # several layers the means in turn, without dropout
+  # (params, batch, rng) -> z from q(z | x), differentiable in params; rng None: a central
+  # point of q, without dropout: its mean, of several layers the means in turn, or where a flow
+  # takes the mean of its base
   infer: Callable
   # (params, batch, rng, z) -> log q(z | x) [B] in nats; rng: that of `infer`, for its dropout
   log_q: Callable

@@ -24,7 +24,7 @@ TINY = {  # as small as a full method can be
     'implicit': {},
     'flow': {'num_couplings': 2},
     'autoregressive_flow': {'num_layers': 2},
-    'glow': {'num_steps': 1, 'num_scales': 1},
+    'glow': {'num_layers': 1, 'num_scales': 1},
     'continuous_flow': {'num_steps': 1},
     'tarflow': {'num_layers': 1},
     'autoregressive': {},

@@ -17,7 +17,7 @@ ROWS = {
     'GAN, JS': ('family=implicit,objective=adversarial,divergence=js,generator=mlp,critic=mlp,'
                 'objective.gradient_penalty=1.0', (20000, 200000),
                 {'optim.lr': 5e-4, 'optim.b1': 0.5, 'optim.decay': 'constant'}),
-    'flow: Glow': ('family=glow,model.num_steps=6,objective=kl', (1500, 60000), {}),
+    'flow: Glow': ('family=glow,model.num_layers=6,objective=kl', (1500, 60000), {}),
     'autoregressive: PixelCNN': (
         'family=autoregressive,causal=pixelcnn,model.likelihood=logistic_mixture,objective=kl',
         (1500, 60000), {}),
@@ -49,7 +49,7 @@ def metrics():
       c('nll_bound_bpd', 'NLL bound, bits/dim', 'lower',
         axes=('estimator', 'num_repeats', 'dequantisation'))]
   of_samples = [
-      c('sharpness', 'sharpness', 'higher', floor='sharpness_data', digits=4),
+      c('sharpness', 'sharpness', floor='sharpness_data', digits=0),
       *columns.classified_columns(),
       c('min_class_share', 'rarest class', 'higher', floor='min_class_share_data'),
       c('nfe', 'NFE', 'lower', digits=0),

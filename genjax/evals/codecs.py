@@ -47,8 +47,8 @@ def make(task: Task, *, num_images: int = 1000) -> Callable:
              for name, compress in WHOLE.items()}
     images = disk.to_bytes(x[:num_images], levels)
     for name, options in PER_IMAGE.items():
-      sizes[name] = (8.0 * sum(len(encoded(image, options)) for image in images) / images.size,
-                     len(images), 'image by image')
+      total = sum(len(encoded(image, options, levels == 2)) for image in images)
+      sizes[name] = (8.0 * total / images.size, len(images), 'image by image')
     return {f'{name}_bpd': cards.plain(bits, task.card(
         f'{name}_bpd', unit='bits per dimension', n_reference=count, compressed=how),
         'a size, not an estimate') for name, (bits, count, how) in sizes.items()}
@@ -56,10 +56,14 @@ def make(task: Task, *, num_images: int = 1000) -> Callable:
   return evaluate
 
 
-def encoded(image: np.ndarray, options: dict) -> bytes:
-  """The file of an image uint8 [H, W, 1 or 3]; options: of Pillow's `save`."""
+def encoded(image: np.ndarray, options: dict, binary: bool = False) -> bytes:
+  """The file of an image uint8 [H, W, 1 or 3]; options: of Pillow's `save`.
+
+  binary: all pixels are 0 or 255; a grey PNG then has a bit a pixel.
+  """
   file = io.BytesIO()
-  Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, **options)
+  made = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+  (made.convert('1') if binary and options['format'] == 'PNG' else made).save(file, **options)
   return file.getvalue()
 
 

@@ -72,8 +72,8 @@ def importance_weighted(model: Model, task: Task, *, num_weights: int = 100, bat
     raise BadInput(f'evaluator likelihood: num_weights={num_weights}; allowed: 1 to {AT_ONCE}, or '
                    f'a multiple of {AT_ONCE}')
   repeats = max(1, num_weights // AT_ONCE)
-  if num_examples is None and len(task.dataset.splits[task.split]['x']) > NUM_EXAMPLES:
-    num_examples = NUM_EXAMPLES
+  num_examples = chosen_examples('importance_weighted', num_examples,
+                                 len(task.dataset.splits[task.split]['x']))
 
   def terms(params, batch, rng):
     def add(total, key):
@@ -163,7 +163,7 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
         *((np.logaddexp, -np.inf) if weights else ()))
     values = values if weights else {name: total / repeats for name, total in values.items()}
     names = set(values)
-    if estimator == 'importance_weighted' and model.elbo is not None:
+    if weights and model.elbo is not None:
       names = _elbo_terms(model, task.prepare, params, arrays)
     extra = {name: values.pop(name) for name in likelihood_ode.DIAGNOSTICS if name in values}
     if dataset.standardised is not None:
@@ -189,6 +189,12 @@ def _evaluator(model, task: Task, estimator: str, terms: Callable, estimand: str
     return measured
 
   return evaluate
+
+
+def chosen_examples(estimator: str, num_examples: int | None, size: int) -> int | None:
+  """The number of examples that are measured of a split of that size; None: all of them."""
+  few = estimator == 'importance_weighted' and num_examples is None and size > NUM_EXAMPLES
+  return NUM_EXAMPLES if few else num_examples
 
 
 def conditioned_on(task: Task, arrays: Mapping) -> str | None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from genjax.evals import card as cards
 from genjax.evals.kinds import OfSamples
-from genjax.types import Estimator
+from genjax.types import BadInput, Estimator
 
 METRICS = ('sharpness',)
 BLOCK = 4096  # images in float64 at once
@@ -14,10 +14,12 @@ def make() -> OfSamples:
   """Returns the evaluator of sharpness, sharpness_data and sharpness_single.
 
   The mean over samples of the variance over pixels of the Laplacian (1711.01558, Section 4), in
-  squared levels. It is no distance: compare it with that of the data. Images need sides of at least
-  3 pixels.
+  squared levels. It is no distance: compare it with that of the data. Raises BadInput for images
+  with sides below 3 pixels.
   """
   def measure(x, card):
+    if min(x.shape[1:3]) < 3:
+      raise BadInput(f'evaluator sharpness: images of {x.shape[1:3]}; allowed: sides from 3 pixels')
     values = np.concatenate([of_images(x[i:i + BLOCK])
                              for i in range(0, len(x), BLOCK)])
     own = card('sharpness', unit='squared levels', filter='4 neighbours, no border')

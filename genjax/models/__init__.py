@@ -1,4 +1,7 @@
-"""FAMILIES: what p_theta can be; one family per file, each with make(spec, ...) -> Model."""
+"""FAMILIES: what p_theta can be, one family per file with make(spec, ...) -> Model.
+
+The other files are parts that families share: bijections, frames, priors, posteriors.
+"""
 
 from genjax.models import (
   autoregressive,

@@ -22,7 +22,7 @@ TRACES = ('exact', 'hutchinson')
 # the solver would need thousands of steps
 TIME_SCALE = 2.0 / 1000.0
 EXACT = 8  # largest number of dimensions for which the exact trace is the default
-STAGES = 6  # evaluations per step of Tsit5, whose last stage is the first of the next step
+STAGES = 6  # evaluations per step of Tsit5; its seventh serves the estimate of the error alone
 
 
 def solve(slope: Callable, start, num_steps: int, backwards: bool = False):
@@ -113,7 +113,8 @@ def make(spec: DataSpec, velocity: Callable, dequantiser: Callable, *, num_steps
   trace: 'exact' (a pass per dimension) or 'hutchinson' (one probe per example); None: exact up to 8
     dimensions.
   dequantisation: of data with levels, 'uniform', or 'variational' by the network role dequantiser.
-  With levels elbo and log_weight take the place of log_prob. Raises BadInput for another trace.
+  With levels elbo and log_weight take the place of log_prob, and log_prob_estimate is one of a
+  bound. Raises BadInput for another trace.
   """
   if trace is not None and trace not in TRACES:
     raise BadInput(f'unknown trace {trace!r}; allowed: {", ".join(TRACES)}')
@@ -129,4 +130,4 @@ def make(spec: DataSpec, velocity: Callable, dequantiser: Callable, *, num_steps
     return z, log_det + log_det_ode
 
   return bijection.flow(flow, frame.base, spec, noise=noise(spec, dequantiser, dequantisation),
-                        evaluations=STAGES * num_steps + 1, estimate=None if exact else estimate)
+                        evaluations=STAGES * num_steps, estimate=None if exact else estimate)

@@ -47,6 +47,7 @@ def noise(spec: DataSpec, dequantiser: Callable, dequantisation: str) -> Noise |
   init, net = conditioners(dequantiser, halves, bijections.num_spline_params(NUM_BINS), side)
   layers = couplings(halves, partial(bijections.elementwise, 'rational_quadratic', 1.0), init, net)
   keep, base = int(np.prod(halves.shapes[0])), bijection.uniform(size)
+  in_place = np.argsort(halves.orders[0])
   log_volume, half = prob.log_cell_volume(spec), 1.0 / (spec.levels - 1)
 
   def draw(params, rng, batch):
@@ -56,6 +57,7 @@ def noise(spec: DataSpec, dequantiser: Callable, dequantisation: str) -> Noise |
              ordered[:, keep:].reshape(-1, *halves.shapes[1]))
     u, log_det = layers.forward(params, base.sample(rng, len(x)),
                                 (jnp.concatenate(parts, -1), batch.get('cond')))
-    return x + half * u.reshape(x.shape), {'log_noise_volume': log_volume + log_det}
+    u = u[:, in_place].reshape(x.shape)
+    return x + half * u, {'log_noise_volume': log_volume + log_det}
 
   return Noise(init, draw)

@@ -27,7 +27,7 @@ class Frame(NamedTuple):
 
   bijection: Bijection
   base: Base
-  bound: float  # splines of the layers act on [-bound, bound]
+  bound: float  # splines of the layers act on [-bound, bound]; inf: the layers are affine
 
 
 def frame(spec: DataSpec, transform: str, bound: float) -> Frame:
@@ -40,10 +40,11 @@ def frame(spec: DataSpec, transform: str, bound: float) -> Frame:
   return unbounded(spec)
 
 
-def unbounded(spec: DataSpec, bound: float = 4.0) -> Frame:
-  """The frame of data with levels in R^D, for layers with any transform."""
+def unbounded(spec: DataSpec) -> Frame:
+  """The frame of data with levels in R^D."""
   size = int(np.prod(spec.shape))
-  return Frame(logit(marginals(size, spec.levels)), bijection.normal(size), bound)
+  return Frame(logit(marginals(size, spec.levels)), bijection.normal(size),
+               float('inf'))
 
 
 def triangular(size: int) -> Bijection:

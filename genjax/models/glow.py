@@ -16,7 +16,8 @@ import scipy.linalg
 from genjax.models import bijection, frames
 from genjax.models.bijection import Bijection
 from genjax.models.dequantiser import noise
-from genjax.nn.dit import patchify, unpatchify
+from genjax.nn.convnet import patches
+from genjax.nn.dit import unpatchify
 from genjax.numerics import bijections
 from genjax.types import BadInput, DataSpec, Model, Network
 
@@ -124,14 +125,10 @@ def multi_scale(shape: tuple[int, ...], scales: list[Bijection]) -> Bijection:
     rngs = jax.random.split(rng, len(scales))
     return {name: scale.init(key) for name, scale, key in zip(names, scales, rngs, strict=True)}
 
-  def squeeze(x):
-    b, height, width, channels = x.shape
-    return patchify(x, 2).reshape(b, height // 2, width // 2, 4 * channels)
-
   def forward(params, x, cond):
     x, total, leaving = x.reshape(-1, *shape), 0.0, []
     for name, scale in zip(names, scales, strict=True):
-      x, log_det = scale.forward(params[name], squeeze(x), cond)
+      x, log_det = scale.forward(params[name], patches(x, 2), cond)
       total = total + log_det
       if name != names[-1]:
         x, z = jnp.split(x, 2, -1)
@@ -156,21 +153,21 @@ def multi_scale(shape: tuple[int, ...], scales: list[Bijection]) -> Bijection:
   def adapt(params, x, cond):
     x, adapted = x.reshape(-1, *shape), {}
     for name, scale in zip(names, scales, strict=True):
-      adapted[name] = scale.adapt(params[name], squeeze(x), cond)
-      x = jnp.split(scale.forward(adapted[name], squeeze(x), cond)[0], 2, -1)[0]
+      adapted[name] = scale.adapt(params[name], patches(x, 2), cond)
+      x = jnp.split(scale.forward(adapted[name], patches(x, 2), cond)[0], 2, -1)[0]
     return adapted
 
   return Bijection(init, forward, inverse, adapt)
 
 
 def make(spec: DataSpec, conditioner: Callable, dequantiser: Callable, *, transform: str = 'affine',
-         num_steps: int = 8, num_scales: int | None = None, num_bins: int | None = None,
+         num_layers: int = 8, num_scales: int | None = None, num_bins: int | None = None,
          bound: float = 4.0, dequantisation: str = 'uniform') -> Model:
   """Returns a flow of images: sample, rsample, log_prob, sample_and_log_prob; levels: elbo.
 
   conditioner: network role; a convolutional network unless the config chooses another.
   transform: of the couplings, 'affine' or 'rational_quadratic'.
-  num_steps: per scale.
+  num_layers: per scale, each an actnorm, a convolution and a coupling.
   num_scales: None: up to 3, with at least 2 pixels a side at the last.
   num_bins: of a spline; None: 8. bound: splines act on [-bound, bound].
   dequantisation: of data with levels, 'uniform', or 'variational' by the network role dequantiser.
@@ -190,7 +187,7 @@ def make(spec: DataSpec, conditioner: Callable, dequantiser: Callable, *, transf
     squeezed = (shape[0] // 2**(i + 1), shape[1] // 2**(i + 1), 4 * shape[2] * 2**i)
     steps = bijection.repeated(bijection.chain(
         actnorm=actnorm(squeezed[2]), mix=invertible_convolution(squeezed[2]),
-        coupling=coupling(squeezed, transform, num_params)), num_steps)
+        coupling=coupling(squeezed, transform, num_params)), num_layers)
     prior = {} if i == num_scales - 1 else {'prior': coupling(squeezed, 'affine', 2)}
     return bijection.chain(steps=steps, **prior)
 

@@ -2,9 +2,9 @@
 
   p(z) = prod_l p(z_l | z_<l),   q(z | x) = prod_l q(z_l | x, z_<l)
 
-The posterior of a layer corrects its prior: q has the mean m + s d and the deviation s r where p
-has m and s (2007.03898, Eq. 9), so that KL = sum (d^2 + r^2 - 1) / 2 - log r. Layers, their
-order and the network: `nn.ladder`.
+The posterior of a layer corrects its prior, as in NVAE (2007.03898) but with a shift in units of s:
+q has the mean m + s d and the deviation s r where p has m and s, so that
+KL = sum (d^2 + r^2 - 1) / 2 - log r. Layers, their order and the network: `nn.ladder`.
 """
 
 from collections.abc import Callable

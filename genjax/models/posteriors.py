@@ -25,7 +25,7 @@ class Posterior(NamedTuple):
   # is not Gaussian
   encode: Callable | None
   # (params, batch, rng) -> z [B, d], its log q [B], and (mean, std) if q is Gaussian, else None;
-  # rng None: the mean, without dropout
+  # rng None: a central point, without dropout (`Latents.infer`)
   draw: Callable
   log_prob: Callable  # (params, batch, rng, z) -> [B] nats; rng: that of `draw`, for its dropout
 

@@ -84,14 +84,17 @@ def make(name: str, spec: DataSpec, dim: int, num_components: int | None,
   spec: of the data.
   num_components: of 'mixture' and 'vamp'; None: 50.
   encode: see `vamp`; None: q is not Gaussian. conditioner: network role, see `coupling_flow`.
-  Raises BadInput for another name, for num_components of other priors, and for 'vamp' with a q that
-  is not Gaussian.
+  Raises BadInput for another name, for num_components of other priors, for 'vamp' with a q that is
+  not Gaussian, and for 'flow' in one dimension.
   """
   if name not in PRIORS:
     raise BadInput(f'unknown prior {name!r}; allowed: {", ".join(PRIORS)}')
   if num_components is not None and name not in ('mixture', 'vamp'):
     raise BadInput(f"num_components = {num_components} is of prior='mixture' or 'vamp', not "
                    f'{name!r}; allowed: None')
+  if name == 'flow' and dim < 2:
+    raise BadInput(f"prior='flow' couples two parts of z, and latent_dim = {dim}; allowed: 2 or "
+                   'more')
   num = num_components or NUM_COMPONENTS
   if name == 'mixture':
     return gaussian_mixture(dim, num)

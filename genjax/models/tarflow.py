@@ -88,7 +88,7 @@ def make(spec: DataSpec, patch_causal: Callable, dequantiser: Callable, *, num_l
   cut = patches(shape, patch)
   layers = bijection.repeated(layer(num_patches, size, net), num_layers)
   frame = frames.frame(spec, 'affine', 0.0)
-  joined = cut._replace(forward=cut.inverse, inverse=cut.forward)
+  joined = bijection.inverted(cut)
   return bijection.flow(
       bijection.chain(frame=frame.bijection, split=cut, layers=layers, join=joined),
       frame.base, spec, noise=noise(spec, dequantiser, dequantisation), evaluations=num_patches)

@@ -138,18 +138,3 @@ def _bin(knots, value, axis):
   slope = jnp.sum(slopes * here[..., 1:, :], -2) + here[..., 0, :]
   slope_next = jnp.sum(slopes * here[..., :-1, :], -2) + here[..., -1, :]
   return x_k, width, y_k, height, slope, slope_next
-
-
-def permuted_halves(num_layers: int, size: int, seed: int = 0) -> np.ndarray:
-  """Orders int32 [num_layers, size]: pairs of layers share a random order with halves swapped.
-
-  The first size - size // 2 elements of an order condition, the others are transformed; after a
-  pair of layers every element has been transformed.
-  """
-  rng = np.random.default_rng(seed)
-  orders = []
-  for i in range(0, num_layers, 2):
-    # two elements have one split only: no randomness to add
-    order = rng.permutation(size) if size > 2 else np.arange(size)
-    orders += [order, order[::-1]][:num_layers - i]
-  return np.stack(orders).astype(np.int32)

@@ -76,9 +76,9 @@ def _log_rising(a, k, scale):
 
 
 def nucleus(logits, share: float):
-  """The logits with -inf for all but the likeliest values, as few as have at least this share.
+  """The logits, with -inf for all but the likeliest values, as few as have this share of the mass.
 
-  Of probability; a share of 1 keeps all, and equal logits stay or go together (1904.09751, Sec. 3).
+  A share of 1 keeps all; equal logits stay or go together (1904.09751, Sec. 3).
   """
   if share == 1.0:
     return logits

@@ -31,7 +31,7 @@ class Likelihood(NamedTuple):
   rsample: Callable
   mean: Callable  # out -> E x [...]
   logits: Callable | None = None  # out -> [..., L]: log P of each level + const; None: continuous x
-  # the last so many outputs belong to the element and are parameters of the model, not outputs
+  # number of trailing outputs that are parameters of the model, one set per element, not outputs
   num_own: int = 0
 
 

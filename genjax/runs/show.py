@@ -57,7 +57,7 @@ def show(workdir, name: str, num: int | None = None, seed: int = 0, *, step: int
 
 
 def reconstructions(loaded: opening.Loaded, num: int, seed: int) -> Sheet:
-  """A row of test images, and one of E[x | z], z the mean of q(z | x)."""
+  """A row of test images, and one of E[x | z], z a central point of q(z | x)."""
   batch = examples(loaded, num, seed)
   x = _decoded(loaded, _inferred(loaded, batch), batch.get('cond'))
   return Sheet(np.concatenate([_levels(loaded, batch['x']), x]), len(x))

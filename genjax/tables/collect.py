@@ -141,12 +141,14 @@ def _excess(entry: dict, floor: Mapping | None) -> dict:
 
 def _detail(entry: dict, path: str) -> dict:
   """The entry with a figure of its card's detail as value, without an interval."""
-  value = entry['card'].get('detail', {})
+  value, there = entry['card'].get('detail', {}), True
   for key in path.split('/'):
-    value = value.get(key) if isinstance(value, Mapping) else None
+    there = there and isinstance(value, Mapping) and key in value
+    value = value[key] if there else None
   card = {**entry['card'], 'unit': None, 'interval': {'reason': 'a detail of the card'}}
   if value is None:
-    card['reason'] = entry['card'].get('reason') or f'the card has no {path}'
+    why = f'{path} of the card is not finite' if there else f'the card has no {path}'
+    card['reason'] = entry['card'].get('reason') or why
   return {**entry, 'value': value, 'low': None, 'high': None, 'card': card}
 
 

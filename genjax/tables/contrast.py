@@ -52,25 +52,31 @@ def of(contrast: Mapping, table: Mapping) -> dict | None:
                                 for name, published in contrast['published'].items()}}
 
 
-def section(contrasts: Sequence[Mapping], table: Mapping, number, marked) -> str:
-  """The Markdown section of these contrasts.
+def collected(contrasts: Sequence[Mapping], table: Mapping) -> dict:
+  """The table with 'contrasts': each with 'difference', see `of`."""
+  return {**table, 'contrasts': [{**each, 'difference': of(each, table)} for each in contrasts]}
+
+
+def section(table: Mapping, number, marked) -> str:
+  """The Markdown section of the contrasts of a table, see `collected`.
 
   number: (value, digits) -> text; marked: (published, verdict, digits) -> text of its cell.
   """
+  contrasts = table['contrasts']
   names = list(dict.fromkeys(name for each in contrasts for name in each['published']))
   lines = ['## Differences', '', '| row less row | column | ours | ' + ''.join(
       f'{name} | ' for name in names), '|---' * (3 + len(names)) + '|']
   for contrast in contrasts:
     column = next(c for c in table['columns'] if c['label'] == contrast['column'])
-    entry, text = of(contrast, table), 'missing'
+    entry, text = contrast['difference'], 'missing'
     if entry:
       text = number(entry['value'], column['digits'])
       if entry['half_width'] is not None:
         text += f' ± {number(entry["half_width"], column["digits"])}'
-      text += f' ({entry["n"]} seed{"s" if entry["n"] > 1 else ""})'
+      text += ' (n = 1)' if entry['n'] == 1 else f' ({entry["n"]} seeds)'
     cells = [marked(contrast['published'].get(name), (entry or {}).get('verdicts', {}).get(name),
                     column['digits']) for name in names]
     lines.append('| ' + ' | '.join([contrast['label'], contrast['column'], text, *cells]) + ' |')
   lines += ['', f'`a ± b`: mean and {table["level"]:.0%} t interval of the differences between '
-            'runs of equal seed, on the same test data.']
+            'runs of equal seed, on the same test data, whose noise it does not hold.']
   return '\n'.join(lines)

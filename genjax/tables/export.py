@@ -38,7 +38,7 @@ def _record(table: Mapping, row: Mapping, column: Mapping) -> list:
           entry.get('value'), entry.get('half_width'), entry.get('n', 0), entry.get('low'),
           entry.get('high'), card.get('unit'), column['better'], floor.get('low'),
           floor.get('high'), '; '.join(entry.get('reasons', {}).values()),
-          json.dumps(axes) if axes else '', *(published or ['']), *(verdicts or ['']),
+          json.dumps(axes) if axes else '', '; '.join(map(str, published)), '; '.join(verdicts),
           ' '.join(sorted(commits)), row['config'], json.dumps(row['overrides'])]
 
 

@@ -1,6 +1,6 @@
 """A collected table as Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from genjax.tables import contrast
@@ -12,11 +12,11 @@ FLOOR_LABEL = '*the data themselves*'
 
 
 def markdown(table: Mapping, title: str, note: str = '',
-             pictures: Mapping[str, str] = MappingProxyType({}),
-             contrasts: Sequence[Mapping] = ()) -> str:
+             pictures: Mapping[str, str] = MappingProxyType({})) -> str:
   """The page of a table: rows, missing cells with the commands that fill them, notes, protocol.
 
-  table: of `collect`; note: a text below it; pictures: {caption: file}; contrasts: see `contrast`.
+  table: of `collect`, perhaps with contrasts (`contrast.collected`); note: a text below it;
+  pictures: {caption: file}.
   """
   notes = []  # footnotes in the order in which the rows need them
   axes = list(dict.fromkeys(axis for row in table['rows'] for axis in table['axes'][row['label']]))
@@ -34,9 +34,9 @@ def markdown(table: Mapping, title: str, note: str = '',
   for row in table['rows']:
     lines.append(_row(table, row, axes, notes))
   parts = [f'# {title}', '\n'.join(lines)]
-  if contrasts:
+  if table.get('contrasts'):
     parts.append(contrast.section(
-        contrasts, table, number, lambda *published: _printed(notes, *published)))
+        table, number, lambda *published: _printed(notes, *published)))
   parts.append(_legend(table))
   if notes:
     parts.append('\n'.join(f'[{i}] {text}  ' for i, text in enumerate(notes, 1)))
@@ -189,9 +189,9 @@ def _legend(table: Mapping) -> str:
       f'since one seed shows no spread. {ABSENT}: no such metric.'
       + (' An *excess* subtracts one floor in every row: its noise shifts all rows alike.'
          if any(column['excess'] for column in table['columns']) else '')
-      + (f' A verdict stands after a published figure, with the {level} interval of ours less it: '
-         '*reproduced* within the margin of its footnote; *better*, *worse* beyond the margin and '
-         'wholly on one side of 0; else *undecided*.'
+      + (f' A verdict stands after a published figure, with the {level} interval of ours '
+         'minus published: *reproduced* within the margin of its footnote; *better*, *worse* '
+         'beyond the margin and wholly on one side of 0; else *undecided*.'
          if any(row['verdicts'] for row in table['rows']) else ''))
 
 

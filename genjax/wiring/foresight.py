@@ -35,7 +35,8 @@ def cards(config, training: Run, split: str = 'test') -> dict[str, dict]:
     own, card = compat.arguments(one.make, given), {**shared, 'estimator': estimator}
     if module is likelihood:  # it needs no samples, and measures one of its metrics
       card['conditioned_on'] = likelihood.conditioned_on(task, training.dataset.splits[split])
-      foreseen |= _of_likelihood(card, estimator, own, spec)
+      size = len(training.dataset.splits[split]['x'])
+      foreseen |= _of_likelihood(card, estimator, own, spec, size)
       continue
     if one.of == 'samples':
       used = caller.space(name, one, task)
@@ -46,10 +47,14 @@ def cards(config, training: Run, split: str = 'test') -> dict[str, dict]:
   return foreseen
 
 
-def _of_likelihood(card: dict, estimator: str, own: dict, spec) -> dict[str, dict]:
-  """{metric: card} of the likelihood that this estimator measures on these data, by unit."""
+def _of_likelihood(card: dict, estimator: str, own: dict, spec, size: int) -> dict[str, dict]:
+  """{metric: card} of the likelihood that this estimator measures on these data, by unit.
+
+  size: of the split.
+  """
   fields = {field: own[key] for key, field in likelihood.DECIDES[estimator].items()}
   if spec.levels is None:
     fields.pop('dequantisation', None)
   return dict.fromkeys(likelihood.metrics_of(estimator, spec), {
-      **card, 'kind': likelihood.KINDS[estimator], 'num_examples': own['num_examples'], **fields})
+      **card, 'kind': likelihood.KINDS[estimator],
+      'num_examples': likelihood.chosen_examples(estimator, own['num_examples'], size), **fields})

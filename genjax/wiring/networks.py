@@ -122,7 +122,7 @@ def module_of(role: str, spec: DataSpec, name: str, shape: tuple[int, ...] | Non
   name = name or default(role, of)
   module = pick(f'network of the role {role}', name, NETWORKS[kind])
   if name in ON_IMAGES and len(of) != 3:
-    more = ', or model.split=checkerboard on images' if kind == 'conditioner' else ''
+    more = ', or model.split=checkerboard on images' if role == 'conditioner' else ''
     raise BadInput(f'network {name!r} of the role {role} needs images, not shape {of}; allowed: '
                    f'{", ".join(each for each in NETWORKS[kind] if each not in ON_IMAGES)}{more}')
   return name, module

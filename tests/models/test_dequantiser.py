@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from genjax import prob
+from genjax.models import dequantiser
 from genjax.types import BadInput, DataSpec
+from genjax.wiring import networks
 from tests.networks import family, initial, jit, moved
 
 NETWORKS = {'conditioner': {'features': (8,)}, 'dequantiser': ('mlp', {'features': (8,)})}
@@ -41,6 +43,22 @@ def test_mass_of_all_integers_is_one(of, kw):
   error = np.sqrt(mass.var(0).sum() / len(mass))
   assert error < 0.03 and abs(mass.mean(0).sum() - 1.0) < 4 * error + 1e-3
   assert np.std(terms['log_noise_volume']) > 0.05  # not uniform
+
+
+@pytest.mark.slow
+def test_noise_of_a_pixel_depends_on_the_image_near_it():
+  spec = DataSpec((32, 32, 1), 256, None)
+  make = networks.factories({'dequantiser': {'name': 'conv', 'kw': {'width': 8, 'num_blocks': 1}}},
+                            spec)['dequantiser']
+  noise = dequantiser.noise(spec, make, 'variational')
+  params = moved(noise.init(jax.random.key(0)), 0.3)
+  x = prob.from_levels(np.full((1, 32, 32, 1), 100), 256)
+  changed = x.at[:, :4, :4].set(1.0)
+  draw = jax.jit(lambda x: noise.draw(params, jax.random.key(1), {'x': x})[0] - x)
+  moves = np.abs(draw(changed) - draw(x))[0, :, :, 0]
+  # a norm over groups reaches far, but little
+  near, far = moves[:4, :4].mean(), moves[16:18, :4].mean()
+  assert near > 1e-5 and far < 0.1 * near, (near, far)
 
 
 @pytest.mark.parametrize('spec, name, words', [

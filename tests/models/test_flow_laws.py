@@ -21,12 +21,12 @@ FLOWS = {
                    {'transform': 'affine', 'direction': 'sampling'}),
     'iaf_spline': ('autoregressive_flow', (5,), MLP,
                    {'num_layers': 2, 'num_bins': 4, 'direction': 'sampling'}),
-    'glow': ('glow', (4, 4, 1), CONV, {'num_steps': 2, 'num_scales': 2}),
+    'glow': ('glow', (4, 4, 1), CONV, {'num_layers': 2, 'num_scales': 2}),
     'ode': ('continuous_flow', (3,), {'velocity': {'width': 16, 'num_blocks': 1}},
             {'num_steps': 8}),
     'tarflow': ('tarflow', (4, 4, 1), {'patch_causal': {
         'width': 16, 'num_blocks': 1, 'num_heads': 2}}, {'num_layers': 2, 'patch': 2}),
-    'glow_spline': ('glow', (4, 4, 1), CONV, {'num_steps': 1, 'transform': 'rational_quadratic'}),
+    'glow_spline': ('glow', (4, 4, 1), CONV, {'num_layers': 1, 'transform': 'rational_quadratic'}),
 }
 FAST = ('maf_affine',)
 ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in FLOWS]

@@ -14,7 +14,7 @@ from genjax.models import bijection, glow
 from genjax.types import BadInput, DataSpec
 from tests.networks import family, jit, moved
 
-SMALL = 'configs/digits.py:family=glow,objective=kl,model.num_steps=2,conditioner.width=8,'
+SMALL = 'configs/digits.py:family=glow,objective=kl,model.num_layers=2,conditioner.width=8,'
 SMALL += 'conditioner.num_blocks=1'
 
 
@@ -49,7 +49,7 @@ def test_bad_input(shape, kw, named):
 @pytest.mark.parametrize('side, scales', [
     (8, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((28, 2), (32, 3), (64, 3)))])
 def test_scales_by_the_side(side, scales):
-  model = family('glow', DataSpec((side, side, 3), 256, None), num_steps=1)
+  model = family('glow', DataSpec((side, side, 3), 256, None), num_layers=1)
   params = jax.eval_shape(model.init, jax.random.key(0), None)
   assert len(params['scales']) == scales
   assert params['scales'][f'scale_{scales - 1}']['steps']['mix']['lower'].shape[-1] == (

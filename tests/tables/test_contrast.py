@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from genjax.tables import contrast, render
+from genjax.tables import contrast, export, render
 from genjax.tables.cells import Row
 from genjax.types import BadInput
 from tests.cells import cells_of, column, finish, table_of, value
@@ -33,10 +33,11 @@ def test_the_interval_is_that_of_the_paired_differences(tmp_path):
 
 
 def test_it_stands_on_the_page_with_its_source(tmp_path):
-  text = render.markdown(filled(tmp_path), 't', contrasts=[OF_TWO])
+  text = render.markdown(contrast.collected([OF_TWO], filled(tmp_path)), 't')
   assert '| row less row | column | ours | paper |' in text
   assert '| a - b | FD | 1.00 ± 0.25 (3 seeds) | 1.0 [1]: reproduced [-0.25, 0.25] |' in text
   assert '[1] Paper, Table 2; protocol: not stated; margin 0.5' in text
+  assert '"difference"' in export.to_json(contrast.collected([OF_TWO], filled(tmp_path)))
 
 
 def test_one_seed_has_no_interval_and_no_seed_no_value(tmp_path):
@@ -45,7 +46,8 @@ def test_one_seed_has_no_interval_and_no_seed_no_value(tmp_path):
   assert entry['verdicts']['paper']['verdict'] == 'undecided'
   empty = table_of(ROWS, cells_of(ROWS, tmp_path / 'other', 2), [COLUMN])
   assert contrast.of(OF_TWO, empty) is None
-  assert '| a - b | FD | missing | 1.0 [1] |' in render.markdown(empty, 't', contrasts=[OF_TWO])
+  assert '| a - b | FD | missing | 1.0 [1] |' in render.markdown(
+      contrast.collected([OF_TWO], empty), 't')
 
 
 @pytest.mark.parametrize('change, words', [
