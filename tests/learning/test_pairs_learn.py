@@ -4,7 +4,8 @@ The figure is the sliced 2-Wasserstein distance between 4000 samples and as many
 units of x; two sets of exact draws are about 0.05 apart. The Gaussian is given data that it
 can fit, the others three overlapping modes (the weights of separate ones are invisible to scores).
 A kernel density is given one mode too: its weights are equal, and scores do not see the kernels
-that start where there are no data.
+that start where there are no data. Flows become models by one function (`bijection.flow`): the
+coupling flow learns by every objective, the others by likelihood alone.
 """
 
 import jax
@@ -18,7 +19,8 @@ from tests.learning import running
 
 # a student has no start of its own: tests/learning/test_few_steps_learn.py
 TRIPLES = [t[:3] for t in matrix.legal_triples()
-           if t[3] == 'continuous' and t[1] != 'distillation']
+           if t[3] == 'continuous' and t[1] != 'distillation'
+           and not (t[0] in ('autoregressive_flow', 'continuous_flow', 'tarflow') and t[1] != 'kl')]
 NUM_SAMPLES = 4000
 REACHED = 0.3  # the standard deviation of the data is about 2 a direction
 REACHED_BY = {('flow', 'score_matching'): 0.5}  # slow: as far as the budget goes
@@ -34,6 +36,9 @@ MODEL = {
     'vae': ',posterior.features=(64,64),decoder.features=(64,64),model.latent_dim=2',
     'implicit': ',generator.features=(64,64)',
     'flow': ',model.num_couplings=4,conditioner.features=(32,32)',
+    'autoregressive_flow': ',model.num_layers=2,masked.features=(32,32)',
+    'continuous_flow': ',velocity.width=32,velocity.num_blocks=2,model.num_steps=4',
+    'tarflow': ',model.num_layers=2,patch_causal.width=32,patch_causal.num_blocks=1',
     'ebm': (',energy.features=(64,64),model.step_size=0.05,model.sampler_steps=300,'
             'model.init_scale=2.0'),
     'diffusion': ',denoiser.width=64,denoiser.num_blocks=2',
