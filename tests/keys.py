@@ -5,16 +5,19 @@ import collections
 import jax
 from jax.extend.core import ClosedJaxpr, Literal
 
-USES = {'random_split': 'split', 'random_fold_in': 'fold', 'random_bits': 'draw'}
+USES = {'random_fold_in': 'fold', 'random_bits': 'draw'}
 
 
 def served_twice(function, *args) -> list[str]:
-  """One line for each key that function(*args) both splits and folds, or splits or draws twice."""
+  """One line for each key that function(*args) both splits and folds, or splits or draws twice.
+
+  Equal splits of a key are one: they give the same keys, whose own uses are counted.
+  """
   closed = jax.make_jaxpr(function)(*args)
   uses = collections.defaultdict(collections.Counter)
   _walk(closed.jaxpr, [('argument', i) for i in range(len(closed.jaxpr.invars))], uses)
   return [f'{origin}: {dict(used)}' for origin, used in uses.items()
-          if len(used) > 1 or used['split'] > 1 or used['draw'] > 1]
+          if len(used) > 1 or used['draw'] > 1]
 
 
 def _is_key(atom) -> bool:
@@ -31,7 +34,9 @@ def _walk(jaxpr, origins: list, uses) -> list:
   for eqn in jaxpr.eqns:
     name, inputs = eqn.primitive.name, [origin(atom) for atom in eqn.invars]
     keys = [origin for origin, atom in zip(inputs, eqn.invars, strict=True) if _is_key(atom)]
-    if name in USES and keys:
+    if name == 'random_split' and keys:
+      uses[keys[0]][f'split {eqn.params["shape"]}'] = 1
+    elif name in USES and keys:
       uses[keys[0]][USES[name]] += 1
     bodies = _bodies(eqn)
     if name == 'scan':

@@ -36,6 +36,7 @@ ALL = [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for nam
 def built(name, shape=None, scale=0.05, num_classes=None):
   """(model, initial parameters with noise on each of them)."""
   of, own, networks, kw = FLOWS[name]
+  kw = {key: value for key, value in kw.items() if key != 'patch' or len(shape or own) == 3}
   model = family(of, DataSpec(shape or own, None, num_classes), networks,
                  conditional=num_classes is not None, **kw)
   shape = shape or own

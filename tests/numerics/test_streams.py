@@ -55,7 +55,7 @@ def test_a_key_that_is_split_and_folded_is_found():
     return jax.random.normal(a) + jax.random.normal(jax.random.fold_in(key, 0)), b
 
   [line] = keys.served_twice(program, stream(0, Purpose.INIT))
-  assert "'split': 1" in line and "'fold': 1" in line
+  assert "'split (2,)': 1" in line and "'fold': 1" in line
   # and this is why it must not be: one number is both draws
   key = stream(0, Purpose.INIT)
   assert jax.random.normal(jax.random.split(key)[0]) == jax.random.normal(
