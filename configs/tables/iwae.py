@@ -21,7 +21,7 @@ ROWS = (
 # 2750 updates of 20 images are a pass over 55,000
 STEPS = {'tiny': 20 * 2750, 'one-gpu': 3280 * 2750}
 MARGIN = 0.5  # nats; two reproductions differ from the paper by up to 1.1
-# full text: github.com/nbip/IWAE and github.com/xqding/Importance_Weighted_Autoencoders, README
+# README of github.com/nbip/IWAE and github.com/xqding/Importance_Weighted_Autoencoders
 REPRODUCED = {
     'nbip': {1: 86.35, ('VAE', 5): 86.10, ('VAE', 50): 86.06, ('IWAE', 5): 85.18,
              ('IWAE', 50): 84.59},

@@ -38,7 +38,7 @@ def binarised(dataset: Dataset, how: str) -> Dataset:
     else:
       bits = _bits(x, levels, None if seed is None else [seed, SPLITS.index(split)])
     splits[split] = {**arrays, 'x': bits}
-  if how == 'stochastic':
+  if how == 'stochastic' and 'train' in splits:
     x, dtype = dataset.splits['train']['x'], np.uint8 if 255 % (levels - 1) == 0 else np.uint16
     splits['train']['intensity'] = (
         jax.ShapeDtypeStruct(x.shape, dtype) if isinstance(x, jax.ShapeDtypeStruct)

@@ -66,12 +66,11 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, rest, words):
     ("'evals.encoder': 'identity', 'evals.names': ('frechet',)",
      "column 'FD' mixes protocols: encoder"),
     ("'evals.kw': {'likelihood': {'num_repeats': 2}}", "mixes protocols: num_repeats is 8"),
-    *(pytest.param(*row, marks=pytest.mark.slow) for row in (
-        ("'evals.kw': {'prdc': {'k_ball': 7}}", "column 'recall' mixes protocols: k_ball is 3"),
-        ("'evals.kw': {'likelihood': {'estimator': 'importance_weighted'}}",
-         "column 'bound' mixes protocols: estimator"),
-        ("'conditional': True",
-         "column 'bound' mixes protocols: conditioned_on")))])
+    ("'evals.kw': {'prdc': {'k_ball': 7}}", "column 'recall' mixes protocols: k_ball is 3"),
+    ("'evals.kw': {'likelihood': {'estimator': 'importance_weighted'}}",
+     "column 'bound' mixes protocols: estimator"),
+    ("'conditional': True",
+     "column 'bound' mixes protocols: conditioned_on")])
 def test_two_protocols_in_a_column_are_found_before_the_work(tmp_path, overrides, words):
   path = write(tmp_path, f"add('odd', '{VAE}', {{{overrides}}})")
   for verb in ('list', 'run'):

@@ -35,7 +35,7 @@ def kl_to_the_data(argument: str, dim: int, **settings) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('dim', [2, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('dim', [2, 6])
 @pytest.mark.parametrize('argument', ['family=gaussian', 'family=mixture,model.num_components=3'],
                          ids=['gaussian', 'mixture'])
 def test_what_is_fitted_reaches_the_gaussian(argument, dim):

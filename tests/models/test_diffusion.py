@@ -64,7 +64,7 @@ def between(path, *bounds):
 @pytest.mark.slow
 @pytest.mark.parametrize(('uniform_in', 'name'), [
     *(('logsnr', name) for name in schedules.SCHEDULES), ('time', 'cosine'), ('time', 'linear'),
-    *(pytest.param('time', name, marks=pytest.mark.slow) for name in ('sub_vp', 've', 'edm'))])
+    *(('time', name) for name in ('sub_vp', 've', 'edm'))])
 def test_diffusion_term_is_the_integral_of_mmse_on_every_schedule(uniform_in, name):
   """1/2 int mmse d snr = 1/2 log det(I + snr S) between equal finite ends, whatever between."""
   x = MEAN + STD * jax.random.normal(jax.random.key(0), (N, 2))
@@ -98,9 +98,7 @@ def test_eps_error_of_the_exact_denoiser_is_the_least_possible():
 @pytest.mark.slow
 @pytest.mark.parametrize(('name', 'num_steps', 'v'), [
     ('cosine', 3, 0.0), ('cosine', 3, 1.0), ('cosine', 3, 0.4), ('cosine', 10, 0.0),
-    ('linear', 3, 1.0), pytest.param('linear', 3, 0.0, marks=pytest.mark.slow),
-    pytest.param('edm', 3, 0.0, marks=pytest.mark.slow),
-    pytest.param('edm', 3, 1.0, marks=pytest.mark.slow)])
+    ('linear', 3, 1.0), ('linear', 3, 0.0), ('edm', 3, 0.0), ('edm', 3, 1.0)])
 def test_gap_of_the_t_step_bound_is_known(name, num_steps, v):
   """E log p - E bound: KL at the end, (r - 1 - log r) / 2 a step, and the reconstruction's KL.
 
@@ -194,11 +192,11 @@ def test_mean_level_is_the_posterior_mean_of_independent_levels():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('spec', 'prediction'), [
-    pytest.param(DataSpec((4, 4, 1), 17, 3), 'levels', marks=pytest.mark.slow),
+    (DataSpec((4, 4, 1), 17, 3), 'levels'),
     (DataSpec((4, 4, 1), 17, 3), 'v'),
-    pytest.param(DataSpec((12,), 2, None), None, marks=pytest.mark.slow),
+    (DataSpec((12,), 2, None), None),
     (DataSpec((2,), None, None), 'noise'),
-    *(pytest.param(DataSpec((2,), None, None), p, marks=pytest.mark.slow) for p in ('data', None))])
+    *((DataSpec((2,), None, None), p) for p in ('data', None))])
 def test_family_gives_finite_terms_and_gradients(spec, prediction):
   heads = {'num_heads': 2} if len(spec.shape) == 3 else {}
   model = made(spec, width=16, num_blocks=1, prediction=prediction, dropout=0.1,
@@ -298,8 +296,8 @@ ON_ENDS = ({'prediction': 'velocity'},
 @pytest.mark.slow
 @pytest.mark.parametrize(('schedule', 'kw'), [
     ('linear', ON_ENDS[0]),
-    *(pytest.param(name, ON_ENDS[1], marks=pytest.mark.slow) for name in ('linear', 'learned')),
-    *(pytest.param(name, kw, marks=pytest.mark.slow)
+    *((name, ON_ENDS[1]) for name in ('linear', 'learned')),
+    *((name, kw)
       for name in ('zero_terminal_snr', 've', 'edm') for kw in (*ON_ENDS, {'prediction': 'edm'}))])
 def test_bounds_are_finite_on_every_path(schedule, kw):
   model = made(POINTS, width=8, num_blocks=1, schedule=schedule, **kw)

@@ -110,7 +110,7 @@ def test_fit_recovers_three_modes():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('covariance', [
-    'diagonal', pytest.param('full', marks=pytest.mark.slow)])
+    'diagonal', 'full'])
 def test_implicit_gradient_is_the_gradient_of_the_expectation(covariance):
   """d/dparams E f(x), f(x) = x' Q x (closed form) and a soft indicator (quadrature)."""
   params = some_params(covariance)

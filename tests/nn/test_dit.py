@@ -76,8 +76,7 @@ def stack_blocks(params):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kw', [
-    pytest.param({'remat': True}, marks=pytest.mark.slow),
-    pytest.param({'scan': True}, marks=pytest.mark.slow), {'scan': True, 'remat': True}])
+    {'remat': True}, {'scan': True}, {'scan': True, 'remat': True}])
 def test_scan_and_remat_change_no_output_and_no_gradient(kw):
   sizes = {'patch': 2, 'width': 16, 'num_blocks': 3, 'num_heads': 2}
   plain, other = DiT(3, **sizes), DiT(3, **sizes, **kw)

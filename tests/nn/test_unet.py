@@ -64,7 +64,7 @@ def test_halve_is_the_mean_of_four_and_double_repeats():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('shape', 'kw'), [
-    pytest.param((8, 8, 1), {'out': 17}, marks=pytest.mark.slow),
+    ((8, 8, 1), {'out': 17}),
     ((12, 8, 3), {'multipliers': (2, 1, 1), 'attention': ()})])
 def test_zero_at_first_then_hears_x_time_and_label(shape, kw):
   net = UNet(3, **{**TINY, **kw})

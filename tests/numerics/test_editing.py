@@ -107,10 +107,10 @@ def errors(x, mean, cov):
 @pytest.mark.slow
 @pytest.mark.parametrize(('measurement', 'matrix', 'y'), [
     (measurements.inpainting([1.0, 0.0]), [[1.0, 0.0]], [0.3]),  # all three modes remain
-    pytest.param(measurements.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1], marks=pytest.mark.slow),
+    (measurements.linear([[0.6, 0.8]]), [[0.6, 0.8]], [0.1]),
     # two rows of rank 1: the second value says as much again, and its misfit is noise
-    pytest.param(measurements.linear([[0.6, 0.8], [0.3, 0.4]]), [[0.6, 0.8], [0.3, 0.4]],
-                 [0.1, 0.1], marks=pytest.mark.slow)],
+    (measurements.linear([[0.6, 0.8], [0.3, 0.4]]), [[0.6, 0.8], [0.3, 0.4]],
+     [0.1, 0.1])],
     ids=['inpainting', 'linear', 'rank 1 of 2'])
 def test_mean_and_covariance_are_those_of_the_exact_conditional(measurement, matrix, y):
   """In the plane, every mode possible: 0.15 of a deviation, 0.3 of the covariance, 0.2 nats."""

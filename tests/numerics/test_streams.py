@@ -49,6 +49,18 @@ def test_keys_of_all_purposes_and_their_children_are_distinct():
   assert len(np.unique(found, axis=0)) == len(found) == 2 * len(Purpose) * (1 + 2 + 3 * 4)
 
 
+def test_equal_splits_are_one_and_their_draws_are_counted_together():
+  key = stream(0, Purpose.INIT)
+  part = lambda key, i: jax.random.split(key)[i]
+  apart = lambda key: jax.random.normal(part(key, 0)) + jax.random.normal(part(key, 1))
+  twice = lambda key: jax.random.normal(part(key, 0)) + jax.random.normal(part(key, 0))
+  unlike = lambda key: jax.random.normal(part(key, 0)) + jax.random.normal(
+      jax.random.split(key, 3)[1])
+  assert keys.served_twice(apart, key) == []
+  assert "'draw': 2" in keys.served_twice(twice, key)[0]
+  assert "'split (3,)': 1" in keys.served_twice(unlike, key)[0]
+
+
 def test_a_key_that_is_split_and_folded_is_found():
   def program(key):
     a, b = jax.random.split(key)

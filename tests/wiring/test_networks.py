@@ -159,11 +159,10 @@ def test_the_settings_of_rematerialisation_are_those_of_networks_that_have_it():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('name', 'used', 'kw'), [
-    pytest.param('vae', {'posterior': ('conv', {'width': 8}), 'decoder': ('conv', {'width': 8})},
-                 {'latent_dim': 3}, marks=pytest.mark.slow),
+    ('vae', {'posterior': ('conv', {'width': 8}), 'decoder': ('conv', {'width': 8})},
+     {'latent_dim': 3}),
     ('implicit', {'generator': ('conv', {'width': 8})}, {'latent_dim': 3}),
-    pytest.param('ebm', {'energy': ('conv', {'width': 8})}, {'sampler_steps': 2},
-                 marks=pytest.mark.slow),
+    ('ebm', {'energy': ('conv', {'width': 8})}, {'sampler_steps': 2}),
     ('flow', {'conditioner': ('conv', {'width': 8, 'num_blocks': 1})},
      {'num_couplings': 2, 'split': 'checkerboard'}),
     ('autoregressive', {'causal': ('pixelcnn', {'width': 8, 'num_blocks': 1})}, {})])
